@@ -1,1 +1,3 @@
-//! Headroom.
+//! Headroom: a Redis-first quota service. Start at `docs/ARCHITECTURE.md`.
+
+pub mod domain;

@@ -1,0 +1,107 @@
+//! Accepted changes of counters.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::period::Period;
+use super::period::Window;
+use super::units::Metric;
+
+/// What kind of change an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// Units were used.
+    Consume,
+    /// An admin cleared counters.
+    Reset,
+}
+
+impl EventKind {
+    /// The name in the message log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consume => "consume",
+            Self::Reset => "reset",
+        }
+    }
+
+    /// The number in the outbox. Numbers are never given to another kind.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Consume => 1,
+            Self::Reset => 2,
+        }
+    }
+
+    /// The kind with that number.
+    #[must_use]
+    pub const fn coded(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Consume),
+            2 => Some(Self::Reset),
+            _ => None,
+        }
+    }
+}
+
+/// What one event did to one counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The level of the subject that was charged; 1 is the root.
+    pub depth: u8,
+    /// What was counted.
+    pub metric: Metric,
+    /// The period of the limit.
+    pub period: Period,
+    /// The instance of the period that the script used.
+    pub window: Window,
+    /// Units added; negative for a reset.
+    pub units: i64,
+}
+
+/// The deltas of an event, shared by all events of an outbox entry that were measured against one sheet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deltas {
+    /// The plan that the limits came from, at the time of the event.
+    pub plan: String,
+    /// One delta a counter.
+    pub lines: Vec<Delta>,
+}
+
+/// One accepted change of counters, as the outbox holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Place in the shard's epoch, from 1, without gaps (I5).
+    pub seq: u64,
+    /// The operation's id, in the log at most once (I7).
+    pub event_id: Uuid,
+    /// When Redis decided, in Unix milliseconds.
+    pub occurred_at_ms: i64,
+    /// What kind of change it was.
+    pub kind: EventKind,
+    /// The whole path that was charged.
+    pub subject: String,
+    /// The model that was asked for, if any.
+    pub model: Option<String>,
+    /// What it did to the counters.
+    pub deltas: Arc<Deltas>,
+    /// The request's id when it is not the event's own.
+    pub request_id: Option<String>,
+    /// The W3C trace id, 32 hexadecimal digits.
+    pub trace_id: Option<String>,
+    /// The caller's metadata, as JSON text.
+    pub metadata: Option<String>,
+}
+
+impl Event {
+    /// The path of the level at `depth` (1 is the root).
+    #[must_use]
+    pub fn level(&self, depth: u8) -> &str {
+        let ends = self.subject.match_indices('/').map(|(at, _)| at);
+        let end = ends.chain([self.subject.len()]).nth(usize::from(depth.max(1)) - 1);
+        &self.subject[..end.unwrap_or(self.subject.len())]
+    }
+}

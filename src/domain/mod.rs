@@ -1,0 +1,36 @@
+//! The words of the product and the rules between them, without I/O, async or a clock.
+//!
+//! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
+//! knows that Redis, Postgres or HTTP exist.
+
+pub mod catalogue;
+pub mod decision;
+pub mod event;
+pub mod limit;
+pub mod model;
+pub mod period;
+pub mod sheet;
+pub mod subject;
+pub mod units;
+
+pub use catalogue::Catalogue;
+pub use catalogue::CatalogueError;
+pub use catalogue::Plan;
+pub use decision::Decision;
+pub use decision::LimitState;
+pub use decision::Warning;
+pub use event::Event;
+pub use event::EventKind;
+pub use limit::Limit;
+pub use limit::Mode;
+pub use limit::StoreAway;
+pub use model::ModelRule;
+pub use period::Period;
+pub use period::Window;
+pub use sheet::Line;
+pub use sheet::Sheet;
+pub use subject::Subject;
+pub use subject::SubjectError;
+pub use units::Amount;
+pub use units::Metric;
+pub use units::Units;
