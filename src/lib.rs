@@ -1,1 +1,4 @@
-//! Headroom.
+//! Headroom: a Redis-first quota service.
+
+pub mod clock;
+pub mod config;

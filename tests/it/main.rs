@@ -1,2 +1,2 @@
 //! Tests.
-fn main(){}
+fn main() {}
