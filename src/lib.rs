@@ -1,4 +1,6 @@
 //! Headroom: a Redis-first quota service.
 
+pub mod background;
 pub mod clock;
 pub mod config;
+pub mod telemetry;
