@@ -59,7 +59,8 @@ impl<'a> Collector<'a> {
     /// The sheet's place in the outbox entry, from 0. A reset's sheet is its own, since the script fills it.
     fn sheet(&mut self, operation: &'a Operation) -> usize {
         let shared = operation.kind != OperationKind::Reset;
-        let known = self.sheets.iter().position(|sheet| shared && Arc::ptr_eq(sheet, &operation.sheet));
+        let known =
+            self.sheets.iter().position(|sheet| shared && Arc::ptr_eq(sheet, &operation.sheet));
         known.unwrap_or_else(|| {
             self.sheets.push(&operation.sheet);
             self.sheets.len() - 1

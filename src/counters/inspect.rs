@@ -72,7 +72,8 @@ impl Counters {
         let meta: Vec<Option<String>> = redis::from_redis_value(meta).map_err(malformed)?;
         let mut states = Vec::new();
         for (path, answer) in paths.iter().zip(answers) {
-            let fields: HashMap<String, String> = redis::from_redis_value(answer).map_err(malformed)?;
+            let fields: HashMap<String, String> =
+                redis::from_redis_value(answer).map_err(malformed)?;
             states.extend(read_state(path, &fields));
         }
         Ok((states, super::outbox::page(&meta, &range)?))

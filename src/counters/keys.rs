@@ -59,7 +59,10 @@ mod tests {
         assert_eq!(pending(7), "hr:{7}:pend");
         assert_eq!(subject(3, "org:acme/user:u_1"), "hr:{3}:s:org:acme/user:u_1");
         assert_eq!(subject_pattern(3), "hr:{3}:s:*");
-        assert_eq!(idempotency(1, "user:u", *b"0123456789abcdef"), b"hr:{1}:i:user:u:0123456789abcdef");
+        assert_eq!(
+            idempotency(1, "user:u", *b"0123456789abcdef"),
+            b"hr:{1}:i:user:u:0123456789abcdef"
+        );
         assert_eq!(level_of(&subject(3, "user:u_1")), Some("user:u_1"));
     }
 }

@@ -155,7 +155,8 @@ impl Lane {
         }
         let sight = self.shard.sight();
         let mut connection = linked.connection.clone();
-        let found = probe::probe(&self.parts.scripts, &mut connection, self.shard.number, sight).await;
+        let found =
+            probe::probe(&self.parts.scripts, &mut connection, self.shard.number, sight).await;
         match found {
             Ok(true) => {
                 self.generation = linked.generation;

@@ -36,7 +36,8 @@ impl RedisOptions {
     /// A client without Nagle's delay, with keepalive: redis-rs leaves both as the system has them.
     pub(super) fn client(&self) -> Result<Client, CountersError> {
         let unfit = |_| CountersError::Unfit("the url is not a redis url".to_owned());
-        let info = redis::IntoConnectionInfo::into_connection_info(self.url.as_str()).map_err(unfit)?;
+        let info =
+            redis::IntoConnectionInfo::into_connection_info(self.url.as_str()).map_err(unfit)?;
         let settings = TcpSettings::default().set_nodelay(true);
         Client::open(info.set_tcp_settings(settings)).map_err(unfit)
     }

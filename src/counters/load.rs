@@ -59,7 +59,11 @@ impl Counters {
     /// # Errors
     ///
     /// [`CountersError::Unavailable`] when Redis is away; loading again is safe.
-    pub async fn load(&self, shard: u16, snapshot: &Snapshot) -> Result<LoadOutcome, CountersError> {
+    pub async fn load(
+        &self,
+        shard: u16,
+        snapshot: &Snapshot,
+    ) -> Result<LoadOutcome, CountersError> {
         let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
         keys.extend(snapshot.levels.iter().map(|level| keys::subject(shard, &level.path)));
         let head = self.pack_load(snapshot);

@@ -123,9 +123,7 @@ impl Counters {
     pub async fn submit(&self, operation: Box<Operation>) -> Result<Submitted, CountersError> {
         let (_, entrance) = self.shard(operation.subject.shard(self.shard_count()));
         let (answer, waiting) = oneshot::channel();
-        entrance
-            .try_send(Ticket { operation, answer })
-            .map_err(|_| CountersError::Overloaded)?;
+        entrance.try_send(Ticket { operation, answer }).map_err(|_| CountersError::Overloaded)?;
         waiting.await.map_err(|_| CountersError::Unavailable { ambiguous: true, source: None })
     }
 

@@ -166,7 +166,10 @@ pub(super) const fn fault_of(code: Code) -> Option<ShardFault> {
 }
 
 fn read_entry(id: &StreamId) -> Result<Entry, CountersError> {
-    let parts = id.id.split_once('-').and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
+    let parts = id
+        .id
+        .split_once('-')
+        .and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
     let (epoch, last_seq) = parts.ok_or_else(|| CountersError::malformed("a stream id"))?;
     let fields: Vec<(&str, &[u8])> = id
         .map

@@ -20,8 +20,11 @@ pub(super) async fn probe(
 ) -> Result<bool, CountersError> {
     let Some((seq, event_id)) = sight.own else { return Ok(true) };
     let keys = [keys::meta(shard), keys::outbox(shard)];
-    let arguments =
-        [sight.epoch.to_string().into_bytes(), seq.to_string().into_bytes(), event_id.into_bytes().to_vec()];
+    let arguments = [
+        sight.epoch.to_string().into_bytes(),
+        seq.to_string().into_bytes(),
+        event_id.into_bytes().to_vec(),
+    ];
     let answer = scripts.probe.call::<Vec<u8>, _>(connection, &keys, &arguments).await;
     let bytes = answer.map_err(CountersError::of)?;
     let mut input = Unpacker::new(&bytes);

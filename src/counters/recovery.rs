@@ -30,12 +30,13 @@ impl Counters {
         let mut connection = self.background().await?;
         let script = &self.lanes.scripts.fence;
         let arguments = [token.to_string()];
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &[keys::meta(shard)], &arguments).await;
+        let answer =
+            script.call::<Vec<u8>, _>(&mut connection, &[keys::meta(shard)], &arguments).await;
         let bytes = answer.map_err(CountersError::of)?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
-        let token = Uuid::try_parse(input.text()?)
-            .map_err(|_| CountersError::malformed("a fence"))?;
+        let token =
+            Uuid::try_parse(input.text()?).map_err(|_| CountersError::malformed("a fence"))?;
         let epoch = Some(input.count()?).filter(|epoch| *epoch > 0);
         Ok(Fenced { token, epoch, seq: input.count()?, floor: input.count()? })
     }

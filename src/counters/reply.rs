@@ -110,8 +110,8 @@ fn read_units(input: &mut Unpacker<'_>) -> Result<Units, CountersError> {
 fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     let mut input = Unpacker::new(bytes.get(8..).unwrap_or_default());
     input.array()?;
-    let event_id = Uuid::from_slice(input.bytes()?)
-        .map_err(|_| CountersError::malformed("an event id"))?;
+    let event_id =
+        Uuid::from_slice(input.bytes()?).map_err(|_| CountersError::malformed("an event id"))?;
     let request_id = input.text()?.to_owned();
     let now_ms = input.int()?;
     let (plan, mut lines) = read_sheet(&mut Unpacker::new(input.bytes()?))?;

@@ -52,8 +52,10 @@ impl Counters {
     /// [`CountersError::Unavailable`] when it is away.
     pub async fn check_at_start(&self, instance: Uuid) -> Result<StartupReport, CountersError> {
         let mut connection = self.background().await?;
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await.map_err(CountersError::of)?;
-        let info: HashMap<&str, &str> = info.lines().filter_map(|line| line.split_once(':')).collect();
+        let info: String =
+            redis::cmd("INFO").query_async(&mut connection).await.map_err(CountersError::of)?;
+        let info: HashMap<&str, &str> =
+            info.lines().filter_map(|line| line.split_once(':')).collect();
         let field = |name: &str| info.get(name).map_or("", |value| value.trim()).to_owned();
         let eviction_policy = field("maxmemory_policy");
         if eviction_policy.starts_with("allkeys-") {
@@ -64,7 +66,8 @@ impl Counters {
         let durability = self.durability(field("aof_enabled") == "1").await?;
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut connection).await.map_err(CountersError::of)?;
-        let skew_ms = seconds * 1_000 + micros / 1_000 + self.lanes.clock.offset_ms() - self.lanes.clock.now_ms();
+        let skew_ms = seconds * 1_000 + micros / 1_000 + self.lanes.clock.offset_ms()
+            - self.lanes.clock.now_ms();
         self.set_clock_delta_ms(skew_ms);
         for shard in 0..self.shard_count() {
             self.check_instance(shard, instance).await?;
@@ -78,7 +81,8 @@ impl Counters {
             return Ok(Durability::None);
         }
         let mut connection = self.background().await?;
-        let asked = redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(&mut connection).await;
+        let asked =
+            redis::cmd("CONFIG").arg("GET").arg("appendfsync").query_async(&mut connection).await;
         let answer: HashMap<String, String> = asked.unwrap_or_default();
         let is_always = answer.get("appendfsync").is_some_and(|value| value == "always");
         Ok(if is_always { Durability::Safe } else { Durability::Fast })
@@ -88,7 +92,8 @@ impl Counters {
         let mut connection = self.background().await?;
         let mut command = redis::cmd("HGET");
         command.arg(keys::meta(shard)).arg("instance");
-        let found: Option<String> = command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let found: Option<String> =
+            command.query_async(&mut connection).await.map_err(CountersError::of)?;
         match found {
             Some(other) if other != instance.to_string() => Err(CountersError::Unfit(format!(
                 "shard {shard} belongs to the database {other}, not to {instance}"
