@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::Clock;
+use crate::telemetry::names;
 
 use super::error::CountersError;
 use super::error::Fate;
@@ -74,12 +75,11 @@ impl Lane {
     /// Decides requests until every sender is gone. Never fails: errors go to the requests.
     pub async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
-            let mut group = vec![first];
-            while group.len() < self.parts.options.group_max {
-                let Ok(next) = self.queue.try_recv() else { break };
-                group.push(next);
-            }
-            metrics::histogram!(crate::telemetry::names::GROUP_SIZE).record(group.len() as f64);
+            let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
+            let group: Vec<Ticket> =
+                std::iter::once(first).chain(queued).take(self.parts.options.group_max).collect();
+            let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
+            metrics::histogram!(names::GROUP_SIZE).record(size);
             self.serve(group).await;
         }
     }
@@ -87,24 +87,17 @@ impl Lane {
     /// Attempts the group until each request has an answer or no time left. The bound on attempts is the requests'
     /// deadline: every round takes a pause at least.
     async fn serve(&mut self, mut group: Vec<Ticket>) {
-        while !group.is_empty() {
-            group = match self.attempt(&mut group).await {
-                Ok(reply) => return self.deliver(reply, group),
-                Err(CountersError::Unavailable { ambiguous, source }) => {
-                    let left = still_waiting(group, ambiguous, source.as_ref());
-                    if !left.is_empty() {
-                        tokio::time::sleep(RETRY_PAUSE).await;
-                    }
-                    left
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    for ticket in group {
-                        ticket.answer(Err(CountersError::Protocol(text.clone())));
-                    }
-                    return;
-                }
+        loop {
+            let (ambiguous, source) = match self.attempt(&mut group).await {
+                Ok(reply) => return deliver(reply, group),
+                Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
+                Err(error) => return fail(&error, group),
             };
+            group = still_waiting(group, ambiguous, source.as_ref());
+            if group.is_empty() {
+                return;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
@@ -123,25 +116,21 @@ impl Lane {
         let started_at = Instant::now();
         let script = &self.parts.scripts.consume;
         let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments).await;
-        metrics::histogram!(crate::telemetry::names::REDIS_CALL_SECONDS)
-            .record(started_at.elapsed());
-        match answer {
-            Ok(bytes) => {
-                self.generation = linked.generation;
-                let reply = reply::read(&bytes, &operations)?;
-                self.note(&reply, group)?;
-                Ok(reply)
-            }
+        metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
+        let bytes = match answer {
+            Ok(bytes) => bytes,
             Err(error) => {
                 if fate(&error) == Fate::Unknown {
                     self.parts.link.give_up(linked.generation).await;
-                    for ticket in group.iter_mut() {
-                        ticket.operation.since_seq.get_or_insert(sight.seq);
-                    }
+                    mark_unknown(group, sight.seq);
                 }
-                Err(CountersError::of(error))
+                return Err(CountersError::of(error));
             }
-        }
+        };
+        self.generation = linked.generation;
+        let reply = reply::read(&bytes, &operations)?;
+        self.note(&reply, group)?;
+        Ok(reply)
     }
 
     /// After a new connection: whether the last event that was acknowledged to this node is gone. Losing any suffix of
@@ -194,23 +183,38 @@ impl Lane {
         self.parts.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
         Ok(())
     }
+}
 
-    fn deliver(&self, reply: GroupReply, group: Vec<Ticket>) {
-        let fault = match reply.code {
-            Code::Ok => {
-                for (ticket, result) in group.into_iter().zip(reply.results) {
-                    ticket.answer(result.map(|(outcome, _)| outcome));
-                }
-                return;
+/// Gives each request its result, or all of them what has to be done first.
+fn deliver(reply: GroupReply, group: Vec<Ticket>) {
+    let fault = match reply.code {
+        Code::Ok => {
+            for (ticket, result) in group.into_iter().zip(reply.results) {
+                ticket.answer(result.map(|(outcome, _)| outcome));
             }
-            Code::Uninitialised => ShardFault::Uninitialised,
-            Code::Fenced => ShardFault::Fenced,
-            Code::OtherEpoch => ShardFault::OlderEpoch,
-            Code::Rollback | Code::Behind | Code::WrongClock => ShardFault::Rollback,
-        };
-        for ticket in group {
-            ticket.answer(Ok(Outcome::Again(Again::Recover(fault))));
+            return;
         }
+        Code::Uninitialised => ShardFault::Uninitialised,
+        Code::Fenced => ShardFault::Fenced,
+        Code::OtherEpoch => ShardFault::OlderEpoch,
+        Code::Rollback | Code::Behind | Code::WrongClock => ShardFault::Rollback,
+    };
+    for ticket in group {
+        ticket.answer(Ok(Outcome::Again(Again::Recover(fault))));
+    }
+}
+
+fn fail(error: &CountersError, group: Vec<Ticket>) {
+    let text = error.to_string();
+    for ticket in group {
+        ticket.answer(Err(CountersError::Protocol(text.clone())));
+    }
+}
+
+/// From now on each operation carries the seq after which an attempt at it may stand in the outbox.
+fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
+    for ticket in group {
+        ticket.operation.since_seq.get_or_insert(seen_seq);
     }
 }
 

@@ -81,7 +81,8 @@ impl Link {
         if let Some(linked) = current.as_ref() {
             return Ok(linked.clone());
         }
-        let made = self.client.get_multiplexed_async_connection_with_config(&self.options.config());
+        let config = self.options.config();
+        let made = self.client.get_multiplexed_async_connection_with_config(&config);
         let connection = made.await.map_err(|source| CountersError::Unavailable {
             ambiguous: false,
             source: Some(source),

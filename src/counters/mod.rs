@@ -51,6 +51,7 @@ pub use self::operation::StoredAnswer;
 pub use self::operation::StoredLine;
 pub use self::outbox::Entry;
 pub use self::outbox::OutboxPage;
+pub use self::outbox::Settlement;
 pub use self::outbox::Undecodable;
 pub use self::recovery::Fenced;
 pub use self::script::GuardsOff;

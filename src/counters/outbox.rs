@@ -53,6 +53,21 @@ impl Entry {
     }
 }
 
+/// What Redis has to do after a flush.
+#[derive(Clone, Copy, Debug)]
+pub struct Settlement<'a> {
+    /// The shard.
+    pub shard: u16,
+    /// The cursor's epoch.
+    pub epoch: u64,
+    /// The cursor as it is committed.
+    pub cursor_seq: u64,
+    /// The last event to trim; at most `cursor_seq` (I4).
+    pub trim_seq: u64,
+    /// Levels whose counters may hold an event that Postgres dropped as a duplicate: they load again.
+    pub forget: &'a [String],
+}
+
 /// A shard as Redis has it, and the entries after a cursor, read in one transaction.
 #[derive(Clone, Debug)]
 pub struct OutboxPage {
@@ -112,23 +127,20 @@ impl Counters {
         range.ids.iter().map(read_entry).collect()
     }
 
-    /// After a flush: trims up to `trim_seq`, and drops the subjects whose counters hold an event that Postgres dropped
-    /// as a duplicate. Returns why the shard cannot serve, if so.
+    /// Trims the outbox, and drops the subjects that Postgres counts differently. Returns why the shard cannot serve,
+    /// if so.
     ///
     /// # Errors
     ///
     /// [`CountersError::Unavailable`] when Redis is away; settling again is safe.
     pub async fn settle(
         &self,
-        shard: u16,
-        epoch: u64,
-        cursor_seq: u64,
-        trim_seq: u64,
-        forget: &[String],
+        order: &Settlement<'_>,
     ) -> Result<Option<ShardFault>, CountersError> {
+        let shard = order.shard;
         let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
-        keys.extend(forget.iter().map(|level| keys::subject(shard, level)));
-        let arguments = [epoch.to_string(), cursor_seq.to_string(), trim_seq.to_string()];
+        keys.extend(order.forget.iter().map(|level| keys::subject(shard, level)));
+        let arguments = [order.epoch, order.cursor_seq, order.trim_seq].map(|it| it.to_string());
         let mut connection = self.background().await?;
         let script = &self.lanes.scripts.settle;
         let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
@@ -213,7 +225,7 @@ fn decode(last_seq: u64, fields: &[(&str, &[u8])]) -> Result<(i64, Vec<Event>), 
     Ok((written_at_ms, events))
 }
 
-/// The sheets of an entry: one MessagePack value after the other.
+/// The sheets of an entry, one packed value after the other.
 fn read_sheets(bytes: &[u8]) -> Result<Vec<Arc<Deltas>>, CountersError> {
     let mut input = Unpacker::new(bytes);
     let mut sheets = Vec::new();

@@ -1,6 +1,6 @@
-//! MessagePack, as Redis' Lua packs and unpacks it.
+//! `MessagePack`, as Redis' Lua packs and unpacks it.
 //!
-//! Lua strings have no encoding, so texts and raw bytes both travel as MessagePack strings.
+//! Lua strings have no encoding, so texts and raw bytes both travel as `MessagePack` strings.
 
 use rmp::Marker;
 use rmp::decode;
@@ -8,7 +8,7 @@ use rmp::encode;
 
 use super::error::CountersError;
 
-/// Builds a MessagePack value. Writing to memory cannot fail.
+/// Builds a `MessagePack` value. Writing to memory cannot fail.
 #[derive(Debug, Default)]
 pub(super) struct Packer(Vec<u8>);
 
@@ -62,7 +62,7 @@ impl Packer {
     }
 }
 
-/// Reads MessagePack values one after the other.
+/// Reads `MessagePack` values one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Unpacker<'a>(&'a [u8]);
 
