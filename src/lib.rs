@@ -1,4 +1,8 @@
 //! Headroom: a Redis-first quota service. Start at `docs/ARCHITECTURE.md`.
 
+pub mod background;
+pub mod clock;
+pub mod config;
+pub mod counters;
 pub mod domain;
-pub mod ledger;
+pub mod telemetry;

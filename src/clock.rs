@@ -1,0 +1,104 @@
+//! The time as this process sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use chrono::DateTime;
+use chrono::TimeDelta;
+use chrono::Utc;
+
+/// The system clock plus an offset that all clones share.
+///
+/// The offset is 0 in production. Tests move time with it instead of sleeping, and pass
+/// the same offset to the scripts, because Redis decides in which window a request falls.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    /// Milliseconds added to the system clock.
+    offset_ms: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// The system clock as it is.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// The system clock moved by `offset_ms` milliseconds, which may be negative.
+    #[must_use]
+    pub fn with_offset_ms(offset_ms: i64) -> Self {
+        Self { offset_ms: Arc::new(AtomicI64::new(offset_ms)) }
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z, the offset included.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        system_now().timestamp_millis().saturating_add(self.offset_ms())
+    }
+
+    /// The same instant as [`Clock::now_ms`], in full precision.
+    ///
+    /// An offset that leaves the calendar's range counts as 0.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        let now = system_now();
+        TimeDelta::try_milliseconds(self.offset_ms())
+            .and_then(|offset| now.checked_add_signed(offset))
+            .unwrap_or(now)
+    }
+
+    /// Milliseconds added to the system clock; 0 in production.
+    #[must_use]
+    pub fn offset_ms(&self) -> i64 {
+        self.offset_ms.load(Ordering::Relaxed)
+    }
+
+    /// Moves this clock and all its clones by `ms` milliseconds. For tests.
+    pub fn advance(&self, ms: i64) {
+        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
+fn system_now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn clones_move_together() {
+        let clock = Clock::system();
+        let clone = clock.clone();
+        let before_ms = clone.now_ms();
+
+        clock.advance(HOUR_MS);
+
+        assert_eq!(clone.offset_ms(), HOUR_MS);
+        assert!(clone.now_ms() >= before_ms + HOUR_MS);
+    }
+
+    #[test]
+    fn both_readings_include_the_offset() {
+        let clock = Clock::with_offset_ms(-HOUR_MS);
+
+        let first_ms = clock.now_ms();
+        let second_ms = clock.now().timestamp_millis();
+
+        assert!(first_ms <= system_now().timestamp_millis() - HOUR_MS);
+        assert!((0..60_000).contains(&(second_ms - first_ms)));
+    }
+
+    #[test]
+    fn an_absurd_offset_does_not_panic() {
+        let clock = Clock::with_offset_ms(i64::MAX);
+
+        assert_eq!(clock.now_ms(), i64::MAX);
+        assert!(clock.now() <= system_now());
+    }
+}
