@@ -5,4 +5,6 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod domain;
+pub mod ledger;
+pub mod quota;
 pub mod telemetry;
