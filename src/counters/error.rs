@@ -19,6 +19,9 @@ pub enum CountersError {
     /// More operations wait than the queue of a shard holds.
     #[error("the queue of the shard is full")]
     Overloaded,
+    /// The lane of the shard has stopped: the service is shutting down.
+    #[error("the lane has stopped")]
+    Stopped,
     /// The outbox holds as many events as it may: Postgres has been away for too long.
     #[error("the outbox is full")]
     OutboxFull,

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::DateTime;
+use chrono::Utc;
 use uuid::Uuid;
 
 use crate::domain::Line;
@@ -43,6 +45,7 @@ pub struct PackedSheet {
     /// What the request is measured against; without lines for a reset.
     pub sheet: Sheet,
     pub(super) bytes: Vec<u8>,
+    current_ms: (i64, i64),
     /// Bit `d - 1` is set when the level at depth `d` is touched.
     pub(super) depths: u8,
 }
@@ -58,7 +61,7 @@ impl PackedSheet {
             pack_line(&mut packer, line);
         }
         let depths = sheet.lines.iter().fold(0, |bits, line| bits | bit(line.depth));
-        Self { sheet, bytes: packer.finish(), depths }
+        Self { sheet, bytes: packer.finish(), current_ms: (start_ms, end_ms), depths }
     }
 
     /// Packs what a reset clears on the level at `depth`: one metric or all, in the given windows.
@@ -75,7 +78,15 @@ impl PackedSheet {
             packer.array(3).text(&letter).int(window.start_s).int(window.end_s);
         }
         let sheet = Sheet { plan: String::new(), lines: Vec::new() };
-        Self { sheet, bytes: packer.finish(), depths: bit(depth) }
+        let current_ms = (start_s * 1_000, end_s * 1_000);
+        Self { sheet, bytes: packer.finish(), current_ms, depths: bit(depth) }
+    }
+
+    /// Whether every window of the sheet holds the instant.
+    #[must_use]
+    pub fn is_current_at(&self, at: DateTime<Utc>) -> bool {
+        let (start_ms, end_ms) = self.current_ms;
+        (start_ms..end_ms).contains(&at.timestamp_millis())
     }
 
     pub(super) const fn touches(&self, depth: u8) -> bool {

@@ -103,6 +103,20 @@ impl RecoveryTx {
         self.tx.end(outcome.map(|()| new_epoch)).await
     }
 
+    /// Opens a shard that was never opened: its first epoch begins, and there is no incident to record. Answers the epoch.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecoveryTx::finish`].
+    pub async fn open_first(self, fence: Uuid) -> Result<u64, LedgerError> {
+        let epoch = self.cursor.epoch;
+        let outcome = match super::convert::signed(epoch) {
+            Ok(epoch) => cursors::begin_epoch(&self.tx, self.cursor.shard, epoch, fence).await,
+            Err(error) => Err(error),
+        };
+        self.tx.end(outcome.map(|()| epoch)).await
+    }
+
     /// Leaves everything as it was.
     pub async fn abandon(self) {
         self.tx.roll_back().await;
