@@ -1,2 +1,3 @@
-//! Tests.
-fn main(){}
+//! The one integration-test binary: a module a subject.
+
+mod model;
