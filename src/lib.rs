@@ -5,6 +5,7 @@ pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod domain;
+pub mod embedded;
 pub mod ledger;
 pub mod quota;
 pub mod telemetry;
