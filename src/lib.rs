@@ -3,4 +3,5 @@
 pub mod background;
 pub mod clock;
 pub mod config;
+pub mod embedded;
 pub mod telemetry;
