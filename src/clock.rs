@@ -28,17 +28,13 @@ impl Clock {
     /// The system clock moved by `offset_ms` milliseconds, which may be negative.
     #[must_use]
     pub fn with_offset_ms(offset_ms: i64) -> Self {
-        Self {
-            offset_ms: Arc::new(AtomicI64::new(offset_ms)),
-        }
+        Self { offset_ms: Arc::new(AtomicI64::new(offset_ms)) }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z, the offset included.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
-        system_now()
-            .timestamp_millis()
-            .saturating_add(self.offset_ms())
+        system_now().timestamp_millis().saturating_add(self.offset_ms())
     }
 
     /// The same instant as [`Clock::now_ms`], in full precision.
@@ -64,10 +60,7 @@ impl Clock {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the system clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
 fn system_now() -> DateTime<Utc> {
     Utc::now()
 }

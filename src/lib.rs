@@ -3,5 +3,10 @@
 pub mod background;
 pub mod clock;
 pub mod config;
+pub mod counters;
 pub mod domain;
+pub mod embedded;
+pub mod http;
+pub mod ledger;
+pub mod quota;
 pub mod telemetry;

@@ -106,11 +106,7 @@ impl Supervisor {
         self.token.cancel();
         self.tracker.close();
         let in_time = timeout(grace, self.tracker.wait()).await.is_ok();
-        let still_running = if in_time {
-            Vec::new()
-        } else {
-            self.running.names()
-        };
+        let still_running = if in_time { Vec::new() } else { self.running.names() };
         if !still_running.is_empty() {
             tracing::warn!(?still_running, "tasks did not stop in time");
         }
@@ -126,10 +122,8 @@ struct Backoff {
 }
 
 impl Backoff {
-    const PRODUCTION: Self = Self {
-        first: Duration::from_millis(100),
-        max: Duration::from_secs(10),
-    };
+    const PRODUCTION: Self =
+        Self { first: Duration::from_millis(100), max: Duration::from_secs(10) };
 }
 
 /// The names of the tasks that run, by the order of their start.
@@ -141,10 +135,7 @@ impl Running {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = tasks.last_key_value().map_or(0, |(last, _)| last + 1);
         tasks.insert(number, name);
-        Entry {
-            running: self.clone(),
-            number,
-        }
+        Entry { running: self.clone(), number }
     }
 
     fn names(&self) -> Vec<&'static str> {
@@ -164,9 +155,7 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let tasks = self.running.0.lock();
-        tasks
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.number);
+        tasks.unwrap_or_else(PoisonError::into_inner).remove(&self.number);
     }
 }
 
@@ -194,10 +183,7 @@ async fn run_again<M, F, E>(
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         tracing::error!(task = name, failure, wait_ms, "task failed, restarting");
         // Cancellation only ends the wait: the loop looks at the token itself.
-        token
-            .run_until_cancelled(tokio::time::sleep(wait))
-            .await
-            .unwrap_or_default();
+        token.run_until_cancelled(tokio::time::sleep(wait)).await.unwrap_or_default();
         wait = (wait * 2).min(backoff.max);
     }
 }
@@ -296,10 +282,7 @@ mod tests {
         let supervisor = Supervisor::new();
         let ended = Arc::new(AtomicU32::new(0));
         for name in ["one", "two"] {
-            supervisor.spawn(
-                name,
-                count_when_cancelled(supervisor.token(), ended.clone()),
-            );
+            supervisor.spawn(name, count_when_cancelled(supervisor.token(), ended.clone()));
         }
 
         assert!(supervisor.shutdown(GRACE).await.is_clean());

@@ -14,8 +14,5 @@ pub struct ClockConfig {
     pub offset_ms: i64,
 }
 
-pub(super) const BOUNDS: &[Bound] = &[Bound::new(
-    "clock.offset_ms",
-    -3_660 * DAY_MS,
-    3_660 * DAY_MS,
-)];
+pub(super) const BOUNDS: &[Bound] =
+    &[Bound::new("clock.offset_ms", -3_660 * DAY_MS, 3_660 * DAY_MS)];

@@ -49,10 +49,7 @@ impl Page {
             section.trim_end_matches(']').clone_into(&mut self.section);
             self.has_table = false;
             let intro = self.take_comment();
-            self.push(format_args!(
-                "\n## `[{}]`\n\n{intro}\n",
-                self.section.clone()
-            ));
+            self.push(format_args!("\n## `[{}]`\n\n{intro}\n", self.section.clone()));
         } else if let Some((key, default)) = line.split_once(" = ") {
             self.row(key, default);
         } else if self.text.is_empty() {
@@ -74,24 +71,18 @@ impl Page {
         let meaning = self.take_comment().replace('|', "\\|");
         let variable = variables(&key);
         let bounds = bounds_of(&key);
-        self.push(format_args!(
-            "| `{key}` | `{default}` | {variable} | {bounds} | {meaning} |\n"
-        ));
+        self.push(format_args!("| `{key}` | `{default}` | {variable} | {bounds} | {meaning} |\n"));
     }
 
     fn take_comment(&mut self) -> String {
         let lines = std::mem::take(&mut self.comment);
-        let paragraphs: Vec<String> = lines
-            .split(String::is_empty)
-            .map(|paragraph| paragraph.join(" "))
-            .collect();
+        let paragraphs: Vec<String> =
+            lines.split(String::is_empty).map(|paragraph| paragraph.join(" ")).collect();
         paragraphs.join("\n\n")
     }
 
     fn push(&mut self, text: std::fmt::Arguments<'_>) {
-        self.text
-            .write_fmt(text)
-            .expect("writing to a string cannot fail");
+        self.text.write_fmt(text).expect("writing to a string cannot fail");
     }
 }
 
@@ -107,9 +98,7 @@ fn variables(key: &str) -> String {
 fn bounds_of(key: &str) -> String {
     bounds::all()
         .find(|bound| bound.key == key)
-        .map_or_else(String::new, |bound| {
-            format!("{} to {}", bound.min, bound.max)
-        })
+        .map_or_else(String::new, |bound| format!("{} to {}", bound.min, bound.max))
 }
 
 #[cfg(test)]
@@ -122,11 +111,7 @@ mod tests {
 
         let page = std::fs::read_to_string(path).unwrap_or_default();
 
-        assert!(
-            page == markdown(),
-            "docs/CONFIG.md is out of date, it should be:\n{}",
-            markdown()
-        );
+        assert!(page == markdown(), "docs/CONFIG.md is out of date, it should be:\n{}", markdown());
     }
 
     #[test]

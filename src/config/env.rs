@@ -35,10 +35,7 @@ struct Target {
 pub fn process_env() -> Vec<(String, String)> {
     std::env::vars_os()
         .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         })
         .collect()
 }
@@ -59,11 +56,7 @@ pub(super) fn layer(env: &BTreeMap<String, String>, schema: &Schema) -> Result<T
                 second: variable.clone(),
             });
         }
-        let text = if target.from_file {
-            read_secret(variable, text)?
-        } else {
-            text.clone()
-        };
+        let text = if target.from_file { read_secret(variable, text)? } else { text.clone() };
         let value = parse(&target.key, variable, &text, schema)?;
         insert(&mut table, &target.key, value);
     }
@@ -83,9 +76,7 @@ fn target(variable: &str, text: &str, schema: &Schema) -> Result<Option<Target>,
     match found {
         Some((key, from_file)) => Ok(Some(Target { key, from_file })),
         None if !variable.starts_with(PREFIX) || is_service_link(variable, text) => Ok(None),
-        None => Err(ConfigError::UnknownVariable {
-            variable: variable.to_owned(),
-        }),
+        None => Err(ConfigError::UnknownVariable { variable: variable.to_owned() }),
     }
 }
 
@@ -107,13 +98,10 @@ fn exact_key(variable: &str, schema: &Schema) -> Option<String> {
 
 /// The variable that sets `key`, as the documentation names it.
 pub(super) fn variable_of(key: &str) -> String {
-    WELL_KNOWN
-        .iter()
-        .find(|(_, known)| *known == key)
-        .map_or_else(
-            || format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase()),
-            |(variable, _)| (*variable).to_owned(),
-        )
+    WELL_KNOWN.iter().find(|(_, known)| *known == key).map_or_else(
+        || format!("{PREFIX}{}", key.replace('.', "_").to_ascii_uppercase()),
+        |(variable, _)| (*variable).to_owned(),
+    )
 }
 
 /// Kubernetes describes each service of the namespace to each container, and a service called
@@ -124,9 +112,7 @@ fn is_service_link(variable: &str, text: &str) -> bool {
         || variable.ends_with("_SERVICE_PORT")
         || variable.contains("_SERVICE_PORT_")
         || (variable.ends_with("_PORT") && text.contains("://"))
-        || variable
-            .split_once("_PORT_")
-            .is_some_and(|(_, rest)| is_port(rest))
+        || variable.split_once("_PORT_").is_some_and(|(_, rest)| is_port(rest))
 }
 
 fn parse(key: &str, variable: &str, text: &str, schema: &Schema) -> Result<Value, ConfigError> {
@@ -155,10 +141,6 @@ fn read_secret(variable: &str, path: &str) -> Result<String, ConfigError> {
             bytes_max: SECRET_BYTES_MAX,
         }),
         Ok(_) => Ok(text.trim().to_owned()),
-        Err(source) => Err(ConfigError::Read {
-            path,
-            origin: variable.to_owned(),
-            source,
-        }),
+        Err(source) => Err(ConfigError::Read { path, origin: variable.to_owned(), source }),
     }
 }

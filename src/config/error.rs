@@ -94,9 +94,6 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub(super) fn invalid(key: &str, reason: impl Into<String>) -> Self {
-        Self::Invalid {
-            key: key.to_owned(),
-            reason: reason.into(),
-        }
+        Self::Invalid { key: key.to_owned(), reason: reason.into() }
     }
 }

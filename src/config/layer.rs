@@ -16,13 +16,8 @@ use super::DEFAULT_TOML;
 use super::error::ConfigError;
 
 /// The keys that may not be shown, and that `<VARIABLE>_FILE` may set.
-const SECRETS: [&str; 5] = [
-    "redis.url",
-    "postgres.url",
-    "postgres.owner_url",
-    "auth.admin_key",
-    "jwt.secret",
-];
+const SECRETS: [&str; 5] =
+    ["redis.url", "postgres.url", "postgres.owner_url", "auth.admin_key", "jwt.secret"];
 
 /// The keys that exist, with their types: those of the default file.
 pub(super) struct Schema {
@@ -31,9 +26,8 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn new() -> Self {
-        let defaults = DEFAULT_TOML
-            .parse()
-            .expect("the default file is a constant, parsed by a test");
+        let defaults =
+            DEFAULT_TOML.parse().expect("the default file is a constant, parsed by a test");
         Self { defaults }
     }
 
@@ -67,9 +61,7 @@ impl Schema {
     /// Reads a file's text, and refuses keys and types that the default file does not have.
     pub(super) fn parse(&self, origin: &Path, text: &str) -> Result<Table, ConfigError> {
         let origin = origin.display().to_string();
-        let table: Table = text
-            .parse()
-            .map_err(|error| syntax_error(&origin, text, &error))?;
+        let table: Table = text.parse().map_err(|error| syntax_error(&origin, text, &error))?;
         for (name, value) in &table {
             match value {
                 Value::Table(section) => self.check_section(&origin, name, section)?,
@@ -92,10 +84,9 @@ impl Schema {
         let is_section = self.defaults.get(key).is_some_and(Value::is_table);
         match self.default_of(key) {
             Some(default) if default.same_type(value) => Ok(()),
-            None if !is_section => Err(ConfigError::UnknownKey {
-                key: key.to_owned(),
-                origin: origin.to_owned(),
-            }),
+            None if !is_section => {
+                Err(ConfigError::UnknownKey { key: key.to_owned(), origin: origin.to_owned() })
+            }
             _ => Err(ConfigError::WrongType {
                 key: key.to_owned(),
                 expected: self.expected(key),
@@ -122,9 +113,7 @@ pub(super) fn insert(table: &mut Table, key: &str, value: Value) {
         table.insert(key.to_owned(), value);
         return;
     };
-    let section = table
-        .entry(section)
-        .or_insert_with(|| Value::Table(Table::new()));
+    let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
     if let Value::Table(section) = section {
         section.insert(name.to_owned(), value);
     }
@@ -145,7 +134,5 @@ impl Provider for Layer<'_> {
 
 /// Lays each table over the ones before it.
 pub(super) fn merge(tables: &[&Table]) -> Figment {
-    tables
-        .iter()
-        .fold(Figment::new(), |merged, table| merged.merge(Layer(table)))
+    tables.iter().fold(Figment::new(), |merged, table| merged.merge(Layer(table)))
 }

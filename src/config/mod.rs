@@ -150,13 +150,7 @@ fn file_layer(
 }
 
 /// Types were compared before, so this is about a word or an address. Neither is a secret.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "the signature that map_err takes"
-)]
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err takes")]
 fn unusable(error: figment::Error) -> ConfigError {
-    ConfigError::Invalid {
-        key: error.path.join("."),
-        reason: error.kind.to_string(),
-    }
+    ConfigError::Invalid { key: error.path.join("."), reason: error.kind.to_string() }
 }

@@ -38,11 +38,7 @@ impl PostgresConfig {
     /// The URL that migrations use: the owner's, or the service's own when there is none.
     #[must_use]
     pub fn migration_url(&self) -> &SecretUrl {
-        if self.owner_url.is_empty() {
-            &self.url
-        } else {
-            &self.owner_url
-        }
+        if self.owner_url.is_empty() { &self.url } else { &self.owner_url }
     }
 
     /// [`PostgresConfig::connect_timeout_ms`] as a duration.

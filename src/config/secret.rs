@@ -139,10 +139,7 @@ mod tests {
             ("postgres://u:hun/te@r2@h/db", "postgres://u:***@h/db"),
             ("postgres://u@h/db", "postgres://u@h/db"),
             ("redis://h:6379/", "redis://h:6379/"),
-            (
-                "postgres://h/db?user=u&password=hunter2",
-                "postgres://h/db?user=u&password=***",
-            ),
+            ("postgres://h/db?user=u&password=hunter2", "postgres://h/db?user=u&password=***"),
             ("host=h password=hunter2", "***"),
             ("", ""),
         ] {

@@ -81,10 +81,7 @@ fn the_environment_may_name_the_file_and_the_option_comes_first() {
 
     assert_eq!(with_env(&env).unwrap().role, Role::Api);
     assert_eq!(load(Some(&option), &env).unwrap().role, Role::Background);
-    assert_eq!(
-        with_env(&[("HEADROOM_ROLE", "api")]).unwrap().role,
-        Role::Api
-    );
+    assert_eq!(with_env(&[("HEADROOM_ROLE", "api")]).unwrap().role, Role::Api);
 }
 
 #[test]
@@ -97,11 +94,7 @@ fn an_unknown_key_is_named() {
         let refusal = refusal(with_file(text));
         assert!(refusal.contains(named), "{refusal}");
     }
-    for variable in [
-        "HEADROOM_SERVER_PORT",
-        "HEADROOM_X",
-        "HEADROOM_LOG_LEVEL_FILE",
-    ] {
+    for variable in ["HEADROOM_SERVER_PORT", "HEADROOM_X", "HEADROOM_LOG_LEVEL_FILE"] {
         let refusal = refusal(with_env(&[(variable, "1")]));
         assert!(refusal.contains(variable), "{refusal}");
     }
@@ -124,10 +117,7 @@ fn what_kubernetes_adds_for_a_service_is_passed_over() {
 #[test]
 fn a_wrong_type_is_named_with_its_key() {
     for (result, expected) in [
-        (
-            with_file("[quota]\nshards = \"4\""),
-            "quota.shards must be an integer",
-        ),
+        (with_file("[quota]\nshards = \"4\""), "quota.shards must be an integer"),
         (with_file("server = 1"), "server must be a section"),
         (with_file("[role]\n"), "role must be a text"),
         (
@@ -148,10 +138,7 @@ fn a_wrong_type_is_named_with_its_key() {
 fn a_number_out_of_bounds_is_named_with_its_bound() {
     for value in ["0", "1025", "-1", "9999999999"] {
         let refusal = refusal(with_env(&[("HEADROOM_QUOTA_SHARDS", value)]));
-        assert_eq!(
-            refusal,
-            format!("quota.shards is {value}, must be 1 to 1024")
-        );
+        assert_eq!(refusal, format!("quota.shards is {value}, must be 1 to 1024"));
     }
 }
 
@@ -173,18 +160,12 @@ fn a_word_that_is_none_of_the_choices_is_named_with_its_key() {
 
 #[test]
 fn tokens_need_a_key_that_fits_the_algorithm() {
-    let short = [
-        ("HEADROOM_JWT_ALGORITHM", "HS256"),
-        ("HEADROOM_JWT_SECRET", "hunter2"),
-    ];
+    let short = [("HEADROOM_JWT_ALGORITHM", "HS256"), ("HEADROOM_JWT_SECRET", "hunter2")];
     let refused = refusal(with_env(&short));
     assert!(refused.contains("jwt.secret") && !refused.contains("hunter2"));
     assert!(refusal(with_env(&[("HEADROOM_JWT_ALGORITHM", "RS256")])).contains("jwt.algorithm"));
 
-    let key = [
-        ("HEADROOM_JWT_ALGORITHM", "EdDSA"),
-        ("HEADROOM_JWT_PUBLIC_KEY_FILE", "/key.pem"),
-    ];
+    let key = [("HEADROOM_JWT_ALGORITHM", "EdDSA"), ("HEADROOM_JWT_PUBLIC_KEY_FILE", "/key.pem")];
     assert_eq!(with_env(&key).unwrap().jwt.public_key_file, "/key.pem");
 }
 
@@ -216,10 +197,7 @@ fn a_key_set_twice_by_the_environment_is_refused() {
         let file = file("redis://h/");
         let path = file.path().to_str().unwrap();
         let refusal = refusal(with_env(&[(first, path), (second, path)]));
-        assert!(
-            refusal.contains(first) && refusal.contains(second),
-            "{refusal}"
-        );
+        assert!(refusal.contains(first) && refusal.contains(second), "{refusal}");
     }
 }
 
@@ -227,10 +205,7 @@ fn a_key_set_twice_by_the_environment_is_refused() {
 fn secrets_are_hidden_wherever_the_configuration_is_shown() {
     let env = [
         ("HEADROOM_AUTH_ADMIN_KEY", "hunter2"),
-        (
-            "HEADROOM_JWT_SECRET",
-            "hunter2-hunter2-hunter2-hunter2-hunter2",
-        ),
+        ("HEADROOM_JWT_SECRET", "hunter2-hunter2-hunter2-hunter2-hunter2"),
         ("DATABASE_URL", "postgres://u:hunter2@h/db"),
         ("REDIS_URL", "redis://:hunter2@h/"),
         ("HEADROOM_POSTGRES_OWNER_URL", "postgres://o:hunter2@h/db"),
@@ -239,10 +214,7 @@ fn secrets_are_hidden_wherever_the_configuration_is_shown() {
     let config = with_env(&env).unwrap();
 
     for shown in [config.shown(), format!("{config:?}")] {
-        assert!(
-            !shown.contains("hunter2") && shown.contains("***"),
-            "{shown}"
-        );
+        assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
     }
     assert!(config.shown().contains("postgres://u:***@h/db"));
 }
@@ -251,8 +223,5 @@ fn secrets_are_hidden_wherever_the_configuration_is_shown() {
 fn a_syntax_error_gives_the_line_and_not_its_content() {
     let refusal = refusal(with_file("role = \"all\"\n[auth]\nadmin_key = hunter2\n"));
 
-    assert!(
-        refusal.contains("line 3") && !refusal.contains("hunter2"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("line 3") && !refusal.contains("hunter2"), "{refusal}");
 }

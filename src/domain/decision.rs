@@ -84,7 +84,7 @@ impl LimitState {
 }
 
 /// The answer to a consume or a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
     /// Whether the request may go on.
     pub allowed: bool,

@@ -1,11 +1,9 @@
 //! What one request is measured against.
 
-use chrono::DateTime;
-use chrono::Utc;
-
 use super::limit::Limit;
 use super::period::Window;
 use super::units::Amount;
+use super::units::Units;
 
 /// One limit of one level of the subject, and what the request adds to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +16,16 @@ pub struct Line {
     pub window: Window,
     /// Units the request adds.
     pub amount: Amount,
+}
+
+impl Line {
+    /// Whether this limit refuses its amount when `used` units are used, as the script decides it.
+    #[must_use]
+    pub fn would_refuse(&self, used: Units) -> bool {
+        let after = used.get() + u64::from(self.amount.get());
+        let ceiling = self.limit.ceiling().unwrap_or(Units::MAX);
+        self.amount > Amount::ZERO && after > ceiling.get()
+    }
 }
 
 /// All limits that one request is measured against, each in its window.
@@ -40,18 +48,5 @@ impl Sheet {
         let start_s = self.lines.iter().map(|line| line.window.start_s).max();
         let end_s = self.lines.iter().map(|line| line.window.end_s).min();
         (start_s.unwrap_or(0) * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000)
-    }
-
-    /// Whether every window holds the instant.
-    #[must_use]
-    pub fn is_current_at(&self, at: DateTime<Utc>) -> bool {
-        let (start_ms, end_ms) = self.current_ms();
-        (start_ms..end_ms).contains(&at.timestamp_millis())
-    }
-
-    /// Whether the request touches the level at `depth`.
-    #[must_use]
-    pub fn touches(&self, depth: u8) -> bool {
-        self.lines.iter().any(|line| line.depth == depth)
     }
 }

@@ -13,11 +13,24 @@ pub enum Ask {
     Metric(Metric),
 }
 
+impl Ask {
+    /// The model, when one is asked for.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Model(model) => Some(model),
+            Self::Metric(_) => None,
+        }
+    }
+}
+
 /// Where a request came from, for logs and the message log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestContext {
     /// The request's id, the caller's own or made at the edge. At most 64 bytes.
     pub request_id: String,
+    /// The same id when this service made it; it then serves as the event's id too.
+    pub made_id: Option<uuid::Uuid>,
     /// The W3C trace id, 32 hexadecimal digits, when the caller sent a `traceparent`.
     pub trace_id: Option<String>,
 }

@@ -68,16 +68,10 @@ pub fn metrics() -> Metrics {
 }
 
 fn install() -> Metrics {
-    let recorder = buckets(
-        PrometheusBuilder::new(),
-        names::GROUP_SIZE,
-        &names::GROUP_BUCKETS,
-    );
+    let recorder = buckets(PrometheusBuilder::new(), names::GROUP_SIZE, &names::GROUP_BUCKETS);
     let recorder = [names::REDIS_CALL_SECONDS, names::HTTP_REQUEST_SECONDS]
         .into_iter()
-        .fold(recorder, |builder, name| {
-            buckets(builder, name, &names::SECONDS_BUCKETS)
-        })
+        .fold(recorder, |builder, name| buckets(builder, name, &names::SECONDS_BUCKETS))
         .build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
@@ -107,34 +101,22 @@ mod tests {
         first.run_upkeep();
 
         for page in [first.render(), second.render()] {
-            assert!(
-                page.contains("# TYPE headroom_shed_total counter"),
-                "{page}"
-            );
-            assert!(
-                page.contains("headroom_group_size_bucket{le=\"4\"}"),
-                "{page}"
-            );
+            assert!(page.contains("# TYPE headroom_shed_total counter"), "{page}");
+            assert!(page.contains("headroom_group_size_bucket{le=\"4\"}"), "{page}");
         }
     }
 
     #[test]
     fn logging_can_be_started_many_times() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let config = LogConfig {
-                format,
-                level: "warn,headroom=info".to_owned(),
-            };
+            let config = LogConfig { format, level: "warn,headroom=info".to_owned() };
             init(&config).unwrap();
         }
     }
 
     #[test]
     fn a_level_that_is_not_understood_is_refused() {
-        let config = LogConfig {
-            format: LogFormat::Text,
-            level: "a=b=c".to_owned(),
-        };
+        let config = LogConfig { format: LogFormat::Text, level: "a=b=c".to_owned() };
 
         assert!(init(&config).is_err());
     }

@@ -35,9 +35,8 @@ pub const HTTP_REQUESTS_TOTAL: &str = "headroom_http_requests_total";
 pub const HTTP_REQUEST_SECONDS: &str = "headroom_http_request_seconds";
 
 /// Bucket bounds of times, in seconds: from a local round trip to the longest time-out.
-pub(super) const SECONDS_BUCKETS: [f64; 14] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
+pub(super) const SECONDS_BUCKETS: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 /// Bucket bounds of group sizes, in requests.
 pub(super) const GROUP_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
@@ -50,22 +49,10 @@ pub(super) fn describe() {
 
 fn describe_decisions() {
     describe_counter!(DECISIONS_TOTAL, Unit::Count, "decisions by outcome");
-    describe_histogram!(
-        GROUP_SIZE,
-        Unit::Count,
-        "requests decided in one script call"
-    );
+    describe_histogram!(GROUP_SIZE, Unit::Count, "requests decided in one script call");
     describe_histogram!(REDIS_CALL_SECONDS, Unit::Seconds, "time of one script call");
-    describe_counter!(
-        LOADS_TOTAL,
-        Unit::Count,
-        "subjects loaded from postgres into redis"
-    );
-    describe_counter!(
-        RECOVERIES_TOTAL,
-        Unit::Count,
-        "recoveries, each with an incident row"
-    );
+    describe_counter!(LOADS_TOTAL, Unit::Count, "subjects loaded from postgres into redis");
+    describe_counter!(RECOVERIES_TOTAL, Unit::Count, "recoveries, each with an incident row");
     describe_counter!(
         LOST_UNITS_BOUND_TOTAL,
         Unit::Count,
@@ -79,42 +66,18 @@ fn describe_decisions() {
 }
 
 fn describe_flusher() {
-    describe_counter!(
-        FLUSHED_EVENTS_TOTAL,
-        Unit::Count,
-        "events written to postgres"
-    );
-    describe_counter!(
-        FLUSH_DUPLICATES_TOTAL,
-        Unit::Count,
-        "events that postgres had already"
-    );
-    describe_gauge!(
-        FLUSH_LAG_EVENTS,
-        Unit::Count,
-        "events in the outbox and not yet in postgres"
-    );
-    describe_counter!(
-        DEAD_LETTERS_TOTAL,
-        Unit::Count,
-        "events set aside in dead_letters"
-    );
+    describe_counter!(FLUSHED_EVENTS_TOTAL, Unit::Count, "events written to postgres");
+    describe_counter!(FLUSH_DUPLICATES_TOTAL, Unit::Count, "events that postgres had already");
+    describe_gauge!(FLUSH_LAG_EVENTS, Unit::Count, "events in the outbox and not yet in postgres");
+    describe_counter!(DEAD_LETTERS_TOTAL, Unit::Count, "events set aside in dead_letters");
 }
 
 fn describe_http() {
-    describe_counter!(
-        HTTP_REQUESTS_TOTAL,
-        Unit::Count,
-        "answered requests by route and status"
-    );
+    describe_counter!(HTTP_REQUESTS_TOTAL, Unit::Count, "answered requests by route and status");
     describe_histogram!(
         HTTP_REQUEST_SECONDS,
         Unit::Seconds,
         "time from the first byte of a request to its answer"
     );
-    describe_counter!(
-        SHED_TOTAL,
-        Unit::Count,
-        "requests refused because too many were in flight"
-    );
+    describe_counter!(SHED_TOTAL, Unit::Count, "requests refused because too many were in flight");
 }

@@ -1,0 +1,71 @@
+-- Shared by the scripts that follow it: Redis gives each script one chunk, so this text is put in front of each.
+-- A line that ends in `-- guard: NAME` can be taken out by a test, which must then fail.
+
+local call, sub, format, match = redis.call, string.sub, string.format, string.match
+local pack, unpack_all = cmsgpack.pack, cmsgpack.unpack
+
+-- What a whole call may answer. OK is followed by one result a request.
+local OK, UNINIT, FENCED, EPOCH, ROLLBACK, BEHIND, WRONG_CLOCK = 0, 1, 2, 3, 4, 5, 6
+-- What one request may answer.
+local REFUSED, ACCEPTED, REPLAYED, MISMATCH, LOAD = 0, 1, 2, 3, 4
+local STALE, WRONG_WINDOW, UNSURE, FULL = 5, 6, 7, 8
+-- The largest count that a Lua number, an f64, holds exactly.
+local UNITS_MAX = 9007199254740991
+
+local function read_meta(key)
+  local got = call('HMGET', key, 'epoch', 'seq', 'floor', 'fence', 'now')
+  return {
+    epoch = tonumber(got[1]),
+    seq = tonumber(got[2]) or 0,
+    floor = tonumber(got[3]) or 0,
+    fence = got[4],
+    now = tonumber(got[5]) or 0,
+  }
+end
+
+-- Redis' time in ms, moved by the test offset, and never before an instant that was already used.
+local function read_now(meta, offset_ms)
+  local time = call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000) + offset_ms
+  if now < meta.now then return meta.now end
+  return now
+end
+
+-- Why a shard cannot serve the caller, or OK.
+local function shard_code(meta, epoch, seen_seq)
+  if meta.fence then return FENCED end -- guard: fence
+  if not meta.epoch then return UNINIT end
+  if meta.epoch ~= epoch then return EPOCH end -- guard: epoch
+  if meta.seq < seen_seq then return ROLLBACK end -- guard: seen_seq
+  return OK
+end
+
+-- The outbox entry that holds the event `seq`, decoded; nil when it is not there. Entries are read once.
+local entries = {}
+local last_entry
+local function entry_at(out, epoch, seq)
+  if last_entry and last_entry.first <= seq and seq <= last_entry.last then return last_entry end
+  local got = call('XRANGE', out, format('%.0f-%.0f', epoch, seq), format('%.0f', epoch), 'COUNT', 1)
+  if not got[1] then return nil end
+  local entry = entries[got[1][1]]
+  if not entry then
+    entry = { last = tonumber(match(got[1][1], '%-(%d+)$')) }
+    local fields = got[1][2]
+    for i = 1, #fields, 2 do
+      local name, value = fields[i], fields[i + 1]
+      if name == 'h' then
+        local head = unpack_all(value)
+        entry.now, entry.prevs = head[1], head[2]
+      elseif name == 's' then
+        entry.sheets = { unpack_all(value) }
+      else
+        entry.events = { unpack_all(value) }
+      end
+    end
+    entry.first = entry.last - #entry.prevs + 1
+    entries[got[1][1]] = entry
+  end
+  if seq < entry.first then return nil end
+  last_entry = entry
+  return entry
+end

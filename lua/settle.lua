@@ -1,0 +1,36 @@
+--[[
+settle — after a flush: trim the outbox up to a committed event, and forget subjects whose counters hold an event
+that Postgres dropped as a duplicate, so that they load again.
+
+KEYS: 3 + subjects
+  1  meta     hash    epoch, seq, floor, fence, now
+  2  outbox   stream
+  3  pending  zset    subject key -> seq of its last event
+  …  subject hashes to forget
+ARGV: 3
+  1  epoch        integer, the epoch of the cursor
+  2  cursor_seq   integer, the cursor that is committed in Postgres
+  3  trim_seq     integer, the last event to trim; at most cursor_seq
+Returns   msgpack { code, epoch, seq, floor }
+Errors    BADARG when trim_seq is after cursor_seq (I4)
+Cost      O(trimmed entries + subjects)
+Retry     safe
+]]
+
+local epoch, cursor, trim = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if trim > cursor then return redis.error_reply('BADARG trim_seq is after cursor_seq') end -- guard: trim_after_commit
+local meta = read_meta(KEYS[1])
+local code = shard_code(meta, epoch, cursor)
+if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, meta.floor }) end
+
+for i = 4, #KEYS do
+  local base = tonumber(call('HGET', KEYS[i], 'b'))
+  if base and base < cursor then call('DEL', KEYS[i]) end
+end
+if trim > meta.floor then
+  call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-%.0f', epoch, trim + 1))
+  call('ZREMRANGEBYSCORE', KEYS[3], '-inf', trim)
+  call('HSET', KEYS[1], 'floor', trim)
+  meta.floor = trim
+end
+return pack({ OK, epoch, meta.seq, meta.floor })

@@ -1,0 +1,103 @@
+//! Why Redis gave no answer.
+
+use redis::ErrorKind;
+use redis::RedisError;
+use redis::ServerErrorKind;
+
+/// Why Redis gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CountersError {
+    /// Redis could not be reached, or answered that it does not execute commands now.
+    #[error("redis is away")]
+    Unavailable {
+        /// Whether the command may have been executed all the same: the answer was lost, not the question.
+        ambiguous: bool,
+        /// What went wrong, when it was Redis or the network.
+        #[source]
+        source: Option<RedisError>,
+    },
+    /// More operations wait than the queue of a shard holds.
+    #[error("the queue of the shard is full")]
+    Overloaded,
+    /// The lane of the shard has stopped: the service is shutting down.
+    #[error("the lane has stopped")]
+    Stopped,
+    /// The outbox holds as many events as it may: Postgres has been away for too long.
+    #[error("the outbox is full")]
+    OutboxFull,
+    /// Redis answered something that the scripts never answer.
+    #[error("redis answered unexpectedly: {0}")]
+    Protocol(String),
+    /// Redis is configured in a way that would lose events.
+    #[error("redis is not fit for use: {0}")]
+    Unfit(String),
+}
+
+impl CountersError {
+    /// Sorts an error of the client by whether the command was executed: never, or perhaps.
+    pub(super) fn of(error: RedisError) -> Self {
+        match fate(&error) {
+            Fate::NotExecuted => Self::Unavailable { ambiguous: false, source: Some(error) },
+            Fate::Unknown => Self::Unavailable { ambiguous: true, source: Some(error) },
+            Fate::Wrong => Self::Protocol(error.to_string()),
+        }
+    }
+
+    /// An answer that cannot be read.
+    pub(super) fn malformed(what: &str) -> Self {
+        Self::Protocol(format!("{what} cannot be decoded"))
+    }
+}
+
+/// What became of a command that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Redis said that it does not execute it now; the same command may be sent again.
+    NotExecuted,
+    /// The answer was lost; the same command may be sent again only if it can tell that it was executed.
+    Unknown,
+    /// Redis will say the same again.
+    Wrong,
+}
+
+/// The codes with which Redis refuses a command before executing any of it.
+const REFUSALS: [&str; 10] = [
+    "BUSY",
+    "LOADING",
+    "MASTERDOWN",
+    "READONLY",
+    "OOM",
+    "MISCONF",
+    "NOREPLICAS",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MAXCLIENTS",
+];
+
+/// What became of the command that ended in `error`.
+pub(super) fn fate(error: &RedisError) -> Fate {
+    if error.is_connection_refusal() {
+        return Fate::NotExecuted;
+    }
+    if let Some(code) = error.code()
+        && REFUSALS.contains(&code)
+    {
+        return Fate::NotExecuted;
+    }
+    match error.kind() {
+        ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::ReadOnly
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::TryAgain,
+        ) => Fate::NotExecuted,
+        ErrorKind::Io | ErrorKind::Parse => Fate::Unknown,
+        _ => Fate::Wrong,
+    }
+}
+
+/// Whether the script cache of the server does not hold the script.
+pub(super) fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}

@@ -1,0 +1,90 @@
+//! Looking at the state of subjects, for `headroom verify`.
+
+use std::collections::HashMap;
+
+use redis::streams::StreamRangeReply;
+
+use crate::domain::Period;
+
+use super::Counters;
+use super::error::CountersError;
+use super::keys;
+use super::operation::read_field;
+
+/// The state of one level as Redis has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectState {
+    /// The level's path.
+    pub path: String,
+    /// The epoch in which it was loaded.
+    pub epoch: u64,
+    /// Its counters: metric, period, start of the window, units used.
+    pub counters: Vec<(String, Period, i64, i64)>,
+}
+
+impl Counters {
+    /// One page of subject paths of a shard, and the cursor of the next page (0 is the end).
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away.
+    pub async fn scan_subjects(
+        &self,
+        shard: u16,
+        cursor: u64,
+    ) -> Result<(u64, Vec<String>), CountersError> {
+        let mut command = redis::cmd("SCAN");
+        command.arg(cursor).arg("MATCH").arg(keys::subject_pattern(shard)).arg("COUNT").arg(500);
+        let mut connection = self.background().await?;
+        let (next, found): (u64, Vec<String>) =
+            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let paths = found.iter().filter_map(|key| keys::level_of(key)).map(str::to_owned);
+        Ok((next, paths.collect()))
+    }
+
+    /// The states of subjects and the raw outbox entries' ids after a cursor, in one `MULTI`: a consistent picture even
+    /// under load. Subjects that are not loaded are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away.
+    pub async fn inspect(
+        &self,
+        shard: u16,
+        paths: &[String],
+        epoch: u64,
+        after_seq: u64,
+    ) -> Result<(Vec<SubjectState>, super::OutboxPage), CountersError> {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        for path in paths {
+            pipe.cmd("HGETALL").arg(keys::subject(shard, path));
+        }
+        pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
+        pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}")).arg(epoch);
+        let mut connection = self.background().await?;
+        let mut answers: Vec<redis::Value> =
+            pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let malformed = |_| CountersError::malformed("a picture of subjects");
+        let range = answers.pop().unwrap_or(redis::Value::Nil);
+        let range: StreamRangeReply = redis::from_redis_value(range).map_err(malformed)?;
+        let meta = answers.pop().unwrap_or(redis::Value::Nil);
+        let meta: Vec<Option<String>> = redis::from_redis_value(meta).map_err(malformed)?;
+        let mut states = Vec::new();
+        for (path, answer) in paths.iter().zip(answers) {
+            let fields: HashMap<String, String> =
+                redis::from_redis_value(answer).map_err(malformed)?;
+            states.extend(read_state(path, &fields));
+        }
+        Ok((states, super::outbox::page(&meta, &range)?))
+    }
+}
+
+fn read_state(path: &str, fields: &HashMap<String, String>) -> Option<SubjectState> {
+    let epoch = fields.get("e")?.parse().ok()?;
+    let counters = fields.iter().filter_map(|(name, used)| {
+        let (metric, period, start_s) = read_field(name)?;
+        Some((metric.to_owned(), period, start_s, used.parse().ok()?))
+    });
+    Some(SubjectState { path: path.to_owned(), epoch, counters: counters.collect() })
+}

@@ -1,0 +1,241 @@
+//! Group commit: one call of the consume script for all requests of a shard that queued while the last was under way.
+//!
+//! There is no timer. At concurrency 1 a request travels alone; under load the groups fill by themselves.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::telemetry::names;
+
+use super::error::CountersError;
+use super::error::Fate;
+use super::error::fate;
+use super::group;
+use super::group::Code;
+use super::group::GroupOptions;
+use super::link::Link;
+use super::link::Linked;
+use super::operation::Again;
+use super::operation::Operation;
+use super::operation::Outcome;
+use super::operation::ShardFault;
+use super::probe;
+use super::reply;
+use super::reply::GroupReply;
+use super::script::Scripts;
+use super::shard::Shard;
+
+/// The answer to a submitted operation, which comes back so that it can be submitted again.
+pub type Submitted = (Box<Operation>, Result<Outcome, CountersError>);
+
+/// A waiting operation.
+pub(super) struct Ticket {
+    pub(super) operation: Box<Operation>,
+    pub(super) answer: oneshot::Sender<Submitted>,
+}
+
+impl Ticket {
+    fn answer(self, result: Result<Outcome, CountersError>) {
+        // A caller that stopped waiting has no use for its answer.
+        let _ = self.answer.send((self.operation, result));
+    }
+}
+
+/// What the lanes of a node share.
+pub(super) struct LaneParts {
+    pub(super) link: Link,
+    pub(super) scripts: Scripts,
+    pub(super) options: GroupOptions,
+    pub(super) clock: Clock,
+    /// Redis' time minus the node's, in milliseconds.
+    pub(super) clock_delta_ms: AtomicI64,
+}
+
+/// The task that decides the requests of one shard.
+pub struct Lane {
+    pub(super) parts: Arc<LaneParts>,
+    pub(super) shard: Arc<Shard>,
+    pub(super) queue: mpsc::Receiver<Ticket>,
+    /// The connection over which the last answer came.
+    pub(super) generation: u64,
+}
+
+/// The pause before an attempt that follows one which Redis refused to execute.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+impl Lane {
+    /// Decides requests until every sender is gone. Never fails: errors go to the requests.
+    pub async fn run(mut self) {
+        while let Some(first) = self.queue.recv().await {
+            let queued = std::iter::from_fn(|| self.queue.try_recv().ok());
+            let group: Vec<Ticket> =
+                std::iter::once(first).chain(queued).take(self.parts.options.group_max).collect();
+            let size = u32::try_from(group.len()).unwrap_or(u32::MAX);
+            metrics::histogram!(names::GROUP_SIZE).record(size);
+            self.serve(group).await;
+        }
+    }
+
+    /// Attempts the group until each request has an answer or no time left. The bound on attempts is the requests'
+    /// deadline: every round takes a pause at least.
+    async fn serve(&mut self, mut group: Vec<Ticket>) {
+        loop {
+            let (ambiguous, source) = match self.attempt(&mut group).await {
+                Ok(reply) => return deliver(reply, group),
+                Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
+                Err(error) => return fail(&error, group),
+            };
+            group = still_waiting(group, ambiguous, source.as_ref());
+            if group.is_empty() {
+                return;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// One call. An attempt whose fate is unknown leaves its mark on each operation, so that the next can tell.
+    async fn attempt(&mut self, group: &mut [Ticket]) -> Result<GroupReply, CountersError> {
+        let linked = self.parts.link.get().await?;
+        if let Some(fault) = self.rolled_back_meanwhile(&linked).await? {
+            return Ok(fault);
+        }
+        let sight = self.shard.sight();
+        let operations: Vec<&Operation> = group.iter().map(|ticket| &*ticket.operation).collect();
+        let offset_ms = self.parts.clock.offset_ms();
+        let call =
+            group::build(self.shard.number, sight, offset_ms, &self.parts.options, &operations);
+        let mut connection = linked.connection;
+        let started_at = Instant::now();
+        let script = &self.parts.scripts.consume;
+        let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments).await;
+        metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
+        let bytes = match answer {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if fate(&error) == Fate::Unknown {
+                    self.parts.link.give_up(linked.generation).await;
+                    mark_unknown(group, sight.seq);
+                }
+                return Err(CountersError::of(error));
+            }
+        };
+        self.generation = linked.generation;
+        let reply = reply::read(&bytes, &operations)?;
+        self.note(&reply, group)?;
+        Ok(reply)
+    }
+
+    /// After a new connection: whether the last event that was acknowledged to this node is gone. Losing any suffix of
+    /// the history loses that event too, even when other nodes have moved the seq on since.
+    async fn rolled_back_meanwhile(
+        &mut self,
+        linked: &Linked,
+    ) -> Result<Option<GroupReply>, CountersError> {
+        if linked.generation == self.generation {
+            return Ok(None);
+        }
+        let sight = self.shard.sight();
+        let mut connection = linked.connection.clone();
+        let found =
+            probe::probe(&self.parts.scripts, &mut connection, self.shard.number, sight).await;
+        match found {
+            Ok(true) => {
+                self.generation = linked.generation;
+                Ok(None)
+            }
+            Ok(false) => Ok(Some(GroupReply::rollback())),
+            Err(error) => {
+                self.parts.link.give_up(linked.generation).await;
+                Err(match error {
+                    // Nothing was decided yet.
+                    CountersError::Unavailable { source, .. } => {
+                        CountersError::Unavailable { ambiguous: false, source }
+                    }
+                    other => other,
+                })
+            }
+        }
+    }
+
+    /// Takes in the epoch, the seq and the time of the answer.
+    ///
+    /// A higher epoch than ours was opened after another node's recovery: the same call under the new epoch may pass,
+    /// so this one counts as not executed. A lower epoch is a restored snapshot.
+    fn note(&self, reply: &GroupReply, group: &[Ticket]) -> Result<(), CountersError> {
+        if reply.code == Code::OtherEpoch && reply.epoch > self.shard.sight().epoch {
+            self.shard.saw(reply.epoch, 0, None);
+            return Err(CountersError::Unavailable { ambiguous: false, source: None });
+        }
+        if reply.code != Code::Ok {
+            return Ok(());
+        }
+        let last_own = reply.results.iter().zip(group).rev().find_map(own_event);
+        self.shard.saw(reply.epoch, reply.seq, last_own);
+        let delta_ms = reply.now_ms - self.parts.clock.now_ms();
+        self.parts.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Gives each request its result, or all of them what has to be done first.
+fn deliver(reply: GroupReply, group: Vec<Ticket>) {
+    let fault = match reply.code {
+        Code::Ok => {
+            for (ticket, result) in group.into_iter().zip(reply.results) {
+                ticket.answer(result.map(|(outcome, _)| outcome));
+            }
+            return;
+        }
+        Code::Uninitialised => ShardFault::Uninitialised,
+        Code::Fenced => ShardFault::Fenced,
+        Code::OtherEpoch => ShardFault::OlderEpoch,
+        Code::Rollback | Code::Behind | Code::WrongClock => ShardFault::Rollback,
+    };
+    for ticket in group {
+        ticket.answer(Ok(Outcome::Again(Again::Recover(fault))));
+    }
+}
+
+fn fail(error: &CountersError, group: Vec<Ticket>) {
+    let text = error.to_string();
+    for ticket in group {
+        ticket.answer(Err(CountersError::Protocol(text.clone())));
+    }
+}
+
+/// From now on each operation carries the seq after which an attempt at it may stand in the outbox.
+fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
+    for ticket in group {
+        ticket.operation.since_seq.get_or_insert(seen_seq);
+    }
+}
+
+fn own_event((result, ticket): (&reply::GroupResult, &Ticket)) -> Option<(u64, Uuid)> {
+    let Ok((_, Some(seq))) = result else { return None };
+    Some((*seq, ticket.operation.event_id))
+}
+
+/// Answers the requests whose time is up, and keeps the others.
+fn still_waiting(
+    group: Vec<Ticket>,
+    ambiguous: bool,
+    source: Option<&redis::RedisError>,
+) -> Vec<Ticket> {
+    let soon = Instant::now() + RETRY_PAUSE;
+    let (left, late): (Vec<_>, Vec<_>) =
+        group.into_iter().partition(|ticket| ticket.operation.deadline > soon);
+    for ticket in late {
+        let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
+        let source = source.cloned();
+        ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
+    }
+    left
+}

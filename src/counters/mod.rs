@@ -1,0 +1,189 @@
+//! Redis: the counters, the outbox, and the scripts that change both at once.
+//!
+//! **Architecture invariant:** only this module names the `redis` crate, and keys are spelled in [`keys`] alone. It knows
+//! nothing of Postgres: what a load or a recovery needs from there is handed in.
+
+mod error;
+mod group;
+mod inspect;
+pub mod keys;
+mod lane;
+mod link;
+mod load;
+mod operation;
+mod outbox;
+mod pack;
+mod probe;
+mod recovery;
+mod reply;
+mod script;
+mod shard;
+mod startup;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering;
+
+use deadpool_redis::Pool;
+use deadpool_redis::PoolConfig;
+use deadpool_redis::Runtime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+
+pub use self::error::CountersError;
+pub use self::group::GroupOptions;
+pub use self::inspect::SubjectState;
+pub use self::lane::Lane;
+pub use self::link::RedisOptions;
+pub use self::load::LevelBase;
+pub use self::load::LoadOutcome;
+pub use self::load::Snapshot;
+pub use self::operation::Again;
+pub use self::operation::Idempotency;
+pub use self::operation::Operation;
+pub use self::operation::OperationKind;
+pub use self::operation::Outcome;
+pub use self::operation::PackedSheet;
+pub use self::operation::ShardFault;
+pub use self::operation::StoredAnswer;
+pub use self::operation::StoredLine;
+pub use self::outbox::Entry;
+pub use self::outbox::OutboxPage;
+pub use self::outbox::Settlement;
+pub use self::outbox::Undecodable;
+pub use self::recovery::Fenced;
+pub use self::script::GuardsOff;
+pub use self::shard::Sight;
+pub use self::startup::Durability;
+pub use self::startup::StartupReport;
+
+use self::lane::LaneParts;
+use self::lane::Submitted;
+use self::lane::Ticket;
+use self::link::Link;
+use self::script::Scripts;
+use self::shard::Shard;
+
+/// Operations that may wait for a shard. At 25,000 a second that is a third of a second.
+const QUEUE_MAX: usize = 8_192;
+/// Connections for flushes, loads and administration.
+const BACKGROUND_CONNECTIONS_MAX: usize = 8;
+
+/// The counters of all shards.
+pub struct Counters {
+    lanes: Arc<LaneParts>,
+    pool: Pool,
+    shards: Vec<(Arc<Shard>, mpsc::Sender<Ticket>)>,
+}
+
+impl Counters {
+    /// Prepares `shards` shards and their lanes, without connecting. Each lane has to be run by the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unfit`] when the URL is not one of Redis.
+    pub fn new(
+        redis: &RedisOptions,
+        options: GroupOptions,
+        shards: u16,
+        clock: Clock,
+        guards_off: &GuardsOff,
+    ) -> Result<(Self, Vec<Lane>), CountersError> {
+        let lanes = Arc::new(LaneParts {
+            link: Link::new(redis)?,
+            scripts: Scripts::new(guards_off),
+            options,
+            clock,
+            clock_delta_ms: AtomicI64::new(0),
+        });
+        let pool = background_pool(redis)?;
+        let mut tasks = Vec::new();
+        let mut entrances = Vec::new();
+        for number in 0..shards {
+            let shard = Arc::new(Shard::new(number));
+            let (entrance, queue) = mpsc::channel(QUEUE_MAX);
+            tasks.push(Lane { parts: lanes.clone(), shard: shard.clone(), queue, generation: 0 });
+            entrances.push((shard, entrance));
+        }
+        Ok((Self { lanes, pool, shards: entrances }, tasks))
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> u16 {
+        u16::try_from(self.shards.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Submits an operation to its shard's lane and waits for the outcome, at most until its deadline and one call.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Overloaded`] at once when the lane's queue is full; otherwise why Redis gave no answer.
+    pub async fn submit(&self, operation: Box<Operation>) -> Result<Submitted, CountersError> {
+        let (_, entrance) = self.shard(operation.subject.shard(self.shard_count()));
+        let (answer, waiting) = oneshot::channel();
+        entrance.try_send(Ticket { operation, answer }).map_err(|_| CountersError::Overloaded)?;
+        waiting.await.map_err(|_| CountersError::Unavailable { ambiguous: true, source: None })
+    }
+
+    /// What this node knows of a shard.
+    #[must_use]
+    pub fn sight(&self, shard: u16) -> Sight {
+        self.shard(shard).0.sight()
+    }
+
+    /// Redis' time minus the node's, in milliseconds, as of the last answer.
+    #[must_use]
+    pub fn clock_delta_ms(&self) -> i64 {
+        self.lanes.clock_delta_ms.load(Ordering::Relaxed)
+    }
+
+    /// Corrects the node's idea of Redis' time.
+    pub fn set_clock_delta_ms(&self, delta_ms: i64) {
+        self.lanes.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
+    }
+
+    /// Whether Redis answers.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), CountersError> {
+        let mut connection = self.background().await?;
+        redis::cmd("PING").query_async(&mut connection).await.map_err(CountersError::of)
+    }
+
+    fn saw_epoch(&self, shard: u16, epoch: u64) {
+        self.shard(shard).0.saw(epoch, 0, None);
+    }
+
+    fn shard(&self, number: u16) -> &(Arc<Shard>, mpsc::Sender<Ticket>) {
+        &self.shards[usize::from(number)]
+    }
+
+    /// A connection for anything but decisions.
+    async fn background(&self) -> Result<deadpool_redis::Connection, CountersError> {
+        self.pool.get().await.map_err(|error| match error {
+            deadpool_redis::PoolError::Backend(source) => {
+                CountersError::Unavailable { ambiguous: false, source: Some(source) }
+            }
+            _ => CountersError::Unavailable { ambiguous: false, source: None },
+        })
+    }
+}
+
+fn background_pool(redis: &RedisOptions) -> Result<Pool, CountersError> {
+    let unfit = |_| CountersError::Unfit("the url is not a redis url".to_owned());
+    let mut config = PoolConfig::new(BACKGROUND_CONNECTIONS_MAX);
+    config.timeouts.wait = Some(redis.connect_timeout);
+    config.timeouts.create = Some(redis.connect_timeout);
+    config.timeouts.recycle = Some(redis.connect_timeout);
+    let manager = deadpool_redis::Manager::new(redis.url.as_str()).map_err(unfit)?;
+    Pool::builder(manager)
+        .config(config)
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|_| CountersError::Unfit("the pool cannot be built".to_owned()))
+}

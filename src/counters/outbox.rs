@@ -1,0 +1,272 @@
+//! The outbox: reading it, decoding its events, trimming it.
+
+use std::sync::Arc;
+
+use redis::Value;
+use redis::streams::StreamId;
+use redis::streams::StreamRangeReply;
+use uuid::Uuid;
+
+use crate::domain::Event;
+use crate::domain::EventKind;
+use crate::domain::event::Delta;
+use crate::domain::event::Deltas;
+
+use super::Counters;
+use super::error::CountersError;
+use super::group::Code;
+use super::keys;
+use super::operation::ShardFault;
+use super::pack::Unpacker;
+use super::reply;
+
+/// One outbox entry: the events of one call of the consume script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The epoch in which it was written.
+    pub epoch: u64,
+    /// The place of its last event.
+    pub last_seq: u64,
+    /// When it was written, Unix milliseconds; 0 when it cannot be decoded.
+    pub written_at_ms: i64,
+    /// The events, in order, or what stands there instead.
+    pub events: Result<Vec<Event>, Undecodable>,
+    /// Its size in bytes, without Redis' overhead.
+    pub bytes: usize,
+}
+
+/// An entry that is not one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The fields, names and values, one after the other.
+    pub raw: Vec<u8>,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Entry {
+    /// The place of its first event, when its events can be decoded.
+    #[must_use]
+    pub fn first_seq(&self) -> Option<u64> {
+        let count = self.events.as_ref().ok()?.len() as u64;
+        (self.last_seq + 1).checked_sub(count)
+    }
+}
+
+/// What Redis has to do after a flush.
+#[derive(Clone, Copy, Debug)]
+pub struct Settlement<'a> {
+    /// The shard.
+    pub shard: u16,
+    /// The cursor's epoch.
+    pub epoch: u64,
+    /// The cursor as it is committed.
+    pub cursor_seq: u64,
+    /// The last event to trim; at most `cursor_seq` (I4).
+    pub trim_seq: u64,
+    /// Levels whose counters may hold an event that Postgres dropped as a duplicate: they load again.
+    pub forget: &'a [String],
+}
+
+/// A shard as Redis has it, and the entries after a cursor, read in one transaction.
+#[derive(Clone, Debug)]
+pub struct OutboxPage {
+    /// The shard's epoch; `None` when Redis does not know the shard.
+    pub epoch: Option<u64>,
+    /// The last place given out.
+    pub seq: u64,
+    /// The last place trimmed.
+    pub floor: u64,
+    /// Whether the shard is fenced.
+    pub is_fenced: bool,
+    /// The entries after the cursor, oldest first, at most as many as were asked for.
+    pub entries: Vec<Entry>,
+}
+
+impl Counters {
+    /// Reads the shard's state and the first entries after (`epoch`, `after_seq`), in one `MULTI`.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away; read again.
+    pub async fn read_outbox(
+        &self,
+        shard: u16,
+        epoch: u64,
+        after_seq: u64,
+        entries_max: usize,
+    ) -> Result<OutboxPage, CountersError> {
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
+        pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}"));
+        pipe.arg(epoch).arg("COUNT").arg(entries_max);
+        let mut connection = self.background().await?;
+        let (meta, range): (Vec<Option<String>>, StreamRangeReply) =
+            pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
+        page(&meta, &range)
+    }
+
+    /// Reads entries of any epoch after the id, oldest first. `None` begins at the first.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away; read again.
+    pub async fn read_entries(
+        &self,
+        shard: u16,
+        after: Option<(u64, u64)>,
+        entries_max: usize,
+    ) -> Result<Vec<Entry>, CountersError> {
+        let start = after.map_or_else(|| "-".to_owned(), |(epoch, seq)| format!("({epoch}-{seq}"));
+        let mut command = redis::cmd("XRANGE");
+        command.arg(keys::outbox(shard)).arg(start).arg("+").arg("COUNT").arg(entries_max);
+        let mut connection = self.background().await?;
+        let range: StreamRangeReply =
+            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        range.ids.iter().map(read_entry).collect()
+    }
+
+    /// Trims the outbox, and drops the subjects that Postgres counts differently. Returns why the shard cannot serve,
+    /// if so.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away; settling again is safe.
+    pub async fn settle(
+        &self,
+        order: &Settlement<'_>,
+    ) -> Result<Option<ShardFault>, CountersError> {
+        let shard = order.shard;
+        let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
+        keys.extend(order.forget.iter().map(|level| keys::subject(shard, level)));
+        let arguments = [order.epoch, order.cursor_seq, order.trim_seq].map(|it| it.to_string());
+        let mut connection = self.background().await?;
+        let script = &self.lanes.scripts.settle;
+        let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
+        let bytes = answer.map_err(CountersError::of)?;
+        let mut input = Unpacker::new(&bytes);
+        input.array()?;
+        Ok(fault_of(Code::read(input.count()?)?))
+    }
+}
+
+/// The page that `HMGET meta epoch seq floor fence` and `XRANGE` make.
+pub(super) fn page(
+    meta: &[Option<String>],
+    range: &StreamRangeReply,
+) -> Result<OutboxPage, CountersError> {
+    let number = |index: usize| meta.get(index)?.as_ref()?.parse::<u64>().ok();
+    Ok(OutboxPage {
+        epoch: number(0),
+        seq: number(1).unwrap_or(0),
+        floor: number(2).unwrap_or(0),
+        is_fenced: meta.get(3).is_some_and(Option::is_some),
+        entries: range.ids.iter().map(read_entry).collect::<Result<_, _>>()?,
+    })
+}
+
+/// The fault that a code stands for. An epoch that differs is found by the next read of the outbox.
+pub(super) const fn fault_of(code: Code) -> Option<ShardFault> {
+    match code {
+        Code::Ok | Code::Behind | Code::WrongClock => None,
+        Code::Uninitialised => Some(ShardFault::Uninitialised),
+        Code::Fenced => Some(ShardFault::Fenced),
+        Code::OtherEpoch => Some(ShardFault::OlderEpoch),
+        Code::Rollback => Some(ShardFault::Rollback),
+    }
+}
+
+fn read_entry(id: &StreamId) -> Result<Entry, CountersError> {
+    let parts = id
+        .id
+        .split_once('-')
+        .and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
+    let (epoch, last_seq) = parts.ok_or_else(|| CountersError::malformed("a stream id"))?;
+    let fields: Vec<(&str, &[u8])> = id
+        .map
+        .iter()
+        .filter_map(|(name, value)| match value {
+            Value::BulkString(bytes) => Some((name.as_str(), bytes.as_slice())),
+            _ => None,
+        })
+        .collect();
+    let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let decoded = decode(last_seq, &fields);
+    let written_at_ms = decoded.as_ref().map_or(0, |(at, _)| *at);
+    let events = decoded.map(|(_, events)| events).map_err(|error| Undecodable {
+        raw: fields.iter().flat_map(|(name, value)| [name.as_bytes(), value].concat()).collect(),
+        reason: error.to_string(),
+    });
+    Ok(Entry { epoch, last_seq, written_at_ms, events, bytes })
+}
+
+fn decode(last_seq: u64, fields: &[(&str, &[u8])]) -> Result<(i64, Vec<Event>), CountersError> {
+    let field = |name: &str| {
+        let found = fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+        found.ok_or_else(|| CountersError::malformed("an outbox entry without its fields"))
+    };
+    let mut head = Unpacker::new(field("h")?);
+    head.array()?;
+    let written_at_ms = head.int()?;
+    let count = head.array()? as u64;
+    let sheets = read_sheets(field("s")?)?;
+    let mut input = Unpacker::new(field("e")?);
+    let mut events = Vec::new();
+    let first_seq = (last_seq + 1).checked_sub(count);
+    let mut seq = first_seq.ok_or_else(|| CountersError::malformed("an outbox entry's count"))?;
+    while !input.is_empty() {
+        events.push(read_event(&mut input, seq, written_at_ms, &sheets)?);
+        seq += 1;
+    }
+    if events.len() as u64 != count || count == 0 {
+        return Err(CountersError::malformed("an outbox entry's events"));
+    }
+    Ok((written_at_ms, events))
+}
+
+/// The sheets of an entry, one packed value after the other.
+fn read_sheets(bytes: &[u8]) -> Result<Vec<Arc<Deltas>>, CountersError> {
+    let mut input = Unpacker::new(bytes);
+    let mut sheets = Vec::new();
+    while !input.is_empty() {
+        let (plan, lines) = reply::read_sheet(&mut input)?;
+        let lines = lines.into_iter().map(|line| Delta {
+            depth: line.depth,
+            metric: line.metric,
+            period: line.period,
+            window: line.window,
+            units: line.units,
+        });
+        sheets.push(Arc::new(Deltas { plan, lines: lines.collect() }));
+    }
+    Ok(sheets)
+}
+
+fn read_event(
+    input: &mut Unpacker<'_>,
+    seq: u64,
+    occurred_at_ms: i64,
+    sheets: &[Arc<Deltas>],
+) -> Result<Event, CountersError> {
+    let malformed = || CountersError::malformed("an event");
+    input.array()?;
+    let sheet = usize::try_from(input.count()?).map_err(|_| malformed())?;
+    let deltas = sheets.get(sheet).cloned().ok_or_else(malformed)?;
+    let code = u8::try_from(input.count()?).map_err(|_| malformed())?;
+    let kind = EventKind::coded(code).ok_or_else(malformed)?;
+    let event_id = Uuid::from_slice(input.bytes()?).map_err(|_| malformed())?;
+    let subject = input.text()?.to_owned();
+    Ok(Event {
+        seq,
+        event_id,
+        occurred_at_ms,
+        kind,
+        subject,
+        model: input.maybe_text()?,
+        deltas,
+        request_id: input.maybe_text()?,
+        trace_id: input.maybe_text()?,
+        metadata: input.maybe_text()?,
+    })
+}

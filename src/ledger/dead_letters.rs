@@ -1,0 +1,44 @@
+//! The table `dead_letters`: outbox entries that cannot be read or stored.
+
+use super::convert::signed;
+use super::error::LedgerError;
+use super::tx::Tx;
+
+/// An outbox entry that cannot be read or stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// First seq of the entry.
+    pub seq_first: u64,
+    /// Last seq of the entry.
+    pub seq_last: u64,
+    /// The bytes as they were in the outbox.
+    pub raw: Vec<u8>,
+    /// Why it cannot be stored.
+    pub reason: String,
+}
+
+const INSERT_DEAD_LETTERS: &str = "-- insert_dead_letters
+INSERT INTO dead_letters (shard, epoch, seq_first, seq_last, raw, reason)
+SELECT $1, $2, letter.*
+FROM unnest($3::bigint[], $4::bigint[], $5::bytea[], $6::text[]) AS letter";
+
+/// Keeps entries of one shard and epoch.
+pub(super) async fn insert(
+    tx: &Tx,
+    shard: u16,
+    epoch: u64,
+    letters: &[DeadLetter],
+) -> Result<(), LedgerError> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let firsts = letters.iter().map(|letter| signed(letter.seq_first));
+    let lasts = letters.iter().map(|letter| signed(letter.seq_last));
+    let firsts: Vec<i64> = firsts.collect::<Result<_, _>>()?;
+    let lasts: Vec<i64> = lasts.collect::<Result<_, _>>()?;
+    let raws: Vec<&[u8]> = letters.iter().map(|letter| letter.raw.as_slice()).collect();
+    let reasons: Vec<&str> = letters.iter().map(|letter| letter.reason.as_str()).collect();
+    let (shard, epoch) = (i64::from(shard), signed(epoch)?);
+    tx.execute(INSERT_DEAD_LETTERS, &[&shard, &epoch, &firsts, &lasts, &raws, &reasons]).await?;
+    Ok(())
+}

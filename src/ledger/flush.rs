@@ -1,0 +1,129 @@
+//! Moving a batch of the outbox into Postgres: log, counters and cursor in one transaction.
+
+use std::collections::BTreeSet;
+
+use crate::domain::event::Event;
+
+use super::Ledger;
+use super::cursors;
+use super::cursors::Cursor;
+use super::cursors::Move;
+use super::dead_letters;
+use super::dead_letters::DeadLetter;
+use super::error::LedgerError;
+use super::message_logs;
+use super::message_logs::Logged;
+use super::tx::Tx;
+use super::usage_counters;
+
+/// What a flusher read after the cursor of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The shard.
+    pub shard: u16,
+    /// The epoch the entries are of.
+    pub epoch: u64,
+    /// Where the cursor must be: the seq before the batch's first.
+    pub from_seq: u64,
+    /// Where the cursor goes: the batch's last seq.
+    pub to_seq: u64,
+    /// The events, in the order of their seq.
+    pub events: Vec<Event>,
+    /// The entries that cannot be events.
+    pub dead: Vec<DeadLetter>,
+    /// Subjects whose counters in Redis must be loaded anew, for reasons of the caller's.
+    pub forget: Vec<String>,
+}
+
+/// What keeps an event from being counted twice. Tests take one away to show that it is needed.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushGuards {
+    /// Count only what the log took.
+    pub dedupe: bool,
+    /// Go on only from where the cursor is.
+    pub compare_and_set: bool,
+}
+
+impl Default for FlushGuards {
+    fn default() -> Self {
+        Self { dedupe: true, compare_and_set: true }
+    }
+}
+
+/// What a flush did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Events that are new in the log.
+    pub inserted: u64,
+    /// The seqs of the events that the log had already. Redis has counted these twice until their subjects are
+    /// forgotten there.
+    pub duplicates: Vec<u64>,
+    /// Everything that Redis has yet to forget in this shard, distinct. Tell [`Ledger::forgotten`] when it has.
+    pub forget: Vec<String>,
+}
+
+impl Ledger {
+    /// Writes a batch to the log and the counters and moves the cursor, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::CursorMoved`] when somebody else was first, [`LedgerError::BadData`] when an event cannot be
+    /// stored (halve the batch to find it), [`LedgerError::Conflict`] and [`LedgerError::Unavailable`] when it is worth
+    /// trying again from the cursor as it is then.
+    pub async fn flush(&self, batch: &Batch, guards: FlushGuards) -> Result<Flushed, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = write(&tx, batch, guards).await;
+        tx.end(outcome).await
+    }
+}
+
+async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, LedgerError> {
+    let cursor = cursors::lock(tx, batch.shard).await?;
+    if guards.compare_and_set && (cursor.epoch, cursor.seq) != (batch.epoch, batch.from_seq) {
+        return Err(LedgerError::CursorMoved);
+    }
+    let logged = write_events(tx, batch, guards).await?;
+    dead_letters::insert(tx, batch.shard, batch.epoch, &batch.dead).await?;
+    let forget = still_to_forget(&cursor, batch, &logged.duplicates);
+    let to = Move {
+        shard: batch.shard,
+        epoch: batch.epoch,
+        from_seq: batch.from_seq,
+        to_seq: batch.to_seq,
+        forget: (forget.len() != cursor.forget.len()).then_some(forget.as_slice()),
+        compare: guards.compare_and_set,
+    };
+    cursors::advance(tx, &to).await?;
+    let inserted = logged.fresh.len() as u64;
+    let duplicates = logged.duplicates.iter().map(|event| event.seq).collect();
+    Ok(Flushed { inserted, duplicates, forget })
+}
+
+async fn write_events<'a>(
+    tx: &Tx,
+    batch: &'a Batch,
+    guards: FlushGuards,
+) -> Result<Logged<'a>, LedgerError> {
+    let logged = message_logs::insert(tx, batch.shard, batch.epoch, &batch.events).await?;
+    if guards.dedupe {
+        usage_counters::add(tx, &logged.fresh).await?;
+    } else {
+        let all: Vec<&Event> = batch.events.iter().collect();
+        usage_counters::add(tx, &all).await?;
+    }
+    Ok(logged)
+}
+
+/// The cursor's list with the batch's and every level of the events that were counted before. It is kept with the
+/// cursor, so that a crash before Redis has forgotten them does not lose it; distinct, so that it cannot outgrow the
+/// number of subjects.
+fn still_to_forget(cursor: &Cursor, batch: &Batch, duplicates: &[&Event]) -> Vec<String> {
+    let levels = duplicates.iter().flat_map(|event| {
+        let depth = 1 + event.subject.matches('/').count();
+        (1..=depth).map(|depth| event.level(u8::try_from(depth).unwrap_or(u8::MAX)))
+    });
+    let named = cursor.forget.iter().chain(&batch.forget).map(String::as_str);
+    let distinct: BTreeSet<&str> = named.chain(levels).collect();
+    distinct.into_iter().map(str::to_owned).collect()
+}

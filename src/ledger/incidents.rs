@@ -1,0 +1,144 @@
+//! The table `incidents`: recoveries, and what they may have lost.
+
+use chrono::DateTime;
+use chrono::Utc;
+use serde_json::Value;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::Ledger;
+use super::convert::signed;
+use super::convert::small;
+use super::convert::unsigned;
+use super::error::LedgerError;
+use super::tx::Tx;
+use super::tx::column;
+
+/// What a recovery found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incident {
+    /// What was noticed, in a few words.
+    pub reason: &'static str,
+    /// The epoch found in Redis; none when there was none.
+    pub redis_epoch: Option<u64>,
+    /// The last seq found in Redis; none when there was none.
+    pub found_seq: Option<u64>,
+    /// The last seq known to have been acknowledged.
+    pub expected_seq: u64,
+    /// The most acknowledged events that can be lost.
+    pub lost_at_most: u64,
+    /// What else is known: a JSON object.
+    pub detail: Value,
+}
+
+/// A recovery, as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IncidentRow {
+    /// The incident's id.
+    pub incident_id: Uuid,
+    /// The shard.
+    pub shard: u16,
+    /// When the recovery began.
+    pub detected_at: DateTime<Utc>,
+    /// What was noticed.
+    pub reason: String,
+    /// The epoch that ended.
+    pub old_epoch: u64,
+    /// The epoch that began.
+    pub new_epoch: u64,
+    /// The epoch found in Redis; none when there was none.
+    pub redis_epoch: Option<u64>,
+    /// The last seq known to have been acknowledged.
+    pub expected_seq: u64,
+    /// The last seq found in Redis; none when there was none.
+    pub found_seq: Option<u64>,
+    /// Events that the recovery found in the outbox and logged.
+    pub salvaged: u64,
+    /// The most acknowledged events that can be lost.
+    pub lost_at_most: u64,
+    /// What else was known.
+    pub detail: Value,
+}
+
+/// The most incidents in one answer.
+const INCIDENTS_MAX: u32 = 1_000;
+
+const INCIDENTS: &str = "-- incidents
+SELECT
+    incident_id, shard, detected_at, reason, old_epoch, new_epoch, redis_epoch, expected_seq,
+    found_seq, salvaged, lost_at_most, detail
+FROM incidents ORDER BY detected_at DESC, incident_id LIMIT $1";
+
+const INSERT_INCIDENT: &str = "-- insert_incident
+INSERT INTO incidents (
+    shard, reason, old_epoch, new_epoch, redis_epoch, expected_seq, found_seq, salvaged,
+    lost_at_most, detail
+) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+impl Ledger {
+    /// The latest incidents, the newest first; at most `limit` and at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn incidents(&self, limit: u32) -> Result<Vec<IncidentRow>, LedgerError> {
+        let limit = i64::from(limit.min(INCIDENTS_MAX));
+        let rows = self.connection().await?.rows(INCIDENTS, &[&limit]).await?;
+        rows.iter().map(read).collect()
+    }
+}
+
+/// What a recovery did with a shard.
+pub(super) struct Outcome {
+    pub(super) shard: u16,
+    pub(super) old_epoch: u64,
+    pub(super) new_epoch: i64,
+    pub(super) salvaged: u64,
+}
+
+/// Keeps an incident.
+pub(super) async fn insert(
+    tx: &Tx,
+    outcome: &Outcome,
+    incident: &Incident,
+) -> Result<(), LedgerError> {
+    let redis_epoch = incident.redis_epoch.map(signed).transpose()?;
+    let found_seq = incident.found_seq.map(signed).transpose()?;
+    tx.execute(
+        INSERT_INCIDENT,
+        &[
+            &i64::from(outcome.shard),
+            &incident.reason,
+            &signed(outcome.old_epoch)?,
+            &outcome.new_epoch,
+            &redis_epoch,
+            &signed(incident.expected_seq)?,
+            &found_seq,
+            &signed(outcome.salvaged)?,
+            &signed(incident.lost_at_most)?,
+            &incident.detail,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn read(row: &Row) -> Result<IncidentRow, LedgerError> {
+    let number = |name| column(row, name).and_then(unsigned);
+    let number_if_any =
+        |name| column::<Option<i64>>(row, name).and_then(|count| count.map(unsigned).transpose());
+    Ok(IncidentRow {
+        incident_id: column(row, "incident_id")?,
+        shard: small(column(row, "shard")?)?,
+        detected_at: column(row, "detected_at")?,
+        reason: column(row, "reason")?,
+        old_epoch: number("old_epoch")?,
+        new_epoch: number("new_epoch")?,
+        redis_epoch: number_if_any("redis_epoch")?,
+        expected_seq: number("expected_seq")?,
+        found_seq: number_if_any("found_seq")?,
+        salvaged: number("salvaged")?,
+        lost_at_most: number("lost_at_most")?,
+        detail: column(row, "detail")?,
+    })
+}

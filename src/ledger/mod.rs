@@ -1,0 +1,95 @@
+//! The ledger: everything that is in Postgres. Start at [`Ledger`].
+//!
+//! One file a table; a file that changes several tables in one transaction is named after what it does (`flush`,
+//! `load`, `recover`, `verify`).
+//!
+//! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
+//! Redis. Every wait has an end.
+
+mod api_keys;
+mod convert;
+mod cursors;
+mod dead_letters;
+mod error;
+mod flush;
+mod incidents;
+mod load;
+mod message_logs;
+mod migrate;
+mod partitions;
+mod pool;
+mod recover;
+mod settings;
+mod tx;
+mod usage_counters;
+mod verify;
+
+use std::time::Duration;
+
+pub use api_keys::ApiKeyRow;
+pub use cursors::Cursor;
+pub use dead_letters::DeadLetter;
+pub use error::Cause;
+pub use error::LedgerError;
+pub use flush::Batch;
+pub use flush::FlushGuards;
+pub use flush::Flushed;
+pub use incidents::Incident;
+pub use incidents::IncidentRow;
+pub use load::Base;
+pub use load::Counter;
+pub use migrate::MigrationReport;
+pub use pool::LedgerOptions;
+pub use recover::RecoveryTx;
+pub use settings::Settings;
+pub use verify::Difference;
+pub use verify::Totals;
+
+use tx::Connection;
+use tx::Tx;
+
+/// The ledger in Postgres. Clones share one pool of connections.
+///
+/// Every call waits at most for a connection (`connect_timeout_ms`) and then, for each statement, `statement_timeout_ms`
+/// and a second; a call that is dropped half-way writes nothing.
+#[derive(Clone)]
+pub struct Ledger {
+    pool: deadpool_postgres::Pool,
+    /// How long one statement may go unanswered before the connection is given up.
+    answer_within: Duration,
+}
+
+impl Ledger {
+    /// Prepares the pool. Nothing is connected until the first call.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::BadUrl`] when the connection string cannot be read.
+    pub fn connect(options: &LedgerOptions) -> Result<Self, LedgerError> {
+        Ok(Self { pool: pool::open(options)?, answer_within: pool::answer_within(options) })
+    }
+
+    /// Asks Postgres for an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] when there is none.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        self.connection().await?.row("-- ping\nSELECT 1", &[]).await?;
+        Ok(())
+    }
+
+    async fn connection(&self) -> Result<Connection, LedgerError> {
+        Connection::take(&self.pool, self.answer_within).await
+    }
+
+    async fn begin(&self) -> Result<Tx, LedgerError> {
+        Tx::begin(self.connection().await?, "-- begin\nBEGIN").await
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("answer_within", &self.answer_within).finish_non_exhaustive()
+    }
+}

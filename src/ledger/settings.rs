@@ -1,0 +1,44 @@
+//! The table `settings`: what every node must agree on.
+
+use uuid::Uuid;
+
+use super::Ledger;
+use super::convert::small;
+use super::error::LedgerError;
+use super::tx::Tx;
+use super::tx::column;
+
+/// What every node must agree on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Identity of the ledger, which Redis carries too.
+    pub instance: Uuid,
+    /// Number of shards, at least 1.
+    pub shards: u16,
+}
+
+const SETTINGS: &str = "-- settings
+SELECT instance, shards FROM settings";
+
+const INITIALISE_SETTINGS: &str = "-- initialise_settings
+INSERT INTO settings (shards) VALUES ($1) ON CONFLICT DO NOTHING";
+
+impl Ledger {
+    /// What every node must agree on.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Migration`] before [`Ledger::migrate`] has run to its end.
+    pub async fn settings(&self) -> Result<Settings, LedgerError> {
+        let rows = self.connection().await?.rows(SETTINGS, &[]).await?;
+        let row = rows.first().ok_or_else(|| LedgerError::Migration("no settings yet".into()))?;
+        Ok(Settings { instance: column(row, "instance")?, shards: small(column(row, "shards")?)? })
+    }
+}
+
+/// Writes the row if there is none; a number of shards that is already there stays.
+pub(super) async fn initialise(tx: &Tx, shards: u16) -> Result<Settings, LedgerError> {
+    tx.execute(INITIALISE_SETTINGS, &[&i64::from(shards)]).await?;
+    let row = tx.row(SETTINGS, &[]).await?;
+    Ok(Settings { instance: column(&row, "instance")?, shards: small(column(&row, "shards")?)? })
+}

@@ -1,0 +1,126 @@
+//! The table `usage_counters`: the sums of what the log holds.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::domain::event::Delta;
+use crate::domain::event::Event;
+use crate::domain::event::EventKind;
+
+use super::convert::instant_ms;
+use super::convert::instant_s;
+use super::error::LedgerError;
+use super::tx::Tx;
+
+const ADD_TO_COUNTERS: &str = "-- add_to_counters
+INSERT INTO usage_counters (
+    subject, metric, period, window_start, window_end, used, reset_at
+)
+SELECT sum.*
+FROM unnest(
+    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
+    $7::timestamptz[]
+) AS sum
+ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
+    used = usage_counters.used + excluded.used,
+    reset_at = greatest(usage_counters.reset_at, excluded.reset_at),
+    updated_at = now()";
+
+/// The key of a counter: level, metric, period, first second of the window.
+type Key<'a> = (&'a str, &'a str, &'static str, i64);
+
+/// What some events do to one counter together.
+#[derive(Clone, Copy)]
+struct Sum {
+    window_end_s: i64,
+    units: i64,
+    /// When the last reset among the events was decided, in Unix milliseconds.
+    reset_at_ms: Option<i64>,
+}
+
+/// Adds the deltas of `events` to the counters, each counter once and in key order, so that two transactions never
+/// wait for each other's rows.
+pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
+    let sums = tally(events)?;
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let columns = Columns::of(&sums)?;
+    tx.execute(
+        ADD_TO_COUNTERS,
+        &[
+            &columns.subjects,
+            &columns.metrics,
+            &columns.periods,
+            &columns.window_starts,
+            &columns.window_ends,
+            &columns.units,
+            &columns.reset_ats,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn tally<'a>(events: &[&'a Event]) -> Result<BTreeMap<Key<'a>, Sum>, LedgerError> {
+    let mut sums = BTreeMap::new();
+    for event in events {
+        for delta in &event.deltas.lines {
+            add_delta(&mut sums, event, delta)?;
+        }
+    }
+    Ok(sums)
+}
+
+fn add_delta<'a>(
+    sums: &mut BTreeMap<Key<'a>, Sum>,
+    event: &'a Event,
+    delta: &'a Delta,
+) -> Result<(), LedgerError> {
+    let window = delta.window;
+    let level = event.level(delta.depth);
+    let key = (level, delta.metric.as_str(), delta.period.as_str(), window.start_s);
+    let none = Sum { window_end_s: window.end_s, units: 0, reset_at_ms: None };
+    let sum = sums.entry(key).or_insert(none);
+    sum.units = sum
+        .units
+        .checked_add(delta.units)
+        .ok_or_else(|| LedgerError::BadData("a sum of units is above 2^63 - 1".into()))?;
+    if event.kind == EventKind::Reset {
+        sum.reset_at_ms = sum.reset_at_ms.max(Some(event.occurred_at_ms));
+    }
+    Ok(())
+}
+
+/// Sums, a column each.
+struct Columns<'a> {
+    subjects: Vec<&'a str>,
+    metrics: Vec<&'a str>,
+    periods: Vec<&'static str>,
+    window_starts: Vec<DateTime<Utc>>,
+    window_ends: Vec<DateTime<Utc>>,
+    units: Vec<i64>,
+    reset_ats: Vec<Option<DateTime<Utc>>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(sums: &BTreeMap<Key<'a>, Sum>) -> Result<Self, LedgerError> {
+        let keys = || sums.keys();
+        let values = || sums.values();
+        Ok(Self {
+            subjects: keys().map(|key| key.0).collect(),
+            metrics: keys().map(|key| key.1).collect(),
+            periods: keys().map(|key| key.2).collect(),
+            window_starts: keys().map(|key| instant_s(key.3)).collect::<Result<_, _>>()?,
+            window_ends: values()
+                .map(|sum| instant_s(sum.window_end_s))
+                .collect::<Result<_, _>>()?,
+            units: values().map(|sum| sum.units).collect(),
+            reset_ats: values()
+                .map(|sum| sum.reset_at_ms.map(instant_ms).transpose())
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}

@@ -1,0 +1,145 @@
+//! What the checker asks: whether the tables agree with each other.
+
+use chrono::DateTime;
+use chrono::Utc;
+use tokio_postgres::Row;
+
+use super::Ledger;
+use super::convert::unsigned;
+use super::error::LedgerError;
+use super::load::Base;
+use super::tx::Connection;
+use super::tx::Params;
+use super::tx::Tx;
+use super::tx::column;
+
+/// A counter that is not the sum of the log (I1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The level of a subject.
+    pub subject: String,
+    /// What is counted.
+    pub metric: String,
+    /// The period's name.
+    pub period: String,
+    /// First second of the window, in Unix seconds.
+    pub window_start_s: i64,
+    /// What the counter says; none when there is no counter.
+    pub used: Option<i64>,
+    /// What the log adds up to; none when no event names the counter.
+    pub logged: Option<i64>,
+}
+
+/// How much the ledger holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Rows in the log.
+    pub events: u64,
+    /// Counters.
+    pub counters: u64,
+    /// Incidents.
+    pub incidents: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+    /// Rows in the log beyond the first of their id; always 0 (I7).
+    pub duplicates: u64,
+}
+
+/// The most differences in one answer.
+const DIFFERENCES_MAX: u32 = 10_000;
+
+// A check reads whole tables, which takes longer than any other statement may.
+const BEGIN_SNAPSHOT: &str = "-- begin_snapshot
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL statement_timeout = '10min'";
+
+const LOG_SUMS_DIFFER: &str = "-- log_sums_differ
+WITH logged AS (
+    SELECT
+        array_to_string((string_to_array(log.subject, '/'))[1:greatest((delta ->> 0)::integer, 1)], '/')
+            AS subject,
+        delta ->> 1 AS metric,
+        delta ->> 2 AS period,
+        to_timestamp((delta ->> 3)::bigint) AS window_start,
+        sum((delta ->> 5)::bigint)::bigint AS units
+    FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
+    GROUP BY 1, 2, 3, 4
+)
+SELECT subject, metric, period, window_start, counter.used, logged.units AS logged
+FROM usage_counters AS counter
+FULL JOIN logged USING (subject, metric, period, window_start)
+WHERE counter.used IS DISTINCT FROM logged.units
+ORDER BY subject, metric, period, window_start
+LIMIT $1";
+
+const TOTALS: &str = "-- totals
+SELECT
+    (SELECT count(*) FROM message_logs) AS events,
+    (SELECT count(*) FROM usage_counters) AS counters,
+    (SELECT count(*) FROM incidents) AS incidents,
+    (SELECT count(*) FROM dead_letters) AS dead_letters,
+    (SELECT count(*) - count(DISTINCT event_id) FROM message_logs) AS duplicates";
+
+impl Ledger {
+    /// The counters that are not the sums of the log (I1), in one snapshot; at most `limit` and at most 10,000. Reads both
+    /// tables whole, for ten minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn log_sums_differ(&self, limit: u32) -> Result<Vec<Difference>, LedgerError> {
+        let limit = i64::from(limit.min(DIFFERENCES_MAX));
+        let rows = self.snapshot(LOG_SUMS_DIFFER, &[&limit]).await?;
+        rows.iter().map(difference).collect()
+    }
+
+    /// How much the ledger holds, in one snapshot. Reads the tables whole, for ten minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn totals(&self) -> Result<Totals, LedgerError> {
+        let rows = self.snapshot(TOTALS, &[]).await?;
+        let row = rows.first().ok_or_else(|| LedgerError::Internal("no totals".into()))?;
+        let total = |name| column(row, name).and_then(unsigned);
+        Ok(Totals {
+            events: total("events")?,
+            counters: total("counters")?,
+            incidents: total("incidents")?,
+            dead_letters: total("dead_letters")?,
+            duplicates: total("duplicates")?,
+        })
+    }
+
+    /// What Redis must agree with (I2): the same as [`Ledger::base`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`Ledger::base`].
+    pub async fn counters_of(
+        &self,
+        shard: u16,
+        subjects: &[&str],
+        ended_after: DateTime<Utc>,
+    ) -> Result<Base, LedgerError> {
+        self.base(shard, subjects, ended_after).await
+    }
+
+    async fn snapshot(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, LedgerError> {
+        let connection = Connection::take(&self.pool, super::pool::SNAPSHOT_WITHIN).await?;
+        let tx = Tx::begin(connection, BEGIN_SNAPSHOT).await?;
+        let outcome = tx.rows(sql, params).await;
+        tx.end(outcome).await
+    }
+}
+
+fn difference(row: &Row) -> Result<Difference, LedgerError> {
+    Ok(Difference {
+        subject: column(row, "subject")?,
+        metric: column(row, "metric")?,
+        period: column(row, "period")?,
+        window_start_s: column::<DateTime<Utc>>(row, "window_start")?.timestamp(),
+        used: column(row, "used")?,
+        logged: column(row, "logged")?,
+    })
+}

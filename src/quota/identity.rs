@@ -1,0 +1,117 @@
+//! What makes a repeated request known: its event's id, its key's hash and its payload's fingerprint.
+
+use chrono::DateTime;
+use chrono::Utc;
+use sha2::Digest;
+use sha2::Sha256;
+use uuid::Builder;
+use uuid::Uuid;
+
+use crate::counters::Idempotency;
+use crate::domain::Period;
+
+use super::order::Ask;
+use super::order::Order;
+
+/// What is known of an operation before its first attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) event_id: Uuid,
+    pub(super) idempotency: Option<Idempotency>,
+}
+
+/// The identity of a consume at an instant of Redis' time.
+///
+/// With an idempotency key the event's id follows from the subject, the key and the month, so that Postgres knows a
+/// repetition even after Redis lost its record (I7). Without one it is the request's own id, or a new one.
+pub(super) fn of_consume(order: &Order, at: DateTime<Utc>) -> Identity {
+    let Some(key) = &order.idempotency_key else {
+        let event_id = order.context.made_id.unwrap_or_else(Uuid::now_v7);
+        return Identity { event_id, idempotency: None };
+    };
+    let digest = digest(&[b"consume", order.subject.as_str().as_bytes(), key.as_bytes()]);
+    let (key_hash, rest) = halves(digest);
+    let idempotency = Idempotency { key_hash, fingerprint: fingerprint(order) };
+    Identity { event_id: id_in_month(rest, at), idempotency: Some(idempotency) }
+}
+
+/// A `UUIDv7` (RFC 9562 §5.7) whose time is the first instant of the month and whose other bits are given.
+fn id_in_month(bits: [u8; 16], at: DateTime<Utc>) -> Uuid {
+    let start_ms = Period::Month.window_at(at).start_s.cast_unsigned() * 1_000;
+    let mut random = [0; 10];
+    random.copy_from_slice(&bits[..10]);
+    Builder::from_unix_timestamp_millis(start_ms, &random).into_uuid()
+}
+
+/// A hash of what is asked, so that a key used for something else is noticed.
+fn fingerprint(order: &Order) -> [u8; 8] {
+    let (kind, name) = match &order.ask {
+        Ask::Model(model) => (b"model".as_slice(), model.as_bytes()),
+        Ask::Metric(metric) => (b"metric".as_slice(), metric.as_str().as_bytes()),
+    };
+    let amount = order.amount.get().to_be_bytes();
+    let metadata = order.metadata.as_deref().unwrap_or("").as_bytes();
+    let digest = digest(&[kind, name, &amount, metadata]);
+    let mut fingerprint = [0; 8];
+    fingerprint.copy_from_slice(&digest[..8]);
+    fingerprint
+}
+
+/// SHA-256 of the parts, each behind its length, so that no two lists of parts give the same text.
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+fn halves(digest: [u8; 32]) -> ([u8; 16], [u8; 16]) {
+    let (mut first, mut second) = ([0; 16], [0; 16]);
+    first.copy_from_slice(&digest[..16]);
+    second.copy_from_slice(&digest[16..]);
+    (first, second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Amount;
+    use crate::domain::Subject;
+    use crate::quota::order::RequestContext;
+
+    fn order(key: &str, amount: u64) -> Order {
+        Order {
+            subject: Subject::parse("user:u_1").unwrap(),
+            ask: Ask::Model("m".to_owned()),
+            amount: Amount::new(amount).unwrap(),
+            metadata: None,
+            idempotency_key: Some(key.to_owned()),
+            context: RequestContext::default(),
+        }
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_event_all_month_and_another_the_next() {
+        let first = of_consume(&order("k", 1), at("2026-11-01T00:00:00Z"));
+        let later = of_consume(&order("k", 1), at("2026-11-30T23:59:59Z"));
+        let next = of_consume(&order("k", 1), at("2026-12-01T00:00:00Z"));
+        assert_eq!(first, later);
+        assert_ne!(first.event_id, next.event_id);
+        assert_eq!(first.event_id.get_version_num(), 7);
+    }
+
+    #[test]
+    fn another_payload_has_the_same_key_and_another_fingerprint() {
+        let now = at("2026-11-01T00:00:00Z");
+        let (one, two) = (of_consume(&order("k", 1), now), of_consume(&order("k", 2), now));
+        let (one, two) = (one.idempotency.unwrap(), two.idempotency.unwrap());
+        assert_eq!(one.key_hash, two.key_hash);
+        assert_ne!(one.fingerprint, two.fingerprint);
+    }
+}

@@ -1,0 +1,237 @@
+//! The use-cases: consume, check, usage, reset, flush, load, recover, verify.
+//!
+//! **Architecture invariant:** only this module knows both stores, and it names neither client library. A charge touches
+//! Redis once and Postgres never.
+
+mod decide;
+mod error;
+mod flush;
+mod identity;
+mod keys;
+mod loader;
+mod order;
+mod recover;
+mod reset;
+mod resolve;
+mod usage;
+pub mod verify;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::counters::CountersError;
+use crate::counters::StartupReport;
+use crate::domain::Catalogue;
+use crate::domain::StoreAway;
+use crate::ledger::Ledger;
+use crate::ledger::LedgerError;
+
+pub use self::error::QuotaError;
+pub use self::error::Store;
+pub use self::flush::FlushState;
+pub use self::flush::FlushStep;
+pub use self::keys::KeyError;
+pub use self::keys::KeyGrant;
+pub use self::keys::KeyRing;
+pub use self::keys::NewKey;
+pub use self::loader::Loader;
+pub use self::order::Ask;
+pub use self::order::Order;
+pub use self::order::RequestContext;
+pub use self::order::ResetScope;
+pub use self::reset::Cleared;
+pub use self::reset::ResetReport;
+pub use self::usage::Usage;
+
+use self::loader::LoadEntrance;
+use self::resolve::Resolver;
+
+/// Settings of the use-cases.
+#[derive(Clone, Debug)]
+pub struct QuotaOptions {
+    /// How long a caller waits for a decision.
+    pub request_timeout: Duration,
+    /// How a decision is answered while Redis is away, unless the limits say otherwise.
+    pub store_away: StoreAway,
+    /// The most events in one flush.
+    pub batch_events_max: usize,
+    /// How long flushed events stay in the outbox.
+    pub trim_lag: Duration,
+    /// How many bytes of flushed events stay in the outbox.
+    pub trim_bytes_max: u64,
+    /// Guards of the protocol; all on outside tests.
+    #[doc(hidden)]
+    pub guards: Guards,
+}
+
+/// Guards of the protocol that live in this module. Tests take one away to show that it is needed.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each guard is on or off by itself")]
+pub struct Guards {
+    /// The flusher compares the first event's seq with its cursor's.
+    pub seq_check: bool,
+    /// A recovery logs what the outbox still holds.
+    pub salvage: bool,
+    /// Nothing is trimmed before it is committed.
+    pub trim_after_commit: bool,
+    /// A reset is an event; without it, Postgres is set to zero and the key deleted.
+    pub fence: bool,
+    /// Passed on to the ledger.
+    pub flush: crate::ledger::FlushGuards,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Self {
+            seq_check: true,
+            salvage: true,
+            trim_after_commit: true,
+            fence: true,
+            flush: crate::ledger::FlushGuards::default(),
+        }
+    }
+}
+
+/// The use-cases, over both stores.
+pub struct Quota {
+    counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
+    keys: KeyRing,
+    resolver: Resolver,
+    loads: LoadEntrance,
+    /// One recovery of a shard at a time in this node.
+    recoveries: Vec<tokio::sync::Mutex<()>>,
+    instance: Uuid,
+    clock: Clock,
+    options: QuotaOptions,
+}
+
+/// Whether each store answers; the text says what is wrong.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// The counters.
+    pub redis: Result<(), String>,
+    /// The ledger. Its absence does not stop decisions.
+    pub postgres: Result<(), String>,
+}
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Redis is away or not fit for use.
+    #[error("redis: {0}")]
+    Counters(#[source] CountersError),
+    /// Postgres is away or not migrated.
+    #[error("postgres: {0}")]
+    Ledger(#[source] LedgerError),
+    /// The configured shard count is not the one Postgres owns.
+    #[error("quota.shards is {configured}, but the database has {found} shards")]
+    Shards {
+        /// In the configuration.
+        configured: u16,
+        /// In Postgres.
+        found: u16,
+    },
+    /// A shard could not be opened.
+    #[error("a shard could not be opened: {0}")]
+    Recovery(#[source] QuotaError),
+}
+
+/// What the use-cases are made of.
+pub struct QuotaParts {
+    /// Redis.
+    pub counters: Arc<Counters>,
+    /// Postgres.
+    pub ledger: Arc<Ledger>,
+    /// API keys.
+    pub keys: KeyRing,
+    /// Plans, limits and models.
+    pub catalogue: Catalogue,
+    /// The one clock.
+    pub clock: Clock,
+    /// Settings.
+    pub options: QuotaOptions,
+}
+
+impl Quota {
+    /// Checks both stores, opens the shards that are not open, and answers the use-cases with the loader, which the
+    /// caller has to run.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] naming the store and what is wrong with it.
+    pub async fn start(parts: QuotaParts) -> Result<(Arc<Self>, Loader, StartupReport), StartError> {
+        let settings = parts.ledger.settings().await.map_err(StartError::Ledger)?;
+        let configured = parts.counters.shard_count();
+        if settings.shards != configured {
+            return Err(StartError::Shards { configured, found: settings.shards });
+        }
+        let report =
+            parts.counters.check_at_start(settings.instance).await.map_err(StartError::Counters)?;
+        let (loads, loader) =
+            loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
+        let quota = Arc::new(Self {
+            recoveries: (0..configured).map(|_| tokio::sync::Mutex::new(())).collect(),
+            counters: parts.counters,
+            ledger: parts.ledger,
+            keys: parts.keys,
+            resolver: Resolver::new(parts.catalogue),
+            loads,
+            instance: settings.instance,
+            clock: parts.clock,
+            options: parts.options,
+        });
+        for shard in 0..configured {
+            quota.open_at_start(shard).await.map_err(StartError::Recovery)?;
+        }
+        Ok((quota, loader, report))
+    }
+
+    /// The API keys.
+    #[must_use]
+    pub const fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    /// The clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> u16 {
+        self.counters.shard_count()
+    }
+
+    /// Asks both stores whether they answer, at once. Bounded by their connect time-outs.
+    pub async fn readiness(&self) -> Readiness {
+        let (redis, postgres) = futures_util::join!(self.counters.ping(), self.ledger.ping());
+        Readiness {
+            redis: redis.map_err(|error| error.to_string()),
+            postgres: postgres.map_err(|error| error.to_string()),
+        }
+    }
+
+    /// Makes the log's partitions for the months ahead.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn ensure_partitions(&self) -> Result<(), QuotaError> {
+        const MONTHS_AHEAD: u32 = 3;
+        self.ledger.ensure_partitions(MONTHS_AHEAD).await.map_err(QuotaError::of_ledger)?;
+        Ok(())
+    }
+
+    /// Redis' time as this node believes it to be, in Unix milliseconds.
+    fn redis_now_ms(&self) -> i64 {
+        self.clock.now_ms() + self.counters.clock_delta_ms()
+    }
+}

@@ -1,0 +1,184 @@
+//! From an order to the sheet it is measured against.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::counters::PackedSheet;
+use crate::domain::Amount;
+use crate::domain::Catalogue;
+use crate::domain::Limit;
+use crate::domain::Line;
+use crate::domain::Metric;
+use crate::domain::Mode;
+use crate::domain::Period;
+use crate::domain::Plan;
+use crate::domain::Sheet;
+use crate::domain::Subject;
+
+use super::error::QuotaError;
+use super::order::Ask;
+
+/// Sheets kept at once. Requests that differ in plan, model rule, metric, amount or depth have different ones; past the
+/// bound all are made anew.
+const SHEETS_MAX: usize = 1_024;
+
+/// What a sheet depends on, besides the catalogue and the windows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SheetKey {
+    is_anonymous: bool,
+    charge: ChargeKey,
+    amount: Amount,
+    depth: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ChargeKey {
+    /// A model rule, by its place in the catalogue.
+    Model(usize),
+    Metric(Metric),
+    /// Every limit of the plan, adding nothing.
+    Everything,
+}
+
+/// The catalogue, and the sheets made from it.
+pub(super) struct Resolver {
+    catalogue: Catalogue,
+    sheets: RwLock<HashMap<SheetKey, Arc<PackedSheet>>>,
+}
+
+impl Resolver {
+    pub(super) fn new(catalogue: Catalogue) -> Self {
+        Self { catalogue, sheets: RwLock::default() }
+    }
+
+    /// The sheet of an order at an instant.
+    ///
+    /// # Errors
+    ///
+    /// Which part of the order the catalogue does not allow.
+    pub(super) fn order(
+        &self,
+        subject: &Subject,
+        ask: &Ask,
+        amount: Amount,
+        at: DateTime<Utc>,
+    ) -> Result<Arc<PackedSheet>, QuotaError> {
+        let charge = self.charge(subject, ask)?;
+        self.sheet(subject, charge, amount, at)
+    }
+
+    /// The sheet of every limit of the subject's plan, adding nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::NoPlan`].
+    pub(super) fn everything(
+        &self,
+        subject: &Subject,
+        at: DateTime<Utc>,
+    ) -> Result<Arc<PackedSheet>, QuotaError> {
+        self.sheet(subject, ChargeKey::Everything, Amount::ZERO, at)
+    }
+
+    /// The plan of the subject, with its name.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::NoPlan`].
+    pub(super) fn plan(&self, is_anonymous: bool) -> Result<(&str, &Plan), QuotaError> {
+        let catalogue = &self.catalogue;
+        let name =
+            if is_anonymous { &catalogue.anonymous_plan } else { &catalogue.default_plan };
+        let name = name.as_deref().ok_or(QuotaError::NoPlan)?;
+        let plan = catalogue.plans.get(name).ok_or(QuotaError::NoPlan)?;
+        Ok((name, plan))
+    }
+
+    fn charge(&self, subject: &Subject, ask: &Ask) -> Result<ChargeKey, QuotaError> {
+        match ask {
+            Ask::Metric(metric) if self.catalogue.has_metric(metric.as_str()) => {
+                Ok(ChargeKey::Metric(metric.clone()))
+            }
+            Ask::Metric(_) => Err(QuotaError::UnknownMetric),
+            Ask::Model(model) => {
+                let (place, rule) = self.catalogue.model(model).ok_or(QuotaError::ModelNotAllowed)?;
+                if subject.is_anonymous() && !rule.anonymous {
+                    return Err(QuotaError::AnonymousModel);
+                }
+                Ok(ChargeKey::Model(place))
+            }
+        }
+    }
+
+    fn sheet(
+        &self,
+        subject: &Subject,
+        charge: ChargeKey,
+        amount: Amount,
+        at: DateTime<Utc>,
+    ) -> Result<Arc<PackedSheet>, QuotaError> {
+        let is_anonymous = subject.is_anonymous();
+        let key = SheetKey { is_anonymous, charge, amount, depth: subject.depth() };
+        let sheets = self.sheets.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sheets.get(&key).filter(|known| known.is_current_at(at)) {
+            return Ok(known.clone());
+        }
+        drop(sheets);
+        let made = Arc::new(PackedSheet::charge(self.make(&key, at)?));
+        let mut sheets = self.sheets.write().unwrap_or_else(PoisonError::into_inner);
+        if sheets.len() >= SHEETS_MAX {
+            sheets.clear();
+        }
+        sheets.insert(key, made.clone());
+        Ok(made)
+    }
+
+    fn make(&self, key: &SheetKey, at: DateTime<Utc>) -> Result<Sheet, QuotaError> {
+        let (name, plan) = self.plan(key.is_anonymous)?;
+        let line = |limit: &Limit, amount: Amount| Line {
+            depth: key.depth,
+            limit: limit.clone(),
+            window: limit.period.window_at(at),
+            amount,
+        };
+        let mut lines = Vec::new();
+        if key.charge == ChargeKey::Everything {
+            lines.extend(plan.limits.iter().map(|limit| line(limit, key.amount)));
+        }
+        for (metric, amount) in self.charges(key)? {
+            let known = lines.len();
+            let limits = plan.limits.iter().filter(|limit| limit.metric == metric);
+            lines.extend(limits.map(|limit| line(limit, amount)));
+            // A metric that the plan does not mention is unlimited, and counted by the month.
+            if lines.len() == known {
+                lines.push(line(&unlimited(metric), amount));
+            }
+        }
+        Ok(Sheet { plan: name.to_owned(), lines })
+    }
+
+    /// What is charged, metric by metric.
+    fn charges(&self, key: &SheetKey) -> Result<Vec<(Metric, Amount)>, QuotaError> {
+        match &key.charge {
+            ChargeKey::Everything => Ok(Vec::new()),
+            ChargeKey::Metric(metric) => Ok(vec![(metric.clone(), key.amount)]),
+            ChargeKey::Model(place) => {
+                let rule = &self.catalogue.models[*place];
+                let weighted = rule.charges.iter().map(|(metric, weight)| {
+                    let amount = key.amount.weighted(*weight).map_err(QuotaError::AmountTooLarge)?;
+                    Ok((metric.clone(), amount))
+                });
+                weighted.collect()
+            }
+        }
+    }
+}
+
+const fn unlimited(metric: Metric) -> Limit {
+    Limit { metric, period: Period::Month, max: None, mode: Mode::Hard, grace: 0, store_away: None }
+}
