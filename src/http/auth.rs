@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::state::Api;
 use crate::domain::Permission;
 use crate::domain::Subject;
-use crate::quota::keys::KeyGrant;
+use crate::quota::KeyGrant;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
@@ -136,6 +137,14 @@ impl ApiError {
     /// A field, parameter or header that breaks a rule: `invalid("subject", "must not be empty")`.
     pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl fmt::Display) -> Self {
         Self::InvalidRequest { field: field.into(), rule: rule.to_string() }
+    }
+
+    /// A query with a parameter that is unknown, given twice or of a wrong type; the library's message names it.
+    #[must_use]
+    pub fn query(error: &QueryRejection) -> Self {
+        let text = error.body_text();
+        let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
+        Self::invalid("the query", format_args!("is not valid: {cause}"))
     }
 
     /// A text that is not a subject.

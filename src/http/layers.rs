@@ -149,8 +149,8 @@ struct Record<'a> {
 impl Record<'_> {
     fn log_answer(&self) {
         let (request_id, route) = (self.scope.id(), self.series.route());
-        let (status, seconds) = (self.status, self.seconds);
-        tracing::debug!(request_id, route, status, seconds, "request answered");
+        let (status, seconds, trace_id) = (self.status, self.seconds, self.scope.trace_id());
+        tracing::debug!(request_id, trace_id, route, status, seconds, "request answered");
     }
 
     fn log_error(&self, error: &ApiError) {
@@ -163,15 +163,15 @@ impl Record<'_> {
 
     fn log_refusal(&self, error: &ApiError) {
         let (request_id, route) = (self.scope.id(), self.series.route());
-        let (status, seconds) = (self.status, self.seconds);
-        tracing::debug!(request_id, route, status, seconds, %error, "request refused");
+        let (status, seconds, trace_id) = (self.status, self.seconds, self.scope.trace_id());
+        tracing::debug!(request_id, trace_id, route, status, seconds, %error, "request refused");
     }
 
     fn log_failure(&self, error: &ApiError) {
         let (request_id, route) = (self.scope.id(), self.series.route());
-        let (status, seconds) = (self.status, self.seconds);
+        let (status, seconds, trace_id) = (self.status, self.seconds, self.scope.trace_id());
         let (store, error) = (error.store(), Chain(error));
-        tracing::warn!(request_id, route, status, seconds, ?store, %error, "request failed");
+        tracing::warn!(request_id, trace_id, route, status, seconds, ?store, %error, "request failed");
     }
 }
 

@@ -22,6 +22,8 @@ const TRACEPARENT_BYTES: usize = 55;
 pub struct RequestScope {
     /// 1–64 visible ASCII characters.
     id: HeaderValue,
+    /// The same id when it was made here.
+    made_id: Option<Uuid>,
     /// 32 hexadecimal digits.
     trace_id: Option<Box<str>>,
 }
@@ -33,8 +35,10 @@ impl RequestScope {
     pub fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(X_REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
         let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let made_id = given.is_none().then(Uuid::now_v7);
         Self {
-            id: given.cloned().unwrap_or_else(new_id),
+            id: given.cloned().unwrap_or_else(|| header_of(made_id.unwrap_or_default())),
+            made_id,
             trace_id: traceparent.and_then(trace_id).map(Into::into),
         }
     }
@@ -51,11 +55,18 @@ impl RequestScope {
         self.id.clone()
     }
 
+    /// The W3C trace id, when the caller sent one.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<&str> {
+        self.trace_id.as_deref()
+    }
+
     /// What use-cases need to know of the request.
     #[must_use]
     pub fn context(&self) -> RequestContext {
         RequestContext {
             request_id: self.id().to_owned(),
+            made_id: self.made_id,
             trace_id: self.trace_id.as_deref().map(str::to_owned),
         }
     }
@@ -74,9 +85,9 @@ fn is_request_id(bytes: &[u8]) -> bool {
     (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-fn new_id() -> HeaderValue {
+fn header_of(id: Uuid) -> HeaderValue {
     let mut text = Uuid::encode_buffer();
-    let text = Uuid::now_v7().hyphenated().encode_lower(&mut text);
+    let text = id.hyphenated().encode_lower(&mut text);
     HeaderValue::from_str(text).expect("a UUID is visible ascii")
 }
 

@@ -144,7 +144,7 @@ fn user<P>(
     caller: &Caller<P>,
     query: Result<Query<ChatQuery>, QueryRejection>,
 ) -> Result<Subject, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::invalid("the query", error.body_text()))?;
+    let Query(query) = query.map_err(|error| ApiError::query(&error))?;
     let named = query.user_id.map(|id| Subject::user(&id)).transpose();
     let named = named.map_err(|error| ApiError::invalid("userId", error))?;
     let own = match &caller.identity {

@@ -59,7 +59,7 @@ impl<S: Sync> FromRequestParts<S> for Call {
 
 fn deny_with_200(parts: &Parts) -> Result<bool, ApiError> {
     let Query(query) = Query::<DecisionQuery>::try_from_uri(&parts.uri)
-        .map_err(|error| ApiError::invalid("the query", error.body_text()))?;
+        .map_err(|error| ApiError::query(&error))?;
     match query.on_deny.as_deref() {
         None | Some("429") => Ok(false),
         Some("200") => Ok(true),
@@ -97,8 +97,36 @@ impl Call {
     params(DecisionQuery),
     request_body(content = OrderBody, example = json!({"subject": "user:u_1", "model": "claude-sonnet-4", "amount": 30})),
     responses(
-        (status = 200, description = "there is room for the request", body = DecisionBody),
-        (status = 429, description = "a limit leaves no room", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "there is room for the request", body = DecisionBody,
+            example = json!({
+                "allowed": true,
+                "event_id": null,
+                "limits": [
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                ],
+                "degraded": false,
+                "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
+                "plan": "chat"
+            })),
+        (status = 429, description = "a limit leaves no room", body = Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = String, description = "seconds until the latest violated window ends")),
+            example = json!({
+                "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+                "title": "Request cannot be satisfied as assigned quota has been exceeded",
+                "status": 429,
+                "detail": "no room for the request in messages-month",
+                "instance": "/v1/check",
+                "code": "limit_exceeded",
+                "violated-policies": ["messages-month"],
+                "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
+                "allowed": false,
+                "event_id": null,
+                "limits": [
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 80, "reserved": 0, "remaining": 20, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "warning"}
+                ],
+                "degraded": false,
+                "plan": "chat"
+            })),
         (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
     ),

@@ -96,7 +96,7 @@ pub struct ClearedBody<'a> {
     #[schema(required)]
     window_end: Option<DateTime<Utc>>,
     /// Units that were taken off.
-    units: i64,
+    units: u64,
 }
 
 /// Read usage.
@@ -163,12 +163,13 @@ pub(crate) async fn reset(
 }
 
 fn subject(path: Result<Path<String>, PathRejection>) -> Result<Subject, ApiError> {
-    let Path(text) = path.map_err(|error| ApiError::invalid("subject", error.body_text()))?;
+    let Path(text) =
+        path.map_err(|_| ApiError::invalid("subject", "must be percent-encoded utf-8"))?;
     Subject::parse(&text).map_err(ApiError::subject)
 }
 
 fn reset_scope(query: Result<Query<UsageQuery>, QueryRejection>) -> Result<ResetScope, ApiError> {
-    let Query(query) = query.map_err(|error| ApiError::invalid("the query", error.body_text()))?;
+    let Query(query) = query.map_err(|error| ApiError::query(&error))?;
     let metric = query.metric.map(|name| Metric::new(&name)).transpose();
     let period = query.period.map(|name| {
         let rule = "must be minute, hour, day, week, month or lifetime";
