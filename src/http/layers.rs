@@ -170,8 +170,8 @@ impl Record<'_> {
     fn log_failure(&self, error: &ApiError) {
         let (request_id, route) = (self.scope.id(), self.series.route());
         let (status, seconds, trace_id) = (self.status, self.seconds, self.scope.trace_id());
-        let (store, error) = (error.store(), Chain(error));
-        tracing::warn!(request_id, trace_id, route, status, seconds, ?store, %error, "request failed");
+        let (store, error) = (error.store().map(tracing::field::debug), Chain(error));
+        tracing::warn!(request_id, trace_id, route, status, seconds, store, %error, "request failed");
     }
 }
 
