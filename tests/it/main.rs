@@ -1,2 +1,3 @@
-//! Tests.
-fn main() {}
+//! The integration tests, in one binary.
+
+mod ledger;
