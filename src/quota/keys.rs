@@ -76,6 +76,9 @@ pub enum KeyError {
     /// The prefix is not a subject.
     #[error("the subject prefix is not a subject")]
     BadSubjectPrefix(#[source] SubjectError),
+    /// Another key has the id that was drawn. Trying again draws another.
+    #[error("the id is taken, try again")]
+    IdTaken,
     /// The operating system gave no random numbers.
     #[error("no random numbers")]
     Random(#[source] getrandom::Error),
@@ -150,6 +153,43 @@ impl KeyRing {
         Ok(())
     }
 
+    /// Makes a key and stores its digest. The answer holds the only copy of the key's text.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] naming what is wrong with the request, or that Postgres did not store it.
+    pub async fn create(
+        ledger: &Ledger,
+        request: KeyRequest,
+        now: DateTime<Utc>,
+    ) -> Result<NewApiKey, KeyError> {
+        let key = NewApiKey::generate().map_err(KeyError::Random)?;
+        let row = row_of(&key, request, now)?;
+        if ledger.insert_key(&row).await.map_err(KeyError::Ledger)? {
+            Ok(key)
+        } else {
+            Err(KeyError::IdTaken)
+        }
+    }
+
+    /// Every key, revoked ones too.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Ledger`] when Postgres did not answer.
+    pub async fn list(ledger: &Ledger) -> Result<Vec<ApiKeyRow>, KeyError> {
+        ledger.keys().await.map_err(KeyError::Ledger)
+    }
+
+    /// Revokes a key; every node refuses it after its next refresh. `false` when no such key was in force.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Ledger`] when Postgres did not answer.
+    pub async fn revoke(ledger: &Ledger, id: &str) -> Result<bool, KeyError> {
+        ledger.revoke_key(id).await.map_err(KeyError::Ledger)
+    }
+
     fn stored(&self, presented: &str, now: DateTime<Utc>) -> Option<Arc<KeyGrant>> {
         let key = ApiKey::parse(presented).ok()?;
         let digest = key.secret_digest();
@@ -167,40 +207,6 @@ impl fmt::Debug for KeyRing {
         let count = self.grants.read().unwrap_or_else(PoisonError::into_inner).len();
         f.debug_struct("KeyRing").field("keys", &count).finish_non_exhaustive()
     }
-}
-
-/// Makes a key and stores its digest. The answer holds the only copy of the key's text.
-///
-/// # Errors
-///
-/// [`KeyError`] naming what is wrong with the request, or that Postgres did not store it.
-pub async fn create(
-    ledger: &Ledger,
-    request: KeyRequest,
-    now: DateTime<Utc>,
-) -> Result<NewApiKey, KeyError> {
-    let key = NewApiKey::generate().map_err(KeyError::Random)?;
-    let row = row_of(&key, request, now)?;
-    ledger.insert_key(&row).await.map_err(KeyError::Ledger)?;
-    Ok(key)
-}
-
-/// Every key, revoked ones too.
-///
-/// # Errors
-///
-/// [`KeyError::Ledger`] when Postgres did not answer.
-pub async fn list(ledger: &Ledger) -> Result<Vec<ApiKeyRow>, KeyError> {
-    ledger.keys().await.map_err(KeyError::Ledger)
-}
-
-/// Revokes a key; every node refuses it after its next refresh. `false` when no such key was in force.
-///
-/// # Errors
-///
-/// [`KeyError::Ledger`] when Postgres did not answer.
-pub async fn revoke(ledger: &Ledger, id: &str, now: DateTime<Utc>) -> Result<bool, KeyError> {
-    ledger.revoke_key(id).await.map_err(KeyError::Ledger)
 }
 
 fn row_of(key: &NewApiKey, request: KeyRequest, now: DateTime<Utc>) -> Result<ApiKeyRow, KeyError> {
