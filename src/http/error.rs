@@ -231,7 +231,7 @@ impl From<QuotaError> for ApiError {
                 Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))
             }
             QuotaError::IdempotencyMismatch => Self::IdempotencyMismatch,
-            QuotaError::Unavailable { store, retry_after_s } => {
+            QuotaError::Unavailable { store, retry_after_s, .. } => {
                 Self::StoreUnavailable { store, retry_after_s }
             }
             QuotaError::Overloaded => Self::Overloaded,
