@@ -110,3 +110,22 @@ async fn a_flush_does_not_pass_a_recovery() {
 
     assert!(matches!(flushing, Err(LedgerError::Conflict(_))), "{flushing:?}");
 }
+
+/// The supervisor runs these on whatever thread is free.
+#[tokio::test]
+async fn the_long_calls_may_move_between_threads() {
+    fn assert_send<T: Send>(value: T) -> T {
+        value
+    }
+    let (_database, ledger) = fixture::ledger().await;
+    let empty = batch(0, vec![]);
+
+    assert_send(flush(&ledger, &empty)).await.unwrap();
+    let mut recovery = assert_send(ledger.begin_recovery(1)).await.unwrap();
+    assert_send(recovery.salvage(&[])).await.unwrap();
+    let epoch = assert_send(recovery.finish(incident(None), Uuid::nil())).await.unwrap();
+
+    assert_eq!(epoch, 2);
+    assert_send(ledger.ensure_partitions(3)).await.unwrap();
+    assert_send(ledger.log_sums_differ(1)).await.unwrap();
+}
