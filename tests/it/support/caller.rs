@@ -1,0 +1,94 @@
+//! Callers over HTTP.
+
+use reqwest::Method;
+use reqwest::StatusCode;
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use serde_json::json;
+
+/// Somebody with a key who calls one node.
+#[derive(Clone)]
+pub struct Caller {
+    client: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Caller {
+    pub fn new(url: &str, key: &str) -> Self {
+        Self { client: reqwest::Client::new(), url: url.to_owned(), key: key.to_owned() }
+    }
+
+    /// The same caller with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
+    /// A request with the caller's key, to be completed.
+    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key)
+    }
+
+    /// A request without a key, to be completed.
+    pub fn stranger(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        answer(self.request(Method::DELETE, path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// One message of the subject on the model.
+    pub async fn consume(&self, subject: &str, model: &str) -> Answer {
+        self.post("/v1/consume", &json!({ "subject": subject, "model": model })).await
+    }
+
+    /// One message under an idempotency key.
+    pub async fn consume_once(&self, subject: &str, model: &str, key: &str) -> Answer {
+        let body = json!({ "subject": subject, "model": model });
+        let request = self.request(Method::POST, "/v1/consume").json(&body);
+        answer(request.header("idempotency-key", format!("\"{key}\""))).await
+    }
+}
+
+impl Answer {
+    pub fn is_allowed(&self) -> bool {
+        self.status == StatusCode::OK && self.body["allowed"] == json!(true)
+    }
+
+    /// The state of a limit in the answer.
+    pub fn limit(&self, name: &str) -> &Value {
+        let limits = self.body["limits"].as_array().unwrap();
+        limits.iter().find(|limit| limit["name"] == name).unwrap()
+    }
+
+    /// Units used of a limit in the answer.
+    pub fn used(&self, name: &str) -> u64 {
+        self.limit(name)["used"].as_u64().unwrap()
+    }
+}
+
+/// Sends the request and reads the answer; a body that is not JSON reads as null.
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = response.text().await.unwrap();
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+}

@@ -1,0 +1,121 @@
+//! Private stores: a Redis of the test's own, and a database of its own in a Postgres that the tests share.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use headroom::embedded::PostgresOptions;
+use headroom::embedded::PostgresServer;
+use headroom::embedded::RedisOptions;
+use headroom::embedded::RedisServer;
+use headroom::ledger::Ledger;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use tokio_postgres::NoTls;
+
+/// A client whose connection is driven by a task of its own.
+pub type PostgresClient = tokio_postgres::Client;
+
+/// The shards of a database under test.
+pub const SHARDS: u16 = 2;
+/// The migrated database that the tests' databases are copied from.
+const TEMPLATE: &str = "template_headroom";
+
+static SHARED: OnceCell<Shared> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// The Postgres that the tests share. It ends with the process.
+struct Shared {
+    server: PostgresServer,
+    _folder: TempDir,
+}
+
+/// The stores of one test.
+pub struct Stores {
+    pub redis: RedisServer,
+    /// The server behind `postgres_url`, when it is the test's own.
+    pub postgres: Option<PostgresServer>,
+    pub postgres_url: String,
+    folder: TempDir,
+}
+
+impl Stores {
+    /// A Redis with an append-only file, and a migrated database: in the shared Postgres, or in one of the test's own.
+    pub async fn start(own_postgres: bool) -> Self {
+        let folder = open_folder();
+        let redis = RedisServer::start(RedisOptions {
+            dir: folder.path().to_owned(),
+            append_only: true,
+            ..RedisOptions::default()
+        });
+        let (redis, (postgres, postgres_url)) = if own_postgres {
+            tokio::join!(redis, own_database(folder.path()))
+        } else {
+            tokio::join!(redis, shared_database())
+        };
+        Self { redis: redis.unwrap(), postgres, postgres_url, folder }
+    }
+
+    /// A folder that goes with the test.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A connection to Redis.
+    pub async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        client.get_multiplexed_async_connection().await.unwrap()
+    }
+
+    /// A client of Postgres.
+    pub async fn postgres_client(&self) -> PostgresClient {
+        connect(&self.postgres_url).await
+    }
+}
+
+/// A folder that the account of Postgres can enter.
+pub fn open_folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("headroom-test-")
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap()
+}
+
+/// A client of the database behind `url`.
+pub async fn connect(url: &str) -> PostgresClient {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    headroom::background::Supervisor::new().spawn("postgres", async {
+        // It ends with the client, or with the server that a test stops.
+        let _ = connection.await;
+    });
+    client
+}
+
+async fn own_database(folder: &Path) -> (Option<PostgresServer>, String) {
+    let options = PostgresOptions { dir: folder.to_owned(), ..PostgresOptions::default() };
+    let server = PostgresServer::start(options).await.unwrap();
+    let url = server.url("headroom");
+    Ledger::migrate(&url, SHARDS).await.unwrap();
+    (Some(server), url)
+}
+
+async fn shared_database() -> (Option<PostgresServer>, String) {
+    let shared = SHARED.get_or_init(start_shared).await;
+    let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+    let client = connect(&shared.server.url("postgres")).await;
+    client.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await.unwrap();
+    (None, shared.server.url(&name))
+}
+
+async fn start_shared() -> Shared {
+    let folder = open_folder();
+    let options = PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
+    let server = PostgresServer::start(options).await.unwrap();
+    let client = connect(&server.url("postgres")).await;
+    client.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
+    Ledger::migrate(&server.url(TEMPLATE), SHARDS).await.unwrap();
+    Shared { server, _folder: folder }
+}
