@@ -1,9 +1,6 @@
 //! Tests of the whole program and of its parts against real servers.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "helpers of tests may panic as the tests do"
-)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
 mod embedded;
 mod model;
