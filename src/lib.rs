@@ -6,6 +6,7 @@ pub mod config;
 pub mod counters;
 pub mod domain;
 pub mod embedded;
+pub mod http;
 pub mod ledger;
 pub mod quota;
 pub mod telemetry;

@@ -1,6 +1,8 @@
 //! Work that no request waits for.
 
+pub mod flusher;
 pub mod supervisor;
+pub mod upkeep;
 
 pub use supervisor::Shutdown;
 pub use supervisor::Supervisor;

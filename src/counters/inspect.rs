@@ -42,6 +42,18 @@ impl Counters {
         Ok((next, paths.collect()))
     }
 
+    /// How many reservations are open in the shard.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away.
+    pub async fn count_reservations(&self, shard: u16) -> Result<u64, CountersError> {
+        let mut command = redis::cmd("ZCARD");
+        command.arg(keys::reservations(shard));
+        let mut connection = self.background().await?;
+        command.query_async(&mut connection).await.map_err(CountersError::of)
+    }
+
     /// The states of subjects and the raw outbox entries' ids after a cursor, in one `MULTI`: a consistent picture even
     /// under load. Subjects that are not loaded are left out.
     ///

@@ -27,6 +27,12 @@ pub fn subject(shard: u16, level: &str) -> String {
     format!("hr:{{{shard}}}:s:{level}")
 }
 
+/// `hr:{n}:rx` — a sorted set: open reservations by expiry.
+#[must_use]
+pub fn reservations(shard: u16) -> String {
+    format!("hr:{{{shard}}}:rx")
+}
+
 /// The pattern of all subject keys of a shard, for `SCAN`.
 #[must_use]
 pub fn subject_pattern(shard: u16) -> String {
@@ -57,6 +63,7 @@ mod tests {
         assert_eq!(meta(0), "hr:{0}:meta");
         assert_eq!(outbox(7), "hr:{7}:out");
         assert_eq!(pending(7), "hr:{7}:pend");
+        assert_eq!(reservations(7), "hr:{7}:rx");
         assert_eq!(subject(3, "org:acme/user:u_1"), "hr:{3}:s:org:acme/user:u_1");
         assert_eq!(subject_pattern(3), "hr:{3}:s:*");
         assert_eq!(

@@ -155,6 +155,11 @@ impl Counters {
         redis::cmd("PING").query_async(&mut connection).await.map_err(CountersError::of)
     }
 
+    /// Takes in what was read of a shard by other means than a decision.
+    pub fn saw(&self, shard: u16, epoch: u64, seq: u64) {
+        self.shard(shard).0.saw(epoch, seq, None);
+    }
+
     fn saw_epoch(&self, shard: u16, epoch: u64) {
         self.shard(shard).0.saw(epoch, 0, None);
     }

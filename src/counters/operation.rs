@@ -183,6 +183,12 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The paths of the levels that have limits here.
+    pub fn touched_levels(&self) -> impl Iterator<Item = &str> {
+        let levels = (1..).zip(self.subject.levels());
+        levels.filter(|(depth, _)| self.sheet.touches(*depth)).map(|(_, level)| level)
+    }
+
     /// The request's id, unless it is the event's: an id that the service made serves for both.
     fn own_request_id(&self) -> Option<&str> {
         let is_same = Uuid::try_parse(&self.request_id).is_ok_and(|id| id == self.event_id);

@@ -48,13 +48,11 @@ impl Packer {
     }
 
     pub(super) fn maybe(&mut self, value: Option<&[u8]>) -> &mut Self {
-        match value {
-            Some(value) => self.bytes(value),
-            None => {
-                encode::write_nil(&mut self.0).expect(IN_MEMORY);
-                self
-            }
+        if let Some(value) = value {
+            return self.bytes(value);
         }
+        encode::write_nil(&mut self.0).expect(IN_MEMORY);
+        self
     }
 
     pub(super) fn finish(self) -> Vec<u8> {

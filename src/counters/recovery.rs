@@ -41,6 +41,17 @@ impl Counters {
         Ok(Fenced { token, epoch, seq: input.count()?, floor: input.count()? })
     }
 
+    /// What [`Counters::fence`] answers, without a fence: what a recovery must not do.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away.
+    #[doc(hidden)]
+    pub async fn unfenced(&self, shard: u16) -> Result<Fenced, CountersError> {
+        let page = self.read_outbox(shard, 0, 0, 1).await?;
+        Ok(Fenced { token: Uuid::nil(), epoch: page.epoch, seq: page.seq, floor: page.floor })
+    }
+
     /// Opens the shard under the new epoch. `false` when another fence stands: the outbox is not the one that was
     /// salvaged under this fence, so begin again.
     ///

@@ -121,7 +121,7 @@ impl Catalogue {
             self.check_plan(name, plan)?;
         }
         for (index, rule) in self.models.iter().enumerate() {
-            for metric in rule.charges.keys().filter(|metric| !self.metrics.contains(metric)) {
+            if let Some(metric) = rule.charges.keys().find(|it| !self.metrics.contains(it)) {
                 return Err(unknown(&format!("models[{index}]"), "the metric", metric.as_str()));
             }
         }

@@ -97,11 +97,15 @@ pub struct Event {
 }
 
 impl Event {
+    /// The paths of all levels, root first.
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        let ends = self.subject.match_indices('/').map(|(at, _)| at);
+        ends.chain([self.subject.len()]).map(|end| &self.subject[..end])
+    }
+
     /// The path of the level at `depth` (1 is the root).
     #[must_use]
     pub fn level(&self, depth: u8) -> &str {
-        let ends = self.subject.match_indices('/').map(|(at, _)| at);
-        let end = ends.chain([self.subject.len()]).nth(usize::from(depth.max(1)) - 1);
-        &self.subject[..end.unwrap_or(self.subject.len())]
+        self.levels().nth(usize::from(depth.max(1)) - 1).unwrap_or(&self.subject)
     }
 }

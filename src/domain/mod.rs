@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod api_key;
 pub mod catalogue;
 pub mod decision;
 pub mod event;
@@ -13,6 +14,12 @@ pub mod sheet;
 pub mod subject;
 pub mod units;
 
+pub use api_key::ApiKey;
+pub use api_key::ApiKeyError;
+pub use api_key::NewApiKey;
+pub use api_key::Permission;
+pub use api_key::Permissions;
+pub use api_key::SecretDigest;
 pub use catalogue::Catalogue;
 pub use catalogue::CatalogueError;
 pub use catalogue::Plan;

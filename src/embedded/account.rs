@@ -37,11 +37,7 @@ impl Account {
             let mut fields = line.split(':');
             let is_named = fields.next()? == name;
             let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
-            is_named.then(|| Self {
-                name: name.to_owned(),
-                uid,
-                gid,
-            })
+            is_named.then(|| Self { name: name.to_owned(), uid, gid })
         })
     }
 

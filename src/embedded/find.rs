@@ -34,9 +34,8 @@ impl Search {
             .into_iter()
             .find_map(|(name, value)| (name == "PATH").then_some(value))
             .unwrap_or_default();
-        let mut folders: Vec<PathBuf> = std::env::split_paths(&path)
-            .filter(|folder| folder.is_absolute())
-            .collect();
+        let mut folders: Vec<PathBuf> =
+            std::env::split_paths(&path).filter(|folder| folder.is_absolute()).collect();
         folders.extend(versions_newest_first(Path::new(POSTGRES_ROOT)));
         Self { folders }
     }
@@ -54,10 +53,7 @@ impl Search {
     /// [`EmbeddedError::BinaryMissing`] names the package to install.
     pub fn redis_server(&self) -> Result<PathBuf, EmbeddedError> {
         self.find("redis-server")
-            .ok_or(EmbeddedError::BinaryMissing {
-                binary: "redis-server",
-                package: "redis-server",
-            })
+            .ok_or(EmbeddedError::BinaryMissing { binary: "redis-server", package: "redis-server" })
     }
 
     /// The paths of `initdb` and `postgres`, from one folder so that their versions agree.
@@ -73,10 +69,7 @@ impl Search {
                 postgres: folder.join("postgres"),
             })
             .find(|programs| programs.initdb.is_file() && programs.postgres.is_file())
-            .ok_or(EmbeddedError::BinaryMissing {
-                binary: "postgres",
-                package: "postgresql",
-            })
+            .ok_or(EmbeddedError::BinaryMissing { binary: "postgres", package: "postgresql" })
     }
 
     /// The path of `setpriv`, which only Linux has.
@@ -85,10 +78,7 @@ impl Search {
     }
 
     fn find(&self, name: &str) -> Option<PathBuf> {
-        self.folders
-            .iter()
-            .map(|folder| folder.join(name))
-            .find(|path| path.is_file())
+        self.folders.iter().map(|folder| folder.join(name)).find(|path| path.is_file())
     }
 }
 
@@ -103,11 +93,7 @@ fn versions_newest_first(root: &Path) -> Vec<PathBuf> {
         })
         .collect();
     versions.sort();
-    versions
-        .into_iter()
-        .rev()
-        .map(|(_, folder)| folder)
-        .collect()
+    versions.into_iter().rev().map(|(_, folder)| folder).collect()
 }
 
 #[cfg(test)]

@@ -41,10 +41,7 @@ impl Initdb<'_> {
         if staging.exists() {
             fs::remove_dir_all(&staging).map_err(EmbeddedError::folder(&staging))?;
         }
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&staging)
-            .map_err(EmbeddedError::folder(&staging))?;
+        DirBuilder::new().mode(0o700).create(&staging).map_err(EmbeddedError::folder(&staging))?;
         self.give(&staging)?;
         let password_file = self.write_password()?;
         let made = self.make(&staging, password_file.as_deref()).await;
@@ -59,19 +56,10 @@ impl Initdb<'_> {
 
     async fn make(&self, staging: &Path, password: Option<&Path>) -> Result<(), EmbeddedError> {
         let mut arguments: Vec<OsString> = vec!["--pgdata".into(), staging.into()];
-        let fixed = [
-            "--username=headroom",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-instructions",
-        ];
+        let fixed = ["--username=headroom", "--encoding=UTF8", "--locale=C", "--no-instructions"];
         arguments.extend(fixed.map(Into::into));
         if let Some(file) = password {
-            arguments.extend([
-                "--auth=scram-sha-256".into(),
-                "--pwfile".into(),
-                file.into(),
-            ]);
+            arguments.extend(["--auth=scram-sha-256".into(), "--pwfile".into(), file.into()]);
         } else {
             arguments.push("--auth=trust".into());
         }
@@ -123,11 +111,7 @@ impl Initdb<'_> {
         };
         let mut process = Process::spawn(program, self.search).await?;
         let status = process.wait(STEP_WAIT).await?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(process.exited())
-        }
+        if status.success() { Ok(()) } else { Err(process.exited()) }
     }
 
     /// A file that only the account can read, and that is removed right after.

@@ -57,11 +57,7 @@ mod tests {
         let refused = acquire(&path, Duration::from_millis(20)).await.unwrap_err();
         drop(inherited);
 
-        assert!(
-            refused
-                .to_string()
-                .ends_with("is in use by another headroom")
-        );
+        assert!(refused.to_string().ends_with("is in use by another headroom"));
         acquire(&path, Duration::ZERO).await.unwrap();
     }
 }

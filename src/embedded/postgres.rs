@@ -83,12 +83,7 @@ impl PostgresServer {
                 Err(error) if is_port_taken(&error) && attempt < PORT_ATTEMPTS_MAX => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(process) => {
-                    return Ok(Self {
-                        options,
-                        setup,
-                        port,
-                        process,
-                    });
+                    return Ok(Self { options, setup, port, process });
                 }
             }
         }
@@ -99,14 +94,10 @@ impl PostgresServer {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let password = self.options.password.as_deref();
-        let password = password.map_or_else(String::new, |password| {
-            format!(":{}", percent_encoded(password))
-        });
+        let password =
+            password.map_or_else(String::new, |password| format!(":{}", percent_encoded(password)));
         let database = percent_encoded(database);
-        format!(
-            "postgres://headroom{password}@127.0.0.1:{}/{database}",
-            self.port
-        )
+        format!("postgres://headroom{password}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The port on 127.0.0.1, the same for the whole life of this value.
@@ -159,10 +150,7 @@ impl PostgresServer {
                 }
             }
         }
-        Err(EmbeddedError::PortTaken {
-            program: NAME,
-            port: self.port,
-        })
+        Err(EmbeddedError::PortTaken { program: NAME, port: self.port })
     }
 }
 
@@ -194,9 +182,7 @@ impl Setup {
         };
         let mut process = Process::spawn(program, &self.search).await?;
         let data = &self.home.data;
-        process
-            .wait_ready(READY_WAIT, |pid| std::future::ready(is_ready(data, pid)))
-            .await?;
+        process.wait_ready(READY_WAIT, |pid| std::future::ready(is_ready(data, pid))).await?;
         Ok(process)
     }
 }
@@ -217,11 +203,7 @@ fn arguments(data: &Path, options: &PostgresOptions, port: u16) -> Vec<OsString>
     }
     settings.extend(options.extra.iter().cloned());
     let mut arguments: Vec<OsString> = vec!["-D".into(), data.into()];
-    arguments.extend(
-        settings
-            .into_iter()
-            .flat_map(|setting| ["-c".into(), setting.into()]),
-    );
+    arguments.extend(settings.into_iter().flat_map(|setting| ["-c".into(), setting.into()]));
     arguments
 }
 
@@ -233,9 +215,7 @@ fn is_ready(data: &Path, pid: u32) -> bool {
     };
     let lines: Vec<&str> = text.lines().collect();
     lines.first().is_some_and(|line| *line == pid.to_string())
-        && lines
-            .get(STATUS_LINE)
-            .is_some_and(|line| line.trim() == "ready")
+        && lines.get(STATUS_LINE).is_some_and(|line| line.trim() == "ready")
 }
 
 /// Removes what a killed Postgres left behind.
@@ -273,10 +253,7 @@ mod tests {
 
         assert!(is_ready(data.path(), 42));
         assert!(!is_ready(data.path(), 43));
-        assert!(!is_ready(
-            pid_file("42\n/d\n0\n1\n\n\n\nstarting\n").path(),
-            42
-        ));
+        assert!(!is_ready(pid_file("42\n/d\n0\n1\n\n\n\nstarting\n").path(), 42));
     }
 
     #[test]

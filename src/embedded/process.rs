@@ -97,10 +97,7 @@ impl Process {
         let child = spawner::spawn(command).await;
         Ok(Self {
             name,
-            child: child.map_err(|source| EmbeddedError::Spawn {
-                program: name,
-                source,
-            })?,
+            child: child.map_err(|source| EmbeddedError::Spawn { program: name, source })?,
             log: log_path,
             log_start,
             drop_signal,
@@ -187,10 +184,7 @@ impl Process {
 
     /// The error that tells why the process ended.
     pub(super) fn exited(&self) -> EmbeddedError {
-        EmbeddedError::Exited {
-            program: self.name,
-            log_tail: self.log_tail(),
-        }
+        EmbeddedError::Exited { program: self.name, log_tail: self.log_tail() }
     }
 
     fn log_tail(&self) -> String {
@@ -230,27 +224,18 @@ fn command(program: Program, log: File, search: &Search) -> Result<Command, Embe
             command
         }
         None if program.account.is_some() => {
-            return Err(EmbeddedError::BinaryMissing {
-                binary: "setpriv",
-                package: "util-linux",
-            });
+            return Err(EmbeddedError::BinaryMissing { binary: "setpriv", package: "util-linux" });
         }
         None => Command::new(program.path),
     };
-    let error_log = log
-        .try_clone()
-        .map_err(EmbeddedError::folder(&program.log))?;
+    let error_log = log.try_clone().map_err(EmbeddedError::folder(&program.log))?;
     // The servers get no variable of ours: some change their behaviour, others are secrets.
     // A process group of their own keeps the terminal's Ctrl-C from stopping them before us.
     command
         .process_group(0)
         .args(program.arguments)
         .env_clear()
-        .envs([
-            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            ("LC_ALL", "C"),
-            ("TZ", "UTC"),
-        ])
+        .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
         .current_dir(program.folder)
         .stdin(program.input)
         .stdout(log)
@@ -260,19 +245,13 @@ fn command(program: Program, log: File, search: &Search) -> Result<Command, Embe
 
 fn open_log(path: &Path) -> io::Result<File> {
     // A server's log may quote statements, so only its owner reads it.
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn read_tail(path: &Path, start: u64) -> io::Result<String> {
     let mut file = File::open(path)?;
     let end = file.metadata()?.len();
-    file.seek(SeekFrom::Start(
-        start.max(end.saturating_sub(LOG_TAIL_BYTES)),
-    ))?;
+    file.seek(SeekFrom::Start(start.max(end.saturating_sub(LOG_TAIL_BYTES))))?;
     let mut bytes = Vec::new();
     file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())

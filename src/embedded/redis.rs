@@ -66,10 +66,7 @@ impl RedisServer {
         let search = Search::system();
         let data = options.dir.join("redis");
         std::fs::create_dir_all(&data).map_err(EmbeddedError::folder(&data))?;
-        options.dir = options
-            .dir
-            .canonicalize()
-            .map_err(EmbeddedError::folder(&options.dir))?;
+        options.dir = options.dir.canonicalize().map_err(EmbeddedError::folder(&options.dir))?;
         let mut attempt = 1;
         loop {
             let port = free_port().map_err(EmbeddedError::Port)?;
@@ -77,12 +74,7 @@ impl RedisServer {
                 Err(error) if is_port_taken(&error) && attempt < PORT_ATTEMPTS_MAX => attempt += 1,
                 Err(error) => return Err(error),
                 Ok(process) => {
-                    return Ok(Self {
-                        options,
-                        search,
-                        port,
-                        process,
-                    });
+                    return Ok(Self { options, search, port, process });
                 }
             }
         }
@@ -95,9 +87,7 @@ impl RedisServer {
             .options
             .password
             .as_deref()
-            .map_or_else(String::new, |password| {
-                format!(":{}@", percent_encoded(password))
-            });
+            .map_or_else(String::new, |password| format!(":{}@", percent_encoded(password)));
         format!("redis://{user}127.0.0.1:{}/", self.port)
     }
 
@@ -149,10 +139,7 @@ impl RedisServer {
                 }
             }
         }
-        Err(EmbeddedError::PortTaken {
-            program: NAME,
-            port: self.port,
-        })
+        Err(EmbeddedError::PortTaken { program: NAME, port: self.port })
     }
 }
 
@@ -177,9 +164,7 @@ async fn launch(
         drop_signal: Signal::Kill,
     };
     let mut process = Process::spawn(program, search).await?;
-    process
-        .wait_ready(READY_WAIT, |pid| answers(options, port, pid))
-        .await?;
+    process.wait_ready(READY_WAIT, |pid| answers(options, port, pid)).await?;
     Ok(process)
 }
 
@@ -193,8 +178,7 @@ fn write_config(options: &RedisOptions, port: u16) -> Result<PathBuf, EmbeddedEr
         .mode(0o600)
         .open(&path)
         .map_err(EmbeddedError::folder(&path))?;
-    file.write_all(config_text(options, port).as_bytes())
-        .map_err(EmbeddedError::folder(&path))?;
+    file.write_all(config_text(options, port).as_bytes()).map_err(EmbeddedError::folder(&path))?;
     Ok(path)
 }
 
@@ -260,11 +244,9 @@ async fn ask(options: &RedisOptions, port: u16) -> std::io::Result<String> {
 
 /// A request in the Redis serialization protocol.
 fn resp(words: &[&str]) -> String {
-    words
-        .iter()
-        .fold(format!("*{}\r\n", words.len()), |request, word| {
-            format!("{request}${}\r\n{word}\r\n", word.len())
-        })
+    words.iter().fold(format!("*{}\r\n", words.len()), |request, word| {
+        format!("{request}${}\r\n{word}\r\n", word.len())
+    })
 }
 
 #[cfg(test)]

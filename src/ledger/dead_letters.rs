@@ -1,5 +1,9 @@
 //! The table `dead_letters`: outbox entries that cannot be read or stored.
 
+use serde_json::json;
+
+use crate::domain::Event;
+
 use super::convert::signed;
 use super::error::LedgerError;
 use super::tx::Tx;
@@ -11,10 +15,39 @@ pub struct DeadLetter {
     pub seq_first: u64,
     /// Last seq of the entry.
     pub seq_last: u64,
-    /// The bytes as they were in the outbox.
+    /// The bytes as they were in the outbox, or the event as JSON when it could be read.
     pub raw: Vec<u8>,
     /// Why it cannot be stored.
     pub reason: String,
+}
+
+impl DeadLetter {
+    /// An event that could be read and that Postgres cannot take.
+    #[must_use]
+    pub fn of_event(event: &Event, reason: &str) -> Self {
+        let lines = event.deltas.lines.iter().map(|line| {
+            let period = line.period.as_str();
+            json!([line.depth, line.metric, period, line.window.start_s, line.units])
+        });
+        let raw = json!({
+            "event_id": event.event_id,
+            "occurred_at_ms": event.occurred_at_ms,
+            "subject": event.subject,
+            "kind": event.kind.as_str(),
+            "model": event.model,
+            "plan": event.deltas.plan,
+            "deltas": lines.collect::<Vec<_>>(),
+            "request_id": event.request_id,
+            "trace_id": event.trace_id,
+            "metadata": event.metadata,
+        });
+        Self {
+            seq_first: event.seq,
+            seq_last: event.seq,
+            raw: raw.to_string().into_bytes(),
+            reason: reason.to_owned(),
+        }
+    }
 }
 
 const INSERT_DEAD_LETTERS: &str = "-- insert_dead_letters

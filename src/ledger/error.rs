@@ -58,11 +58,18 @@ fn is_transport(error: &tokio_postgres::Error) -> bool {
     error.is_closed() || cause.is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }
 
+/// A table, column or function that a migration makes.
+fn is_missing_from_schema(code: &SqlState) -> bool {
+    [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN, SqlState::UNDEFINED_FUNCTION]
+        .contains(code)
+}
+
 #[derive(Clone, Copy)]
 enum Class {
     Unavailable,
     Conflict,
     BadData,
+    Migration,
     Internal,
 }
 
@@ -88,6 +95,7 @@ impl Class {
             Some("08" | "28" | "3D" | "53" | "57" | "58") => Self::Unavailable,
             // Data, constraints, limits of the program such as the size of an index row.
             Some("22" | "23" | "54") => Self::BadData,
+            _ if is_missing_from_schema(code) => Self::Migration,
             _ => Self::Internal,
         }
     }
@@ -97,6 +105,7 @@ impl Class {
             Self::Unavailable => LedgerError::Unavailable(cause),
             Self::Conflict => LedgerError::Conflict(cause),
             Self::BadData => LedgerError::BadData(cause),
+            Self::Migration => LedgerError::Migration(cause),
             Self::Internal => LedgerError::Internal(cause),
         }
     }

@@ -78,6 +78,21 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Whether Postgres can store these events. Nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::BadData`] when it cannot.
+    pub async fn can_take(&self, events: &[Event]) -> Result<(), LedgerError> {
+        let tx = self.begin().await?;
+        let batch = Batch { events: events.to_vec(), ..Batch::default() };
+        let outcome = write_events(&tx, &batch, FlushGuards::default()).await.map(|_| ());
+        tx.roll_back().await;
+        outcome
+    }
+}
+
 async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, LedgerError> {
     let cursor = cursors::lock(tx, batch.shard).await?;
     if guards.compare_and_set && (cursor.epoch, cursor.seq) != (batch.epoch, batch.from_seq) {

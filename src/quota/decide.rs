@@ -7,7 +7,6 @@ use chrono::DateTime;
 use chrono::Utc;
 
 use crate::counters::Again;
-use crate::counters::CountersError;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
@@ -87,19 +86,20 @@ impl Quota {
 
     async fn decide(&self, order: &Order, operation: Operation) -> Result<Decision, QuotaError> {
         let remake = |at| self.resolver.order(&order.subject, &order.ask, order.amount, at);
-        let (operation, outcome) = self.settle_on(Box::new(operation), remake).await;
-        let decision = match outcome {
-            Ok(Outcome::Decided { accepted, used, now_ms, .. }) => {
-                self.decided(&operation, accepted, &used, now_ms)
+        let sheet = operation.sheet.clone();
+        let decision = match self.settle_on(Box::new(operation), remake).await {
+            Ok((operation, Outcome::Decided { accepted, used, now_ms, .. })) => {
+                self.decided(*operation, accepted, &used, now_ms)
             }
-            Ok(Outcome::Replayed(answer)) => self.replayed(&operation.subject, answer),
-            Ok(Outcome::Mismatch) => return Err(QuotaError::IdempotencyMismatch),
-            Ok(Outcome::Cleared { .. } | Outcome::Again(_)) => {
-                return Err(QuotaError::Internal("a consume ended in another's outcome".to_owned()));
+            Ok((_, Outcome::Replayed(answer))) => self.replayed(&order.subject, answer),
+            Ok((_, Outcome::Mismatch)) => return Err(QuotaError::IdempotencyMismatch),
+            Ok((_, Outcome::Cleared { .. } | Outcome::Again(_))) => {
+                return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
             }
-            Err(error) => self.degraded(&operation, error)?,
+            Err(error) => self.degraded(order, &sheet, error)?,
         };
-        metrics::counter!(names::DECISIONS_TOTAL, "outcome" => outcome_name(&decision)).increment(1);
+        metrics::counter!(names::DECISIONS_TOTAL, "outcome" => outcome_name(&decision))
+            .increment(1);
         Ok(decision)
     }
 
@@ -109,28 +109,21 @@ impl Quota {
         &self,
         mut operation: Box<Operation>,
         remake: impl Fn(DateTime<Utc>) -> Result<Arc<PackedSheet>, QuotaError>,
-    ) -> (Box<Operation>, Result<Outcome, QuotaError>) {
+    ) -> Result<(Box<Operation>, Outcome), QuotaError> {
         for _ in 0..ROUNDS_MAX {
-            let submitted = match self.counters.submit(operation).await {
-                Ok(submitted) => submitted,
-                // The operation went with the lane or never entered it; an empty one stands for it in the answer.
-                Err((operation, error)) => return (operation, Err(QuotaError::of_counters(error))),
+            let submitted = self.counters.submit(operation).await;
+            let (back, outcome) = submitted.map_err(QuotaError::of_counters)?;
+            operation = back;
+            let again = match outcome.map_err(QuotaError::of_counters)? {
+                Outcome::Again(again) => again,
+                outcome => return Ok((operation, outcome)),
             };
-            let again = match submitted {
-                (back, Ok(Outcome::Again(again))) => {
-                    operation = back;
-                    again
-                }
-                (back, outcome) => return (back, outcome.map_err(QuotaError::of_counters)),
-            };
-            if let Err(error) = self.prepare(&mut operation, again, &remake).await {
-                return (operation, Err(error));
-            }
+            self.prepare(&mut operation, again, &remake).await?;
             if Instant::now() >= operation.deadline {
                 break;
             }
         }
-        (operation, Err(QuotaError::Unavailable { store: Store::Redis, retry_after_s: 1 }))
+        Err(QuotaError::away(Store::Redis))
     }
 
     /// Does what has to be done before the operation can be decided.
@@ -161,22 +154,25 @@ impl Quota {
 
     fn decided(
         &self,
-        operation: &Operation,
+        operation: Operation,
         accepted: bool,
         used: &[Units],
         now_ms: i64,
     ) -> Decision {
         let is_charged = accepted && operation.kind == OperationKind::Consume;
-        let limits = states(operation, used, !accepted);
-        self.decision(&operation.subject, Decision {
-            allowed: accepted,
-            event_id: is_charged.then_some(operation.event_id),
-            limits,
-            request_id: operation.request_id.clone(),
-            plan: operation.sheet.sheet.plan.clone(),
-            decided_at_ms: now_ms,
-            ..Decision::default()
-        })
+        let limits = states(&operation, used, !accepted);
+        self.decision(
+            &operation.subject,
+            Decision {
+                allowed: accepted,
+                event_id: is_charged.then_some(operation.event_id),
+                limits,
+                request_id: operation.request_id,
+                plan: operation.sheet.sheet.plan.clone(),
+                decided_at_ms: now_ms,
+                ..Decision::default()
+            },
+        )
     }
 
     fn replayed(&self, subject: &Subject, answer: StoredAnswer) -> Decision {
@@ -191,22 +187,30 @@ impl Quota {
             reserved: Units::ZERO,
             violated: false,
         });
-        self.decision(subject, Decision {
-            allowed: true,
-            event_id: Some(answer.event_id),
-            limits: limits.collect(),
-            replayed: true,
-            request_id: answer.request_id,
-            plan: answer.plan,
-            decided_at_ms: answer.now_ms,
-            ..Decision::default()
-        })
+        self.decision(
+            subject,
+            Decision {
+                allowed: true,
+                event_id: Some(answer.event_id),
+                limits: limits.collect(),
+                replayed: true,
+                request_id: answer.request_id,
+                plan: answer.plan,
+                decided_at_ms: answer.now_ms,
+                ..Decision::default()
+            },
+        )
     }
 
     /// The answer while Redis is away: the error, unless every limit is set to let requests pass.
-    fn degraded(&self, operation: &Operation, error: QuotaError) -> Result<Decision, QuotaError> {
+    fn degraded(
+        &self,
+        order: &Order,
+        sheet: &PackedSheet,
+        error: QuotaError,
+    ) -> Result<Decision, QuotaError> {
         let QuotaError::Unavailable { .. } = error else { return Err(error) };
-        let sheet = &operation.sheet.sheet;
+        let sheet = &sheet.sheet;
         let is_open = |policy: Option<StoreAway>| {
             policy.unwrap_or(self.options.store_away) == StoreAway::Open
         };
@@ -215,18 +219,21 @@ impl Quota {
         }
         metrics::counter!(names::DEGRADED_TOTAL).increment(1);
         tracing::warn!(
-            subject = operation.subject.as_str(),
-            request_id = operation.request_id,
+            subject = order.subject.as_str(),
+            request_id = order.context.request_id,
             "allowed without a decision, because a store is away"
         );
-        Ok(self.decision(&operation.subject, Decision {
-            allowed: true,
-            degraded: true,
-            request_id: operation.request_id.clone(),
-            plan: sheet.plan.clone(),
-            decided_at_ms: self.redis_now_ms(),
-            ..Decision::default()
-        }))
+        Ok(self.decision(
+            &order.subject,
+            Decision {
+                allowed: true,
+                degraded: true,
+                request_id: order.context.request_id.clone(),
+                plan: sheet.plan.clone(),
+                decided_at_ms: self.redis_now_ms(),
+                ..Decision::default()
+            },
+        ))
     }
 
     /// Adds where the subject can get more.
@@ -261,20 +268,5 @@ const fn outcome_name(decision: &Decision) -> &'static str {
         (_, true, _) => "replayed",
         (true, ..) => "allowed",
         (false, ..) => "refused",
-    }
-}
-
-impl QuotaError {
-    pub(super) fn of_counters(error: CountersError) -> Self {
-        match error {
-            CountersError::Unavailable { .. } => {
-                Self::Unavailable { store: Store::Redis, retry_after_s: 1 }
-            }
-            CountersError::OutboxFull => {
-                Self::Unavailable { store: Store::Postgres, retry_after_s: 5 }
-            }
-            CountersError::Overloaded => Self::Overloaded,
-            CountersError::Protocol(_) | CountersError::Unfit(_) => Self::Internal(error.to_string()),
-        }
     }
 }

@@ -1,6 +1,11 @@
 //! Why a use-case gave no answer. A refused consume is an answer, not an error.
 
+use crate::counters::CountersError;
 use crate::domain::units::AmountTooLarge;
+use crate::ledger::LedgerError;
+
+/// What lies behind a [`QuotaError`].
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The store that could not be reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +44,47 @@ pub enum QuotaError {
         store: Store,
         /// When to try again.
         retry_after_s: u64,
+        /// What the store's client said, when it said anything.
+        #[source]
+        source: Option<Cause>,
     },
     /// More requests wait than the service is set to hold.
     #[error("too many requests are waiting")]
     Overloaded,
-    /// A bug. The message is for the log, never for the caller.
-    #[error("internal error: {0}")]
-    Internal(String),
+    /// A bug. The cause is for the log, never for the caller.
+    #[error("internal error")]
+    Internal(#[source] Cause),
+}
+
+impl QuotaError {
+    /// A store that did not answer in time.
+    pub(super) const fn away(store: Store) -> Self {
+        Self::Unavailable { store, retry_after_s: 1, source: None }
+    }
+
+    pub(super) fn of_counters(error: CountersError) -> Self {
+        let (store, retry_after_s) = match &error {
+            CountersError::Unavailable { .. } | CountersError::Stopped => (Store::Redis, 1),
+            // Redis holds what Postgres has not taken; that takes longer to pass.
+            CountersError::OutboxFull => (Store::Postgres, 5),
+            CountersError::Overloaded => return Self::Overloaded,
+            CountersError::Protocol(_) | CountersError::Unfit(_) => {
+                return Self::Internal(error.into());
+            }
+        };
+        Self::Unavailable { store, retry_after_s, source: Some(error.into()) }
+    }
+
+    pub(super) fn of_ledger(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Unavailable(_) | LedgerError::Conflict(_) | LedgerError::CursorMoved => {
+                let source = Some(error.into());
+                Self::Unavailable { store: Store::Postgres, retry_after_s: 1, source }
+            }
+            LedgerError::BadData(_)
+            | LedgerError::Migration(_)
+            | LedgerError::BadUrl(_)
+            | LedgerError::Internal(_) => Self::Internal(error.into()),
+        }
+    }
 }

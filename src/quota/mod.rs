@@ -7,7 +7,7 @@ mod decide;
 mod error;
 mod flush;
 mod identity;
-mod keys;
+pub mod keys;
 mod loader;
 mod order;
 mod recover;
@@ -36,8 +36,8 @@ pub use self::flush::FlushState;
 pub use self::flush::FlushStep;
 pub use self::keys::KeyError;
 pub use self::keys::KeyGrant;
+pub use self::keys::KeyRequest;
 pub use self::keys::KeyRing;
-pub use self::keys::NewKey;
 pub use self::loader::Loader;
 pub use self::order::Ask;
 pub use self::order::Order;
@@ -165,7 +165,9 @@ impl Quota {
     /// # Errors
     ///
     /// [`StartError`] naming the store and what is wrong with it.
-    pub async fn start(parts: QuotaParts) -> Result<(Arc<Self>, Loader, StartupReport), StartError> {
+    pub async fn start(
+        parts: QuotaParts,
+    ) -> Result<(Arc<Self>, Loader, StartupReport), StartError> {
         let settings = parts.ledger.settings().await.map_err(StartError::Ledger)?;
         let configured = parts.counters.shard_count();
         if settings.shards != configured {

@@ -92,11 +92,15 @@ impl Resolver {
     /// [`QuotaError::NoPlan`].
     pub(super) fn plan(&self, is_anonymous: bool) -> Result<(&str, &Plan), QuotaError> {
         let catalogue = &self.catalogue;
-        let name =
-            if is_anonymous { &catalogue.anonymous_plan } else { &catalogue.default_plan };
+        let name = if is_anonymous { &catalogue.anonymous_plan } else { &catalogue.default_plan };
         let name = name.as_deref().ok_or(QuotaError::NoPlan)?;
         let plan = catalogue.plans.get(name).ok_or(QuotaError::NoPlan)?;
         Ok((name, plan))
+    }
+
+    /// Whether the catalogue defines the metric.
+    pub(super) fn has_metric(&self, metric: &Metric) -> bool {
+        self.catalogue.has_metric(metric.as_str())
     }
 
     fn charge(&self, subject: &Subject, ask: &Ask) -> Result<ChargeKey, QuotaError> {
@@ -106,7 +110,8 @@ impl Resolver {
             }
             Ask::Metric(_) => Err(QuotaError::UnknownMetric),
             Ask::Model(model) => {
-                let (place, rule) = self.catalogue.model(model).ok_or(QuotaError::ModelNotAllowed)?;
+                let (place, rule) =
+                    self.catalogue.model(model).ok_or(QuotaError::ModelNotAllowed)?;
                 if subject.is_anonymous() && !rule.anonymous {
                     return Err(QuotaError::AnonymousModel);
                 }
@@ -170,7 +175,8 @@ impl Resolver {
             ChargeKey::Model(place) => {
                 let rule = &self.catalogue.models[*place];
                 let weighted = rule.charges.iter().map(|(metric, weight)| {
-                    let amount = key.amount.weighted(*weight).map_err(QuotaError::AmountTooLarge)?;
+                    let amount =
+                        key.amount.weighted(*weight).map_err(QuotaError::AmountTooLarge)?;
                     Ok((metric.clone(), amount))
                 });
                 weighted.collect()

@@ -25,25 +25,15 @@ fn open_folder() -> TempDir {
 }
 
 fn folder(mode: u32) -> TempDir {
-    tempfile::Builder::new()
-        .permissions(Permissions::from_mode(mode))
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempdir().unwrap()
 }
 
 fn redis_options(folder: &TempDir) -> RedisOptions {
-    RedisOptions {
-        dir: folder.path().to_owned(),
-        append_only: true,
-        ..RedisOptions::default()
-    }
+    RedisOptions { dir: folder.path().to_owned(), append_only: true, ..RedisOptions::default() }
 }
 
 fn postgres_options(folder: &TempDir) -> PostgresOptions {
-    PostgresOptions {
-        dir: folder.path().to_owned(),
-        ..PostgresOptions::default()
-    }
+    PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() }
 }
 
 async fn redis_command(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
@@ -89,9 +79,7 @@ fn is_alive(pid: u32) -> bool {
 async fn redis_keeps_its_data_over_a_crash() {
     let folder = open_folder();
     let mut server = RedisServer::start(redis_options(&folder)).await.unwrap();
-    redis_command(&server.url(), &["SET", "key", "value"])
-        .await
-        .unwrap();
+    redis_command(&server.url(), &["SET", "key", "value"]).await.unwrap();
     let (port, pid) = (server.port(), server.pid());
 
     server.kill().await.unwrap();
@@ -108,10 +96,8 @@ async fn redis_keeps_its_data_over_a_crash() {
 async fn redis_asks_for_its_password_and_is_copied_with_it() {
     let (folder, copy_folder) = (open_folder(), open_folder());
     let password = Some("p@ss \"word\"/\\ö".to_owned());
-    let primary = RedisServer::start(RedisOptions {
-        password: password.clone(),
-        ..redis_options(&folder)
-    });
+    let primary =
+        RedisServer::start(RedisOptions { password: password.clone(), ..redis_options(&folder) });
     let primary = primary.await.unwrap();
     let replica = RedisServer::start(RedisOptions {
         password,
@@ -123,9 +109,7 @@ async fn redis_asks_for_its_password_and_is_copied_with_it() {
 
     let stranger = format!("redis://127.0.0.1:{}/", primary.port());
     assert!(redis_command(&stranger, &["PING"]).await.is_err());
-    redis_command(&primary.url(), &["SET", "key", "value"])
-        .await
-        .unwrap();
+    redis_command(&primary.url(), &["SET", "key", "value"]).await.unwrap();
     let role = redis_command(&replica.url(), &["ROLE"]).await.unwrap();
     assert!(format!("{role:?}").contains("slave"), "{role:?}");
 }
@@ -148,9 +132,7 @@ async fn redis_stops_when_asked_and_when_dropped() {
 #[tokio::test]
 async fn postgres_keeps_its_data_over_a_crash() {
     let folder = open_folder();
-    let mut server = PostgresServer::start(postgres_options(&folder))
-        .await
-        .unwrap();
+    let mut server = PostgresServer::start(postgres_options(&folder)).await.unwrap();
     let client = connect(&server.url("headroom")).await.unwrap();
     let filled = "CREATE TABLE kept AS SELECT 7::bigint AS number";
     client.batch_execute(filled).await.unwrap();
@@ -163,10 +145,7 @@ async fn postgres_keeps_its_data_over_a_crash() {
     assert_eq!(server.port(), port);
     assert_ne!(server.pid(), pid);
     let client = connect(&server.url("headroom")).await.unwrap();
-    let row = client
-        .query_one("SELECT number FROM kept", &[])
-        .await
-        .unwrap();
+    let row = client.query_one("SELECT number FROM kept", &[]).await.unwrap();
     assert_eq!(row.get::<_, i64>(0), 7);
 }
 
@@ -174,9 +153,7 @@ async fn postgres_keeps_its_data_over_a_crash() {
 #[tokio::test]
 async fn postgres_restarts_although_a_backend_of_the_killed_one_is_busy() {
     let folder = open_folder();
-    let mut server = PostgresServer::start(postgres_options(&folder))
-        .await
-        .unwrap();
+    let mut server = PostgresServer::start(postgres_options(&folder)).await.unwrap();
     let client = connect(&server.url("headroom")).await.unwrap();
     let watcher = connect(&server.url("headroom")).await.unwrap();
     let busy = "SELECT count(*) FROM generate_series(1, 5000000) AS busy";
@@ -212,10 +189,7 @@ async fn postgres_asks_for_its_password_and_takes_settings() {
     };
     let server = PostgresServer::start(options).await.unwrap();
 
-    let stranger = format!(
-        "postgres://headroom:wrong@127.0.0.1:{}/headroom",
-        server.port()
-    );
+    let stranger = format!("postgres://headroom:wrong@127.0.0.1:{}/headroom", server.port());
     assert!(connect(&stranger).await.is_err());
     let client = connect(&server.url("headroom")).await.unwrap();
     let row = client.query_one("SHOW work_mem", &[]).await.unwrap();
@@ -226,9 +200,7 @@ async fn postgres_asks_for_its_password_and_takes_settings() {
 #[tokio::test]
 async fn postgres_leaves_no_process_behind_when_dropped() {
     let folder = open_folder();
-    let server = PostgresServer::start(postgres_options(&folder))
-        .await
-        .unwrap();
+    let server = PostgresServer::start(postgres_options(&folder)).await.unwrap();
     let family = family(server.pid());
     assert!(family.len() > 1, "{family:?}");
 
@@ -253,18 +225,12 @@ async fn servers_until_killed() {
         append_only: true,
         ..RedisOptions::default()
     });
-    let postgres = PostgresServer::start(PostgresOptions {
-        dir: dir.into(),
-        ..PostgresOptions::default()
-    });
+    let postgres =
+        PostgresServer::start(PostgresOptions { dir: dir.into(), ..PostgresOptions::default() });
     let (redis, postgres) = (redis.await.unwrap(), postgres.await.unwrap());
-    redis_command(&redis.url(), &["SET", "key", "value"])
-        .await
-        .unwrap();
+    redis_command(&redis.url(), &["SET", "key", "value"]).await.unwrap();
     println!("\npids {} {}", redis.pid(), postgres.pid());
-    tokio::time::timeout(Duration::from_mins(2), std::future::pending::<()>())
-        .await
-        .unwrap_err();
+    tokio::time::timeout(Duration::from_mins(2), std::future::pending::<()>()).await.unwrap_err();
 }
 
 /// `headroom dev` that is killed cannot stop its servers, so the kernel does. The next one waits
@@ -289,9 +255,7 @@ async fn the_servers_of_a_killed_process_end_and_the_next_process_takes_over() {
 
     process.kill().await.unwrap();
     let redis = RedisServer::start(redis_options(&folder)).await.unwrap();
-    let postgres = PostgresServer::start(postgres_options(&folder))
-        .await
-        .unwrap();
+    let postgres = PostgresServer::start(postgres_options(&folder)).await.unwrap();
 
     for pid in pids.split(' ') {
         assert!(!is_alive(pid.parse().unwrap()), "{pid}");
@@ -322,9 +286,7 @@ fn a_server_outlives_the_thread_that_asked_for_it() {
 async fn postgres_keeps_its_data_elsewhere_when_its_account_cannot_enter() {
     let closed = folder(0o700);
 
-    let server = PostgresServer::start(postgres_options(&closed))
-        .await
-        .unwrap();
+    let server = PostgresServer::start(postgres_options(&closed)).await.unwrap();
 
     connect(&server.url("headroom")).await.unwrap();
     drop(server);

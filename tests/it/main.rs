@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
 mod embedded;
+mod ledger;
 mod model;

@@ -2,10 +2,7 @@
 
 /// The guards of the protocol; each one can be taken away to see what it is for.
 #[derive(Clone, Copy)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each guard is an independent switch"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each guard is an independent switch")]
 pub struct Guards {
     /// `load` refuses a snapshot whose cursor is behind the last trimmed id.
     pub floor_check: bool,
@@ -64,14 +61,8 @@ pub struct Bounds {
 
 impl Bounds {
     /// Three operations on a limit of three, one flusher and no faults.
-    pub const CALM: Self = Self {
-        limit: 3,
-        ops: 3,
-        evictions: 0,
-        failovers: 0,
-        flushers: 1,
-        resets: 0,
-    };
+    pub const CALM: Self =
+        Self { limit: 3, ops: 3, evictions: 0, failovers: 0, flushers: 1, resets: 0 };
 }
 
 /// One world to search.

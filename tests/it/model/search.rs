@@ -46,11 +46,7 @@ impl Model {
         let initial = State::initial(&self.bounds);
         let mut seen = HashSet::<State, BuildHasherDefault<FoldHasher>>::default();
         seen.insert(initial);
-        let mut nodes = vec![Node {
-            state: initial,
-            parent: 0,
-            step: None,
-        }];
+        let mut nodes = vec![Node { state: initial, parent: 0, step: None }];
         let mut steps = Vec::new();
         let mut visited = 0;
         while visited < nodes.len() {

@@ -77,16 +77,8 @@ fn charge(state: &State, counter: Counter, delta: i8) -> State {
     let mut next = *state;
     next.last_id += 1;
     next.redis.seq += 1;
-    next.redis.outbox.push(Entry {
-        id: next.last_id,
-        seq: next.redis.seq,
-        op: state.ops,
-        delta,
-    });
-    next.redis.counter = Some(Counter {
-        used: counter.used + delta,
-        ..counter
-    });
+    next.redis.outbox.push(Entry { id: next.last_id, seq: next.redis.seq, op: state.ops, delta });
+    next.redis.counter = Some(Counter { used: counter.used + delta, ..counter });
     next.ops += 1;
     next.owed = next.owed.with(state.ops);
     next

@@ -211,13 +211,8 @@ pub struct State {
 impl State {
     /// Empty stores in their first epoch.
     pub fn initial(bounds: &Bounds) -> Self {
-        let redis = Redis {
-            seq: 0,
-            outbox: Entries::default(),
-            floor: 0,
-            counter: None,
-            epoch: Some(1),
-        };
+        let redis =
+            Redis { seq: 0, outbox: Entries::default(), floor: 0, counter: None, epoch: Some(1) };
         Self {
             redis,
             replica: redis,

@@ -1,0 +1,160 @@
+//! Who calls, and what they may do: permissions as extractors.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::header;
+use axum::http::request::Parts;
+
+use super::error::ApiError;
+use super::state::Api;
+use crate::domain::Permission;
+use crate::domain::Subject;
+use crate::quota::KeyGrant;
+
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// A permission that a route needs.
+pub trait Needs: Send + Sync + 'static {
+    /// Which.
+    const PERMISSION: Permission;
+}
+
+/// The route asks for decisions without charging.
+#[derive(Debug)]
+pub struct Check;
+/// The route asks for decisions and charges.
+#[derive(Debug)]
+pub struct Consume;
+/// The route reads. End users may call it, about themselves.
+#[derive(Debug)]
+pub struct Read;
+/// The route changes what others rely on.
+#[derive(Debug)]
+pub struct Admin;
+
+impl Needs for Check {
+    const PERMISSION: Permission = Permission::Check;
+}
+impl Needs for Consume {
+    const PERMISSION: Permission = Permission::Consume;
+}
+impl Needs for Read {
+    const PERMISSION: Permission = Permission::Read;
+}
+impl Needs for Admin {
+    const PERMISSION: Permission = Permission::Admin;
+}
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    /// The holder of an API key.
+    Key(Arc<KeyGrant>),
+    /// An end user with a token: `user:<sub>`.
+    EndUser(Subject),
+}
+
+/// A caller who has the permission `P`.
+#[derive(Debug)]
+pub struct Caller<P> {
+    /// Who calls.
+    pub identity: Identity,
+    permission: PhantomData<P>,
+}
+
+impl<P> Caller<P> {
+    /// Lets `subject` through when it lies within the caller's reach: a key's part of the tree, or an end user's
+    /// own. Outside of it nothing exists, so that nobody learns which subjects there are.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::UnknownSubject`] outside of the caller's reach.
+    pub fn reach(&self, subject: Subject) -> Result<Subject, ApiError> {
+        let is_within = match &self.identity {
+            Identity::Key(grant) => grant.reaches(&subject),
+            Identity::EndUser(user) => subject.is_within(user.as_str()),
+        };
+        if is_within { Ok(subject) } else { Err(ApiError::UnknownSubject) }
+    }
+}
+
+impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let identity = identify(&parts.headers, api)?;
+        let is_allowed = match &identity {
+            Identity::Key(grant) => grant.allows(P::PERMISSION),
+            Identity::EndUser(_) => P::PERMISSION == Permission::Read,
+        };
+        if !is_allowed {
+            return Err(ApiError::PermissionDenied(P::PERMISSION));
+        }
+        Ok(Self { identity, permission: PhantomData })
+    }
+}
+
+fn identify(headers: &HeaderMap, api: &Api) -> Result<Identity, ApiError> {
+    let presented = credential(headers)?;
+    let now = api.quota.clock().now();
+    if let Some(grant) = api.quota.keys().authenticate(presented, now) {
+        return Ok(Identity::Key(grant));
+    }
+    let verifier = api.jwt.as_ref().ok_or(ApiError::BadCredential)?;
+    let user = verifier.verify(presented, now).map_err(|error| {
+        tracing::debug!(%error, "token refused");
+        ApiError::BadCredential
+    })?;
+    Ok(Identity::EndUser(user))
+}
+
+/// The key or token of `Authorization: Bearer`, or else of `X-Api-Key`.
+fn credential(headers: &HeaderMap) -> Result<&str, ApiError> {
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let text = value.to_str().map_err(|_| ApiError::BadCredential)?;
+        let (scheme, rest) = text.split_once(' ').ok_or(ApiError::BadCredential)?;
+        let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+        return is_bearer.then_some(rest.trim()).ok_or(ApiError::BadCredential);
+    }
+    let key = headers.get(X_API_KEY).ok_or(ApiError::NoCredential)?;
+    key.to_str().map_err(|_| ApiError::BadCredential)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    fn headers(pairs: &[(HeaderName, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn a_credential_comes_from_either_header() {
+        let bearer = headers(&[(header::AUTHORIZATION, "bearer  abc"), (X_API_KEY, "other")]);
+        assert_eq!(credential(&bearer).unwrap(), "abc");
+        assert_eq!(credential(&headers(&[(X_API_KEY, "abc")])).unwrap(), "abc");
+        assert!(matches!(credential(&HeaderMap::new()), Err(ApiError::NoCredential)));
+        for bad in ["Basic YTpi", "abc"] {
+            let headers = headers(&[(header::AUTHORIZATION, bad)]);
+            assert!(matches!(credential(&headers), Err(ApiError::BadCredential)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_end_user_reaches_only_themselves() {
+        let user = Subject::user("u_1").unwrap();
+        let caller =
+            Caller::<Read> { identity: Identity::EndUser(user.clone()), permission: PhantomData };
+        assert!(caller.reach(user).is_ok());
+        for other in ["user:u_12", "user:u_2", "org:acme/user:u_1"] {
+            let error = caller.reach(Subject::parse(other).unwrap());
+            assert!(matches!(error, Err(ApiError::UnknownSubject)), "{other}");
+        }
+    }
+}

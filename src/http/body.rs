@@ -1,0 +1,106 @@
+//! Bounded JSON bodies.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::body::Bytes;
+use axum::extract::FromRequest;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::http::header;
+use futures_util::future::poll_immediate;
+use http_body_util::BodyExt;
+use http_body_util::LengthLimitError;
+use http_body_util::Limited;
+
+use super::error::ApiError;
+use super::state::Api;
+
+/// The bytes of a body that is declared as JSON and no longer than `server.body_bytes_max`. Whoever takes them
+/// deserializes out of them, so that texts need not be copied.
+#[derive(Clone, Debug)]
+pub struct JsonBytes(pub Bytes);
+
+impl FromRequest<Arc<Api>> for JsonBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let bytes_max = api.server.body_bytes_max;
+        if !is_json(request.headers()) {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        if content_length(request.headers()).is_some_and(|length| length > bytes_max) {
+            return Err(ApiError::BodyTooLarge { bytes_max });
+        }
+        read(request.into_body(), bytes_max, api.server.request_timeout()).await.map(Self)
+    }
+}
+
+/// Whether the media type is `application/json`, with any parameters.
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// A small body is there with its head nearly always; only a body that is not gets a timer.
+async fn read(body: Body, bytes_max: usize, timeout: Duration) -> Result<Bytes, ApiError> {
+    let mut whole = pin!(Limited::new(body, bytes_max).collect());
+    let collected = match poll_immediate(whole.as_mut()).await {
+        Some(collected) => collected,
+        None => tokio::time::timeout(timeout, whole).await.map_err(|_| ApiError::BodyTimeout)?,
+    };
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            ApiError::BodyTooLarge { bytes_max }
+        } else {
+            ApiError::invalid("the body", "ended too early")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_json_is_json() {
+        let declared = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(value));
+            is_json(&headers)
+        };
+        assert!(declared("application/json") && declared("Application/JSON; charset=utf-8"));
+        for other in ["text/plain", "application/jsonp", "application/problem+json", ""] {
+            assert!(!declared(other), "{other}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_up_to_its_bound() {
+        let second = Duration::from_secs(1);
+        assert_eq!(read(Body::from("12345"), 5, second).await.unwrap(), "12345");
+        let error = read(Body::from("123456"), 5, second).await.unwrap_err();
+        assert!(matches!(error, ApiError::BodyTooLarge { bytes_max: 5 }));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_comes_is_not_waited_for() {
+        let (_sender, never) = tokio::sync::oneshot::channel::<()>();
+        let stream = futures_util::stream::once(async move {
+            let _never = never.await;
+            Ok::<_, std::convert::Infallible>(Bytes::new())
+        });
+        let error = read(Body::from_stream(stream), 5, Duration::from_millis(1)).await.unwrap_err();
+        assert!(matches!(error, ApiError::BodyTimeout));
+    }
+}

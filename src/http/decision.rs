@@ -1,0 +1,348 @@
+//! Decisions as answers.
+
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::Response;
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::error::ProblemCode;
+use super::idempotency::IDEMPOTENT_REPLAYED;
+use super::problem::JSON;
+use super::problem::NO_STORE;
+use super::problem::PROBLEM_JSON;
+use super::problem::Problem;
+use super::problem::json;
+use super::rate_limit_headers;
+use crate::domain::Decision;
+use crate::domain::LimitState;
+use crate::domain::Mode;
+use crate::domain::Period;
+use crate::domain::Units;
+use crate::domain::Warning;
+
+/// The answer to a consume or a check.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Decision)]
+pub struct DecisionBody<'a> {
+    /// Whether the request may go on.
+    pub allowed: bool,
+    /// The id of the event that was charged; `null` when nothing was.
+    #[schema(required)]
+    pub event_id: Option<Uuid>,
+    /// Every limit that the request was measured against, after the decision.
+    pub limits: Vec<LimitBody<'a>>,
+    /// Whether the answer was given without the counters, because Redis was away.
+    pub degraded: bool,
+    /// The id of the request that was decided: the earlier one's for a replay.
+    pub request_id: &'a str,
+    /// The plan that the limits come from.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub plan: &'a str,
+    /// Where the subject can get more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_url: Option<&'a str>,
+}
+
+/// One limit. It has either `limit` and `remaining`, or `unlimited`.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = LimitState)]
+pub struct LimitBody<'a> {
+    /// The name in the `RateLimit` headers, each once in an answer.
+    #[schema(example = "messages-month")]
+    pub name: &'a str,
+    /// The level of the subject that the limit belongs to.
+    #[schema(example = "user:u_1")]
+    pub subject: &'a str,
+    /// What is counted.
+    #[schema(example = "messages")]
+    pub metric: &'a str,
+    /// How often the count starts anew.
+    pub period: Period,
+    /// The most units in a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// `true` when there is no such number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlimited: Option<bool>,
+    /// Units used in the window.
+    pub used: u64,
+    /// Units held for work in progress.
+    pub reserved: u64,
+    /// Units left in the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u64>,
+    /// Bonus units that are left.
+    pub granted_remaining: u64,
+    /// When the window ends; `null` for a lifetime limit.
+    #[schema(required)]
+    pub resets_at: Option<DateTime<Utc>>,
+    /// What happens past the limit.
+    pub mode: Mode,
+    /// How near the count is to the limit.
+    pub warning: Warning,
+}
+
+impl<'a> LimitBody<'a> {
+    /// A limit under the name that [`rate_limit_headers::distinct_names`] gave it.
+    #[must_use]
+    pub fn new(state: &'a LimitState, name: &'a str) -> Self {
+        Self {
+            name,
+            subject: &state.subject,
+            metric: state.metric.as_str(),
+            period: state.period,
+            limit: state.max.map(Units::get),
+            unlimited: state.max.is_none().then_some(true),
+            used: state.used.get(),
+            reserved: state.reserved.get(),
+            remaining: state.remaining().map(Units::get),
+            granted_remaining: 0, // there are no grants yet
+            resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
+            mode: state.mode,
+            warning: state.warning(),
+        }
+    }
+
+    /// All limits of an answer.
+    #[must_use]
+    pub fn list(limits: &'a [LimitState], names: &'a [String]) -> Vec<Self> {
+        limits.iter().zip(names).map(|(state, name)| Self::new(state, name)).collect()
+    }
+}
+
+/// How a decision is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Style<'a> {
+    /// The path that was asked.
+    pub path: &'a str,
+    /// Answers a refusal with 200 and without a problem (`?on_deny=200`).
+    pub deny_with_200: bool,
+    /// Adds the `X-RateLimit-*` headers.
+    pub legacy_headers: bool,
+}
+
+/// Writes a decision as a response: 200 when allowed, else 429 with a problem that holds the same fields.
+#[must_use]
+pub fn response(decision: &Decision, style: Style<'_>) -> Response {
+    let names = rate_limit_headers::distinct_names(&decision.limits);
+    let is_problem = !decision.allowed && !style.deny_with_200;
+    let body = if is_problem {
+        json(&refused(decision, &names, style.path))
+    } else {
+        json(&accepted(decision, &names))
+    };
+    let mut response = Response::new(body);
+    if is_problem {
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    }
+    let headers = response.headers_mut();
+    headers.reserve(12);
+    headers.insert(header::CONTENT_TYPE, if is_problem { PROBLEM_JSON } else { JSON });
+    insert_headers(headers, decision, &names, style);
+    response
+}
+
+fn insert_headers(
+    headers: &mut HeaderMap,
+    decision: &Decision,
+    names: &[String],
+    style: Style<'_>,
+) {
+    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    rate_limit_headers::insert(headers, &decision.limits, names, decision.decided_at_ms);
+    if style.legacy_headers {
+        rate_limit_headers::insert_legacy(headers, &decision.limits);
+    }
+    if decision.replayed {
+        headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let (false, Some(seconds)) = (decision.allowed, decision.retry_after_s()) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+}
+
+fn accepted<'a>(decision: &'a Decision, names: &'a [String]) -> DecisionBody<'a> {
+    DecisionBody {
+        allowed: decision.allowed,
+        event_id: decision.event_id,
+        limits: LimitBody::list(&decision.limits, names),
+        degraded: decision.degraded,
+        request_id: &decision.request_id,
+        plan: &decision.plan,
+        upgrade_url: decision.upgrade_url.as_deref(),
+    }
+}
+
+fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Problem<'a> {
+    let pairs = decision.limits.iter().zip(names);
+    let violated: Vec<_> =
+        pairs.filter(|(state, _)| state.violated).map(|(_, name)| name.as_str()).collect();
+    let detail = format!("no room for the request in {}", violated.join(", "));
+    Problem {
+        instance: Some(path),
+        violated_policies: Some(violated),
+        request_id: &decision.request_id,
+        upgrade_url: decision.upgrade_url.as_deref(),
+        allowed: Some(false),
+        event_id: Some(()),
+        limits: Some(LimitBody::list(&decision.limits, names)),
+        degraded: Some(decision.degraded),
+        plan: Some(decision.plan.as_str()).filter(|plan| !plan.is_empty()),
+        ..Problem::new(ProblemCode::LimitExceeded, StatusCode::TOO_MANY_REQUESTS, detail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::samples;
+
+    const STYLE: Style<'_> =
+        Style { path: "/v1/consume", deny_with_200: false, legacy_headers: false };
+
+    fn spent() -> Decision {
+        let limits = vec![
+            LimitState {
+                violated: true,
+                ..samples::limit("user:u_1", "messages", Period::Month, Some(100), 100)
+            },
+            samples::limit("user:u_1", "tokens", Period::Day, None, 7),
+        ];
+        Decision {
+            upgrade_url: Some("https://chat.example/upgrade".to_owned()),
+            ..samples::decision(limits)
+        }
+    }
+
+    #[test]
+    fn an_accepted_decision_tells_limited_from_unlimited() {
+        let limits = vec![
+            samples::limit("user:u_1", "messages", Period::Month, Some(100), 85),
+            samples::limit("user:u_1", "storage_bytes", Period::Lifetime, None, 7),
+        ];
+        let decision = Decision { event_id: Some(Uuid::nil()), ..samples::decision(limits) };
+        let names = rate_limit_headers::distinct_names(&decision.limits);
+        insta::assert_json_snapshot!(accepted(&decision, &names), @r#"
+        {
+          "allowed": true,
+          "event_id": "00000000-0000-0000-0000-000000000000",
+          "limits": [
+            {
+              "name": "messages-month",
+              "subject": "user:u_1",
+              "metric": "messages",
+              "period": "month",
+              "limit": 100,
+              "used": 85,
+              "reserved": 0,
+              "remaining": 15,
+              "granted_remaining": 0,
+              "resets_at": "2025-12-01T00:00:00Z",
+              "mode": "hard",
+              "warning": "warning"
+            },
+            {
+              "name": "storage_bytes-lifetime",
+              "subject": "user:u_1",
+              "metric": "storage_bytes",
+              "period": "lifetime",
+              "unlimited": true,
+              "used": 7,
+              "reserved": 0,
+              "granted_remaining": 0,
+              "resets_at": null,
+              "mode": "hard",
+              "warning": "none"
+            }
+          ],
+          "degraded": false,
+          "request_id": "req-1",
+          "plan": "chat"
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_refused_decision_is_a_problem_with_the_same_fields() {
+        let decision = spent();
+        let names = rate_limit_headers::distinct_names(&decision.limits);
+        insta::assert_json_snapshot!(refused(&decision, &names, "/v1/consume"), @r#"
+        {
+          "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
+          "title": "Request cannot be satisfied as assigned quota has been exceeded",
+          "status": 429,
+          "detail": "no room for the request in messages-month",
+          "instance": "/v1/consume",
+          "code": "limit_exceeded",
+          "violated-policies": [
+            "messages-month"
+          ],
+          "request_id": "req-1",
+          "upgrade_url": "https://chat.example/upgrade",
+          "allowed": false,
+          "event_id": null,
+          "limits": [
+            {
+              "name": "messages-month",
+              "subject": "user:u_1",
+              "metric": "messages",
+              "period": "month",
+              "limit": 100,
+              "used": 100,
+              "reserved": 0,
+              "remaining": 0,
+              "granted_remaining": 0,
+              "resets_at": "2025-12-01T00:00:00Z",
+              "mode": "hard",
+              "warning": "critical"
+            },
+            {
+              "name": "tokens-day",
+              "subject": "user:u_1",
+              "metric": "tokens",
+              "period": "day",
+              "unlimited": true,
+              "used": 7,
+              "reserved": 0,
+              "granted_remaining": 0,
+              "resets_at": "2025-11-23T00:00:00Z",
+              "mode": "hard",
+              "warning": "none"
+            }
+          ],
+          "degraded": false,
+          "plan": "chat"
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_back() {
+        let refusal = response(&spent(), STYLE);
+        assert_eq!(refusal.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(refusal.headers()[header::RETRY_AFTER], "747200");
+        assert_eq!(refusal.headers()[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(refusal.headers()[header::CACHE_CONTROL], "no-store");
+    }
+
+    #[test]
+    fn a_caller_may_ask_for_200_and_still_gets_the_headers() {
+        let refusal = response(&spent(), Style { deny_with_200: true, ..STYLE });
+        assert_eq!(refusal.status(), StatusCode::OK);
+        assert_eq!(refusal.headers()[header::CONTENT_TYPE], "application/json");
+        assert_eq!(refusal.headers()["ratelimit"], "\"messages-month\";r=0;t=747200");
+    }
+
+    #[test]
+    fn only_a_replay_says_so() {
+        let replay = Decision { replayed: true, ..samples::decision(vec![]) };
+        assert_eq!(response(&replay, STYLE).headers()["idempotent-replayed"], "true");
+        let first = samples::decision(vec![]);
+        assert!(!response(&first, STYLE).headers().contains_key("idempotent-replayed"));
+    }
+}

@@ -1,0 +1,292 @@
+//! Why a request gets no decision. The one place where errors become statuses and codes.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use serde::Serialize;
+
+use crate::domain::Permission;
+use crate::domain::SubjectError;
+use crate::quota::QuotaError;
+use crate::quota::Store;
+
+/// Why a request gets no decision. A refused consume is an answer, not an error.
+///
+/// As a response it is an empty one that carries the error; [`super::layers::edge`] writes the body, because it knows
+/// the request's id.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The request breaks a rule of its form.
+    #[error("{field} {rule}")]
+    InvalidRequest {
+        /// The field, parameter or header; `the body` when it is no JSON.
+        field: Cow<'static, str>,
+        /// The rule that it breaks.
+        rule: String,
+    },
+    /// The body is not declared as JSON.
+    #[error("the content type must be application/json")]
+    UnsupportedMediaType,
+    /// The body is longer than the service reads.
+    #[error("the body must be at most {bytes_max} bytes")]
+    BodyTooLarge {
+        /// `server.body_bytes_max`.
+        bytes_max: usize,
+    },
+    /// The body did not arrive in time.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// No credential.
+    #[error("an API key or a token is needed")]
+    NoCredential,
+    /// A credential that is unknown, wrong, expired or revoked. Which of these is not told.
+    #[error("the API key or token is not valid")]
+    BadCredential,
+    /// The credential does not go that far.
+    #[error("the credential lacks the permission {0}")]
+    PermissionDenied(Permission),
+    /// The subject lies outside the caller's reach; whether it exists is not told.
+    #[error("no such subject within the caller's reach")]
+    UnknownSubject,
+    /// No such route.
+    #[error("no such route")]
+    NoRoute,
+    /// The route does not answer the method; `Allow` names those that it does.
+    #[error("the route does not answer this method")]
+    MethodNotAllowed,
+    /// The catalogue does not define the metric.
+    #[error("the metric is not in the catalogue")]
+    UnknownMetric,
+    /// The subject may not use the model.
+    #[error("{0}")]
+    ModelNotAllowed(&'static str),
+    /// The subject has no plan, and the catalogue names no default.
+    #[error("the subject has no plan")]
+    NoPlan,
+    /// The idempotency key was used with another payload.
+    #[error("the idempotency key was used with another payload")]
+    IdempotencyMismatch,
+    /// A store is away.
+    #[error("a store is away")]
+    StoreUnavailable {
+        /// Which, for the log.
+        store: Store,
+        /// When to try again.
+        retry_after_s: u64,
+    },
+    /// More requests wait than the service is set to hold.
+    #[error("too many requests are waiting")]
+    Overloaded,
+    /// The request took longer than it may.
+    #[error("the request took too long")]
+    TimedOut,
+    /// A bug. The cause is for the log.
+    #[error("internal error")]
+    Internal(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// What a problem is, for programs. The set only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProblemCode {
+    /// A limit leaves no room for the request.
+    LimitExceeded,
+    /// The request breaks a rule of its form.
+    InvalidRequest,
+    /// The body is not declared as JSON.
+    UnsupportedMediaType,
+    /// The body is longer than the service reads.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// No credential, or one that is not valid.
+    Unauthenticated,
+    /// The credential does not go that far.
+    PermissionDenied,
+    /// The subject does not exist or lies outside the caller's reach.
+    UnknownSubject,
+    /// No such route.
+    UnknownRoute,
+    /// The route does not answer the method.
+    MethodNotAllowed,
+    /// The catalogue does not define the metric.
+    UnknownMetric,
+    /// The subject may not use the model.
+    ModelNotAllowed,
+    /// The subject has no plan.
+    NoPlan,
+    /// The idempotency key was used with another payload.
+    IdempotencyMismatch,
+    /// A store is away.
+    StoreUnavailable,
+    /// More requests wait than the service is set to hold.
+    Overloaded,
+    /// The request took longer than it may.
+    TimedOut,
+    /// A bug; the log has the cause under the same request id.
+    Internal,
+}
+
+impl ApiError {
+    /// A field, parameter or header that breaks a rule: `invalid("subject", "must not be empty")`.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl fmt::Display) -> Self {
+        Self::InvalidRequest { field: field.into(), rule: rule.to_string() }
+    }
+
+    /// A query with a parameter that is unknown, given twice or of a wrong type; the library's message names it.
+    #[must_use]
+    pub fn query(error: &QueryRejection) -> Self {
+        let text = error.body_text();
+        let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
+        Self::invalid("the query", format_args!("is not valid: {cause}"))
+    }
+
+    /// A text that is not a subject.
+    #[must_use]
+    pub fn subject(error: SubjectError) -> Self {
+        Self::invalid("subject", error)
+    }
+
+    /// The status and the code.
+    #[must_use]
+    pub const fn status_and_code(&self) -> (StatusCode, ProblemCode) {
+        use ProblemCode as Code;
+        match self {
+            Self::InvalidRequest { .. } => (StatusCode::BAD_REQUEST, Code::InvalidRequest),
+            Self::UnsupportedMediaType => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType)
+            }
+            Self::BodyTooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, Code::BodyTooLarge),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, Code::BodyTimeout),
+            Self::NoCredential | Self::BadCredential => {
+                (StatusCode::UNAUTHORIZED, Code::Unauthenticated)
+            }
+            Self::PermissionDenied(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
+            Self::UnknownSubject => (StatusCode::NOT_FOUND, Code::UnknownSubject),
+            Self::NoRoute => (StatusCode::NOT_FOUND, Code::UnknownRoute),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed),
+            Self::UnknownMetric => (StatusCode::NOT_FOUND, Code::UnknownMetric),
+            Self::ModelNotAllowed(_) => (StatusCode::FORBIDDEN, Code::ModelNotAllowed),
+            Self::NoPlan => (StatusCode::FORBIDDEN, Code::NoPlan),
+            Self::IdempotencyMismatch => {
+                (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyMismatch)
+            }
+            Self::StoreUnavailable { .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable)
+            }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded),
+            Self::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, Code::TimedOut),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal),
+        }
+    }
+
+    /// Seconds after which the same request may succeed.
+    #[must_use]
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::StoreUnavailable { retry_after_s, .. } => Some((*retry_after_s).max(1)),
+            Self::Overloaded | Self::TimedOut => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The store that is away, for the log.
+    #[must_use]
+    pub const fn store(&self) -> Option<Store> {
+        match self {
+            Self::StoreUnavailable { store, .. } => Some(*store),
+            _ => None,
+        }
+    }
+
+    /// The `WWW-Authenticate` challenge of a 401 (RFC 6750 section 3): without a credential it names no error.
+    #[must_use]
+    pub const fn challenge(&self) -> Option<&'static str> {
+        match self {
+            Self::NoCredential => Some("Bearer realm=\"headroom\""),
+            Self::BadCredential => Some("Bearer realm=\"headroom\", error=\"invalid_token\""),
+            _ => None,
+        }
+    }
+}
+
+impl From<QuotaError> for ApiError {
+    fn from(error: QuotaError) -> Self {
+        match error {
+            QuotaError::UnknownMetric => Self::UnknownMetric,
+            QuotaError::ModelNotAllowed => {
+                Self::ModelNotAllowed("the model is not in the catalogue")
+            }
+            QuotaError::AnonymousModel => {
+                Self::ModelNotAllowed("the model is not open to callers who have not signed in")
+            }
+            QuotaError::NoPlan => Self::NoPlan,
+            QuotaError::AmountTooLarge(bound) => {
+                Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))
+            }
+            QuotaError::IdempotencyMismatch => Self::IdempotencyMismatch,
+            QuotaError::Unavailable { store, retry_after_s, .. } => {
+                Self::StoreUnavailable { store, retry_after_s }
+            }
+            QuotaError::Overloaded => Self::Overloaded,
+            error @ QuotaError::Internal(_) => Self::Internal(Box::new(error)),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status_and_code().0.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// An error and its causes on one line.
+pub struct Chain<'a>(pub &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_shows_every_cause() {
+        let error = ApiError::from(QuotaError::Internal("the script answered nil".to_owned()));
+        assert_eq!(
+            Chain(&error).to_string(),
+            "internal error: internal error: the script answered nil"
+        );
+    }
+
+    #[test]
+    fn a_store_that_is_away_is_a_503_and_says_when_to_come_back() {
+        let error =
+            ApiError::from(QuotaError::Unavailable { store: Store::Redis, retry_after_s: 2 });
+        assert_eq!(error.status_and_code().0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(error.retry_after_s(), Some(2));
+    }
+
+    #[test]
+    fn the_challenge_names_an_error_only_after_a_credential() {
+        assert_eq!(ApiError::NoCredential.challenge(), Some("Bearer realm=\"headroom\""));
+        assert!(ApiError::BadCredential.challenge().unwrap().contains("invalid_token"));
+    }
+}

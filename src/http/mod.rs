@@ -1,0 +1,29 @@
+//! The HTTP edge: it parses, makes one use-case call and replies.
+//!
+//! **Architecture invariant:** nothing here knows Redis or Postgres, and errors become statuses in
+//! [`error::ApiError::status_and_code`] alone. [`layers::edge`] is the only layer, so that a decision passes through
+//! one piece of code on its way in and out.
+
+pub mod auth;
+pub mod body;
+pub mod decision;
+pub mod docs;
+pub mod error;
+pub mod idempotency;
+pub mod jwt;
+pub mod layers;
+pub mod order_body;
+pub mod problem;
+pub mod rate_limit_headers;
+pub mod request_id;
+pub mod router;
+pub mod routes;
+#[cfg(test)]
+mod samples;
+pub mod series;
+pub mod state;
+
+pub use jwt::JwtError;
+pub use router::openapi;
+pub use router::router;
+pub use state::Api;

@@ -1,0 +1,163 @@
+//! `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
+
+use std::fmt::Write;
+
+use axum::http::HeaderMap;
+use axum::http::HeaderName;
+use axum::http::HeaderValue;
+
+use crate::domain::LimitState;
+use crate::domain::Period;
+
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// The limits' names, each once: a name that two levels share gets its level's scope in front
+/// (`org.messages-month`), and its depth too when the scopes are the same (`org2.messages-month`).
+#[must_use]
+pub fn distinct_names(limits: &[LimitState]) -> Vec<String> {
+    let names: Vec<String> = limits.iter().map(LimitState::name).collect();
+    if all_differ(&names) {
+        return names;
+    }
+    let is_shared = |name: &String| names.iter().filter(|other| *other == name).count() > 1;
+    let scoped = |with_depth: bool| -> Vec<String> {
+        let pairs = limits.iter().zip(&names);
+        pairs
+            .map(|(state, name)| match (is_shared(name), with_depth) {
+                (false, _) => name.clone(),
+                (true, false) => format!("{}.{name}", scope(&state.subject)),
+                (true, true) => {
+                    format!("{}{}.{name}", scope(&state.subject), depth(&state.subject))
+                }
+            })
+            .collect()
+    };
+    let by_scope = scoped(false);
+    if all_differ(&by_scope) { by_scope } else { scoped(true) }
+}
+
+/// Adds the headers for all limits but the unlimited ones, which leave nothing to say.
+///
+/// `q` is the limit, `w` the length of the window in seconds, `r` what remains and `t` the seconds until the window
+/// ends. A lifetime limit has neither `w` nor `t`.
+pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], now_ms: i64) {
+    let (mut policy, mut state_text) = (String::with_capacity(128), String::with_capacity(128));
+    for (state, name) in limits.iter().zip(names) {
+        let (Some(max), Some(remaining)) = (state.max, state.remaining()) else { continue };
+        let comma = if policy.is_empty() { "" } else { ", " };
+        let _infallible = write!(policy, "{comma}\"{name}\";q={max}");
+        let _infallible = write!(state_text, "{comma}\"{name}\";r={remaining}");
+        if state.period != Period::Lifetime {
+            let _infallible = write!(policy, ";w={}", state.window.seconds());
+            let _infallible = write!(state_text, ";t={}", seconds_left(state, now_ms));
+        }
+    }
+    put(headers, RATE_LIMIT_POLICY, policy);
+    put(headers, RATE_LIMIT, state_text);
+}
+
+/// Adds the older `X-RateLimit-*` headers for the limit with the least remaining. `X-RateLimit-Reset` is in Unix
+/// seconds, which is what most services that send it mean.
+pub fn insert_legacy(headers: &mut HeaderMap, limits: &[LimitState]) {
+    let limited = limits.iter().filter(|state| state.max.is_some());
+    let Some(tightest) = limited.min_by_key(|state| state.remaining()) else { return };
+    let (Some(max), Some(remaining)) = (tightest.max, tightest.remaining()) else { return };
+    headers.insert(LEGACY_LIMIT, HeaderValue::from(max.get()));
+    headers.insert(LEGACY_REMAINING, HeaderValue::from(remaining.get()));
+    if tightest.period != Period::Lifetime {
+        headers.insert(LEGACY_RESET, HeaderValue::from(tightest.window.end_s));
+    }
+}
+
+fn seconds_left(state: &LimitState, now_ms: i64) -> i64 {
+    (state.window.end_s - now_ms.div_euclid(1_000)).max(0)
+}
+
+fn put(headers: &mut HeaderMap, name: HeaderName, text: String) {
+    if let (false, Ok(value)) = (text.is_empty(), HeaderValue::try_from(text)) {
+        headers.insert(name, value);
+    }
+}
+
+fn all_differ(names: &[String]) -> bool {
+    names.iter().enumerate().all(|(at, name)| !names[..at].contains(name))
+}
+
+/// The scope of the last segment: `user` of `org:acme/user:u_1`.
+fn scope(subject: &str) -> &str {
+    let last = subject.rsplit('/').next().unwrap_or(subject);
+    last.split_once(':').map_or(last, |(scope, _)| scope)
+}
+
+fn depth(subject: &str) -> usize {
+    subject.split('/').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::samples::limit;
+
+    const NOW_MS: i64 = 1_763_800_000_500;
+
+    fn lines(limits: &[LimitState]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, limits, &distinct_names(limits), NOW_MS);
+        insert_legacy(&mut headers, limits);
+        headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn all_limits_are_named_with_their_real_windows() {
+        let limits = [
+            limit("user:u_1", "messages", Period::Month, Some(100), 45),
+            limit("user:u_1", "premium_messages", Period::Month, Some(20), 12),
+            limit("user:u_1", "tokens", Period::Day, None, 7),
+        ];
+        assert_eq!(
+            lines(&limits),
+            [
+                "ratelimit-policy: \"messages-month\";q=100;w=2592000, \
+                 \"premium_messages-month\";q=20;w=2592000",
+                "ratelimit: \"messages-month\";r=55;t=747200, \
+                 \"premium_messages-month\";r=8;t=747200",
+                "x-ratelimit-limit: 20",
+                "x-ratelimit-remaining: 8",
+                "x-ratelimit-reset: 1764547200",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_lifetime_limit_has_no_window_and_an_unlimited_one_no_line() {
+        let lifetime = [limit("user:u_1", "storage_bytes", Period::Lifetime, Some(5), 9)];
+        assert_eq!(
+            lines(&lifetime),
+            [
+                "ratelimit-policy: \"storage_bytes-lifetime\";q=5",
+                "ratelimit: \"storage_bytes-lifetime\";r=0",
+                "x-ratelimit-limit: 5",
+                "x-ratelimit-remaining: 0",
+            ]
+        );
+        assert_eq!(lines(&[limit("user:u_1", "messages", Period::Month, None, 9)]), [""; 0]);
+    }
+
+    #[test]
+    fn names_that_levels_share_are_told_apart() {
+        let of = |subjects: [&str; 2]| {
+            distinct_names(
+                &subjects.map(|subject| limit(subject, "messages", Period::Month, Some(1), 0)),
+            )
+        };
+        assert_eq!(
+            of(["org:acme", "org:acme/user:u_1"]),
+            ["org.messages-month", "user.messages-month"]
+        );
+        assert_eq!(of(["org:a", "org:a/org:b"]), ["org1.messages-month", "org2.messages-month"]);
+    }
+}

@@ -1,0 +1,51 @@
+//! Every route on one screen.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::docs;
+use super::error::ApiError;
+use super::layers;
+use super::routes::chat;
+use super::routes::decisions;
+use super::routes::operations;
+use super::routes::usage;
+use super::state::Api;
+
+fn documented() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(docs::Document::openapi())
+        .routes(routes!(decisions::check))
+        .routes(routes!(decisions::consume))
+        .routes(routes!(usage::read, usage::reset))
+        .routes(routes!(chat::read, chat::reset))
+        .routes(routes!(operations::livez))
+        .routes(routes!(operations::readyz))
+        .routes(routes!(operations::metrics))
+        .routes(routes!(operations::openapi_json))
+}
+
+/// The whole HTTP API.
+pub fn router(api: Arc<Api>) -> Router {
+    let (routes, _document) = documented().split_for_parts();
+    routes
+        .route("/docs", get(docs::redirect))
+        .route("/docs/", get(docs::index))
+        .route("/docs/{file}", get(docs::file))
+        .fallback(async || ApiError::NoRoute)
+        .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
+        .layer(from_fn_with_state(Arc::clone(&api), layers::edge))
+        .with_state(api)
+}
+
+/// The OpenAPI 3.1 document, made from the handlers.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}

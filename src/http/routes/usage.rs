@@ -1,0 +1,289 @@
+//! `GET` and `DELETE /v1/subjects/{subject}/usage`.
+
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::Query;
+use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::QueryRejection;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::LimitState;
+use crate::domain::Metric;
+use crate::domain::Period;
+use crate::domain::Subject;
+use crate::http::auth::Admin;
+use crate::http::auth::Caller;
+use crate::http::auth::Read;
+use crate::http::decision::LimitBody;
+use crate::http::error::ApiError;
+use crate::http::problem::JSON;
+use crate::http::problem::NO_STORE;
+use crate::http::problem::Problem;
+use crate::http::problem::json;
+use crate::http::rate_limit_headers::distinct_names;
+use crate::http::request_id::RequestScope;
+use crate::http::state::Api;
+use crate::quota::Cleared;
+use crate::quota::ResetReport;
+use crate::quota::ResetScope;
+use crate::quota::Usage;
+
+/// Which limits are meant; all when absent.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct UsageQuery {
+    /// One metric.
+    #[param(example = "messages")]
+    metric: Option<String>,
+    /// One period. A reset clears `lifetime` only when it is named here.
+    #[param(example = "month", inline, value_type = Option<Period>)]
+    period: Option<String>,
+}
+
+/// What a subject has used.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Usage)]
+pub struct UsageBody<'a> {
+    /// Who.
+    #[schema(example = "user:u_1")]
+    subject: &'a str,
+    /// The plan that the limits come from.
+    #[schema(example = "chat")]
+    plan: &'a str,
+    /// Every limit that was asked for.
+    limits: Vec<LimitBody<'a>>,
+    /// When an admin last reset the subject; `null` when nobody did.
+    #[schema(required)]
+    last_reset_at: Option<DateTime<Utc>>,
+    /// The id of the request.
+    request_id: &'a str,
+}
+
+/// What a reset cleared, and what it left.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Reset)]
+pub struct ResetBody<'a> {
+    /// The id of the event in the message log.
+    event_id: Uuid,
+    /// One entry a counter that was not zero.
+    cleared: Vec<ClearedBody<'a>>,
+    /// The subject's usage afterwards.
+    usage: UsageBody<'a>,
+}
+
+/// A counter that a reset cleared.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Cleared)]
+pub struct ClearedBody<'a> {
+    /// What was counted.
+    #[schema(example = "messages")]
+    metric: &'a str,
+    /// The period of the limit.
+    period: Period,
+    /// When the cleared window began.
+    window_start: DateTime<Utc>,
+    /// When the cleared window ends; `null` for a lifetime limit.
+    #[schema(required)]
+    window_end: Option<DateTime<Utc>>,
+    /// Units that were taken off.
+    units: u64,
+}
+
+/// Read usage.
+///
+/// Every limit of every level of the subject, as it is now.
+#[utoipa::path(
+    get,
+    operation_id = "read_usage",
+    path = "/v1/subjects/{subject}/usage",
+    tag = "usage",
+    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery),
+    responses(
+        (status = 200, description = "the usage", body = UsageBody),
+        (status = 404, description = "outside the caller's reach", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []), ("api_key" = [])),
+)]
+pub(crate) async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller<Read>,
+    scope: RequestScope,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<UsageQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let subject = caller.reach(subject(path)?)?;
+    let wanted = reset_scope(query)?;
+    let mut usage = api.quota.usage(&subject).await?;
+    usage.limits.retain(|state| is_wanted(state, &wanted));
+    let names = distinct_names(&usage.limits);
+    Ok(reply(&body(&usage, &names, scope.id())))
+}
+
+/// Reset usage.
+///
+/// Takes off what is counted in the current windows, as an event in the message log. Requests in flight keep what
+/// they are charged afterwards.
+#[utoipa::path(
+    delete,
+    operation_id = "reset_usage",
+    path = "/v1/subjects/{subject}/usage",
+    tag = "usage",
+    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery),
+    responses(
+        (status = 200, description = "what was cleared", body = ResetBody),
+        (status = 403, description = "the credential is not an admin's", body = Problem, content_type = "application/problem+json"),
+        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("bearer" = []), ("api_key" = [])),
+)]
+pub(crate) async fn reset(
+    State(api): State<Arc<Api>>,
+    caller: Caller<Admin>,
+    scope: RequestScope,
+    path: Result<Path<String>, PathRejection>,
+    query: Result<Query<UsageQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let subject = caller.reach(subject(path)?)?;
+    let report = api.quota.reset(&subject, reset_scope(query)?, scope.context()).await?;
+    let names = distinct_names(&report.usage.limits);
+    Ok(reply(&reset_body(&report, &names, scope.id())))
+}
+
+fn subject(path: Result<Path<String>, PathRejection>) -> Result<Subject, ApiError> {
+    let Path(text) =
+        path.map_err(|_| ApiError::invalid("subject", "must be percent-encoded utf-8"))?;
+    Subject::parse(&text).map_err(ApiError::subject)
+}
+
+fn reset_scope(query: Result<Query<UsageQuery>, QueryRejection>) -> Result<ResetScope, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::query(&error))?;
+    let metric = query.metric.map(|name| Metric::new(&name)).transpose();
+    let period = query.period.map(|name| {
+        let rule = "must be minute, hour, day, week, month or lifetime";
+        Period::named(&name).ok_or_else(|| ApiError::invalid("period", rule))
+    });
+    Ok(ResetScope {
+        metric: metric.map_err(|error| ApiError::invalid("metric", error))?,
+        period: period.transpose()?,
+    })
+}
+
+fn is_wanted(state: &LimitState, wanted: &ResetScope) -> bool {
+    wanted.metric.as_ref().is_none_or(|metric| *metric == state.metric)
+        && wanted.period.is_none_or(|period| period == state.period)
+}
+
+fn body<'a>(usage: &'a Usage, names: &'a [String], request_id: &'a str) -> UsageBody<'a> {
+    UsageBody {
+        subject: usage.subject.as_str(),
+        plan: &usage.plan,
+        limits: LimitBody::list(&usage.limits, names),
+        last_reset_at: usage.last_reset_at,
+        request_id,
+    }
+}
+
+fn reset_body<'a>(
+    report: &'a ResetReport,
+    names: &'a [String],
+    request_id: &'a str,
+) -> ResetBody<'a> {
+    ResetBody {
+        event_id: report.event_id,
+        cleared: report.cleared.iter().map(cleared_body).collect(),
+        usage: body(&report.usage, names, request_id),
+    }
+}
+
+fn cleared_body(cleared: &Cleared) -> ClearedBody<'_> {
+    let is_lifetime = cleared.period == Period::Lifetime;
+    ClearedBody {
+        metric: cleared.metric.as_str(),
+        period: cleared.period,
+        window_start: cleared.window.start_at(),
+        window_end: (!is_lifetime).then(|| cleared.window.end_at()),
+        units: cleared.units,
+    }
+}
+
+fn reply(body: &impl Serialize) -> Response {
+    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)];
+    (headers, json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::samples;
+
+    fn scope_of(uri: &str) -> Result<ResetScope, ApiError> {
+        reset_scope(Query::try_from_uri(&uri.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_scope_names_a_metric_and_a_period() {
+        let scope = scope_of("/?metric=messages&period=lifetime").unwrap();
+        assert_eq!(scope.metric, Some(Metric::new("messages").unwrap()));
+        assert_eq!(scope.period, Some(Period::Lifetime));
+        assert_eq!(scope_of("/").unwrap(), ResetScope::default());
+    }
+
+    #[test]
+    fn a_mistyped_scope_does_not_reset_everything() {
+        for (uri, named) in
+            [("/?metirc=messages", "metirc"), ("/?metric=", "metric"), ("/?period=year", "period")]
+        {
+            let detail = scope_of(uri).unwrap_err().to_string();
+            assert!(detail.contains(named), "{detail}");
+        }
+    }
+
+    #[test]
+    fn usage_shows_every_limit() {
+        let usage = Usage {
+            subject: Subject::user("u_1").unwrap(),
+            plan: "chat".to_owned(),
+            limits: vec![samples::limit("user:u_1", "messages", Period::Month, Some(100), 96)],
+            last_reset_at: None,
+            decided_at_ms: samples::DECIDED_AT_MS,
+        };
+        let names = distinct_names(&usage.limits);
+        insta::assert_json_snapshot!(body(&usage, &names, "req-1"), @r#"
+        {
+          "subject": "user:u_1",
+          "plan": "chat",
+          "limits": [
+            {
+              "name": "messages-month",
+              "subject": "user:u_1",
+              "metric": "messages",
+              "period": "month",
+              "limit": 100,
+              "used": 96,
+              "reserved": 0,
+              "remaining": 4,
+              "granted_remaining": 0,
+              "resets_at": "2025-12-01T00:00:00Z",
+              "mode": "hard",
+              "warning": "critical"
+            }
+          ],
+          "last_reset_at": null,
+          "request_id": "req-1"
+        }
+        "#);
+    }
+}

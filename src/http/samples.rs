@@ -1,0 +1,47 @@
+//! Decisions for tests.
+
+use crate::domain::Decision;
+use crate::domain::LimitState;
+use crate::domain::Metric;
+use crate::domain::Mode;
+use crate::domain::Period;
+use crate::domain::Units;
+
+/// 2025-11-22T08:26:40.500Z.
+pub const DECIDED_AT_MS: i64 = 1_763_800_000_500;
+
+/// A hard limit in the window that holds [`DECIDED_AT_MS`].
+pub fn limit(
+    subject: &str,
+    metric: &str,
+    period: Period,
+    max: Option<u64>,
+    used: u64,
+) -> LimitState {
+    LimitState {
+        subject: subject.to_owned(),
+        metric: Metric::new(metric).unwrap(),
+        period,
+        window: period.window_at(chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap()),
+        max: max.map(|max| Units::new(max).unwrap()),
+        mode: Mode::Hard,
+        used: Units::new(used).unwrap(),
+        reserved: Units::ZERO,
+        violated: false,
+    }
+}
+
+/// An accepted decision about `user:u_1` with those limits.
+pub fn decision(limits: Vec<LimitState>) -> Decision {
+    Decision {
+        allowed: limits.iter().all(|state| !state.violated),
+        event_id: None,
+        limits,
+        degraded: false,
+        replayed: false,
+        request_id: "req-1".to_owned(),
+        plan: "chat".to_owned(),
+        upgrade_url: None,
+        decided_at_ms: DECIDED_AT_MS,
+    }
+}

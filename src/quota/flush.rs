@@ -1,0 +1,308 @@
+//! Moving the outbox into Postgres, batch by batch.
+
+use std::collections::VecDeque;
+
+use crate::counters::Entry;
+use crate::counters::OutboxPage;
+use crate::counters::Settlement;
+use crate::counters::ShardFault;
+use crate::domain::Event;
+use crate::ledger::Batch;
+use crate::ledger::Cursor;
+use crate::ledger::DeadLetter;
+use crate::ledger::Flushed;
+use crate::ledger::LedgerError;
+use crate::telemetry::names;
+
+use super::Quota;
+use super::error::QuotaError;
+
+/// Outbox entries read at once; an entry holds up to 64 events.
+const ENTRIES_MAX: usize = 1_000;
+
+/// What one pass did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushStep {
+    /// So many events are in Postgres now; there may be more.
+    Flushed(u64),
+    /// The outbox holds nothing new.
+    Idle,
+    /// Another flusher was first, or the shard was recovered: read the cursor again.
+    Again,
+}
+
+/// What a flusher remembers of a shard between passes. Losing it delays a trim and nothing else.
+#[derive(Debug, Default)]
+pub struct FlushState {
+    epoch: u64,
+    /// Flushed and not yet trimmed, oldest first.
+    marks: VecDeque<Mark>,
+    bytes: u64,
+}
+
+/// The end of a flushed batch.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    seq: u64,
+    written_at_ms: i64,
+    bytes: u64,
+}
+
+impl FlushState {
+    fn remember(&mut self, epoch: u64, mark: Mark) {
+        if self.epoch != epoch {
+            *self = Self { epoch, ..Self::default() };
+        }
+        self.bytes += mark.bytes;
+        self.marks.push_back(mark);
+    }
+
+    /// The last event that need not be kept: older than the lag, or beyond the bytes that may stay.
+    fn trim_seq(&self, now_ms: i64, lag_ms: i64, bytes_max: u64) -> Option<u64> {
+        let mut left = self.bytes;
+        let mut trim = None;
+        for mark in &self.marks {
+            if mark.written_at_ms + lag_ms > now_ms && left <= bytes_max {
+                break;
+            }
+            left -= mark.bytes;
+            trim = Some(mark.seq);
+        }
+        trim
+    }
+
+    fn trimmed(&mut self, seq: u64) {
+        while let Some(mark) = self.marks.front().filter(|mark| mark.seq <= seq) {
+            self.bytes -= mark.bytes;
+            self.marks.pop_front();
+        }
+    }
+}
+
+impl Quota {
+    /// One pass over a shard: reads a batch after the cursor, writes it, and lets Redis trim what is old enough.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away: nothing is lost, try again.
+    pub async fn flush(&self, shard: u16, state: &mut FlushState) -> Result<FlushStep, QuotaError> {
+        let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
+        if !cursor.forget.is_empty() {
+            self.forget(&cursor).await?;
+        }
+        let read = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, ENTRIES_MAX).await;
+        let page = read.map_err(QuotaError::of_counters)?;
+        if let Some(fault) = self.fault_of(&page, &cursor) {
+            return self.recover_unless_moved(&cursor, fault).await;
+        }
+        let lag = u32::try_from(page.seq.saturating_sub(cursor.seq)).unwrap_or(u32::MAX);
+        metrics::gauge!(names::FLUSH_LAG_EVENTS, "shard" => shard.to_string()).set(lag);
+        let (batch, mark) = self.batch(&cursor, page.entries);
+        let Some(mark) = mark else {
+            self.trim(&cursor, state).await?;
+            return Ok(FlushStep::Idle);
+        };
+        if !self.options.guards.trim_after_commit {
+            self.settle(&cursor, mark.seq, mark.seq, &[]).await?;
+        }
+        let flushed = match self.write(batch).await {
+            Ok(flushed) => flushed,
+            Err(LedgerError::CursorMoved | LedgerError::Conflict(_)) => {
+                return Ok(FlushStep::Again);
+            }
+            Err(error) => return Err(QuotaError::of_ledger(error)),
+        };
+        note(&flushed);
+        state.remember(cursor.epoch, mark);
+        let after = Cursor { seq: mark.seq, forget: flushed.forget, ..cursor };
+        if !after.forget.is_empty() {
+            self.forget(&after).await?;
+        }
+        self.trim(&after, state).await?;
+        Ok(FlushStep::Flushed(flushed.inserted))
+    }
+
+    /// What is wrong between a shard in Redis and its cursor in Postgres, if anything.
+    pub(super) fn fault_of(&self, page: &OutboxPage, cursor: &Cursor) -> Option<ShardFault> {
+        if page.is_fenced {
+            return Some(ShardFault::Fenced);
+        }
+        let Some(epoch) = page.epoch else { return Some(ShardFault::Uninitialised) };
+        if epoch < cursor.epoch {
+            return Some(ShardFault::OlderEpoch);
+        }
+        if !self.options.guards.seq_check {
+            return None;
+        }
+        if page.seq < cursor.seq {
+            return Some(ShardFault::Rollback);
+        }
+        let is_gap = match page.entries.first() {
+            // What cannot be decoded is set aside with all places up to its own.
+            Some(entry) => entry.first_seq().is_some_and(|first| first != cursor.seq + 1),
+            None => page.seq > cursor.seq,
+        };
+        (epoch > cursor.epoch || is_gap).then_some(ShardFault::Gap)
+    }
+
+    /// The cursor was read before Redis was: another flusher may have moved it and trimmed in between.
+    async fn recover_unless_moved(
+        &self,
+        cursor: &Cursor,
+        fault: ShardFault,
+    ) -> Result<FlushStep, QuotaError> {
+        let now = self.ledger.cursor(cursor.shard).await.map_err(QuotaError::of_ledger)?;
+        if (now.epoch, now.seq) == (cursor.epoch, cursor.seq) {
+            self.recover(cursor.shard, fault).await?;
+        }
+        Ok(FlushStep::Again)
+    }
+
+    /// The batch that the entries make, and where it ends. Stops before a gap: the next pass finds it.
+    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>) {
+        let mut batch = Batch {
+            shard: cursor.shard,
+            epoch: cursor.epoch,
+            from_seq: cursor.seq,
+            to_seq: cursor.seq,
+            ..Batch::default()
+        };
+        let mut mark: Option<Mark> = None;
+        for entry in entries {
+            let is_next = entry.first_seq().is_none_or(|first| first == batch.to_seq + 1);
+            let is_full = batch.events.len() >= self.options.batch_events_max;
+            if is_full || (!is_next && self.options.guards.seq_check) {
+                break;
+            }
+            let bytes = mark.map_or(0, |mark| mark.bytes) + entry.bytes as u64;
+            mark = Some(Mark { seq: entry.last_seq, written_at_ms: entry.written_at_ms, bytes });
+            match entry.events {
+                Ok(events) => batch.events.extend(events),
+                Err(undecodable) => batch.dead.push(DeadLetter {
+                    seq_first: batch.to_seq + 1,
+                    seq_last: entry.last_seq,
+                    raw: undecodable.raw,
+                    reason: undecodable.reason,
+                }),
+            }
+            batch.to_seq = entry.last_seq;
+        }
+        (batch, mark)
+    }
+
+    /// Writes the batch. When Postgres cannot take one of its events, finds it by halving and sets it aside in the same
+    /// transaction as the others.
+    async fn write(&self, mut batch: Batch) -> Result<Flushed, LedgerError> {
+        let guards = self.options.guards.flush;
+        match self.ledger.flush(&batch, guards).await {
+            Err(LedgerError::BadData(_)) => {}
+            outcome => return outcome,
+        }
+        let (good, bad) = self.sort_out(std::mem::take(&mut batch.events)).await?;
+        for (event, reason) in &bad {
+            batch.dead.push(DeadLetter::of_event(event, reason));
+            batch.forget.extend(event.levels().map(str::to_owned));
+        }
+        batch.events = good;
+        self.ledger.flush(&batch, guards).await
+    }
+
+    /// Sorts events by whether Postgres can take them. A part that it takes as a whole is not halved.
+    async fn sort_out(
+        &self,
+        events: Vec<Event>,
+    ) -> Result<(Vec<Event>, Vec<(Event, String)>), LedgerError> {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        let mut parts = vec![events];
+        while let Some(mut part) = parts.pop() {
+            match self.ledger.can_take(&part).await {
+                Ok(()) => good.append(&mut part),
+                Err(LedgerError::BadData(cause)) if part.len() == 1 => {
+                    bad.extend(part.into_iter().map(|event| (event, cause.to_string())));
+                }
+                Err(LedgerError::BadData(_)) => {
+                    parts.push(part.split_off(part.len() / 2));
+                    parts.push(part);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        good.sort_unstable_by_key(|event| event.seq);
+        Ok((good, bad))
+    }
+
+    /// Lets Redis drop the subjects on the cursor's list, then takes them off the list.
+    async fn forget(&self, cursor: &Cursor) -> Result<(), QuotaError> {
+        if self.settle(cursor, cursor.seq, 0, &cursor.forget).await? {
+            let forgotten =
+                self.ledger.forgotten(cursor.shard, cursor.epoch, cursor.seq, &cursor.forget).await;
+            forgotten.map_err(QuotaError::of_ledger)?;
+        }
+        Ok(())
+    }
+
+    async fn trim(&self, cursor: &Cursor, state: &mut FlushState) -> Result<(), QuotaError> {
+        if state.epoch != cursor.epoch {
+            return Ok(());
+        }
+        let lag_ms = i64::try_from(self.options.trim_lag.as_millis()).unwrap_or(i64::MAX / 2);
+        let due = state.trim_seq(self.redis_now_ms(), lag_ms, self.options.trim_bytes_max);
+        if let Some(seq) = due
+            && self.settle(cursor, cursor.seq, seq, &[]).await?
+        {
+            state.trimmed(seq);
+        }
+        Ok(())
+    }
+
+    /// `false` when the shard cannot serve now; the next read of the outbox finds out why.
+    async fn settle(
+        &self,
+        cursor: &Cursor,
+        cursor_seq: u64,
+        trim_seq: u64,
+        forget: &[String],
+    ) -> Result<bool, QuotaError> {
+        let order =
+            Settlement { shard: cursor.shard, epoch: cursor.epoch, cursor_seq, trim_seq, forget };
+        let fault = self.counters.settle(&order).await.map_err(QuotaError::of_counters)?;
+        Ok(fault.is_none())
+    }
+}
+
+fn note(flushed: &Flushed) {
+    metrics::counter!(names::FLUSHED_EVENTS_TOTAL).increment(flushed.inserted);
+    metrics::counter!(names::FLUSH_DUPLICATES_TOTAL).increment(flushed.duplicates.len() as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(marks: &[(u64, i64, u64)]) -> FlushState {
+        let mut state = FlushState::default();
+        for (seq, written_at_ms, bytes) in marks {
+            let mark = Mark { seq: *seq, written_at_ms: *written_at_ms, bytes: *bytes };
+            state.remember(1, mark);
+        }
+        state
+    }
+
+    #[test]
+    fn flushed_events_stay_until_they_are_old_or_too_many() {
+        let state = state(&[(10, 1_000, 50), (20, 2_000, 50), (30, 3_000, 50)]);
+        assert_eq!(state.trim_seq(1_500, 1_000, 1_000), None);
+        assert_eq!(state.trim_seq(2_000, 1_000, 1_000), Some(10));
+        assert_eq!(state.trim_seq(1_500, 1_000, 60), Some(20));
+        assert_eq!(state.trim_seq(9_000, 1_000, 1_000), Some(30));
+    }
+
+    #[test]
+    fn a_new_epoch_forgets_the_marks_of_the_old() {
+        let mut state = state(&[(10, 1_000, 50)]);
+        state.remember(2, Mark { seq: 1, written_at_ms: 5_000, bytes: 7 });
+        assert_eq!((state.marks.len(), state.bytes), (1, 7));
+        state.trimmed(1);
+        assert_eq!((state.marks.len(), state.bytes), (0, 0));
+    }
+}

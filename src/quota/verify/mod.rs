@@ -1,0 +1,173 @@
+//! The checker behind `headroom verify`: reads both stores and proves the invariants I1–I8 of `docs/ARCHITECTURE.md`.
+//!
+//! It reads what a load reads, but adds the outbox up by itself, without the scripts and without the links between
+//! events, so that a mistake there shows. It is exact under load: a subject and the outbox are read in one transaction of
+//! Redis, the counters and the cursor in one snapshot of Postgres before it.
+
+mod shard;
+
+use serde::Serialize;
+
+use super::Quota;
+use super::error::QuotaError;
+
+/// Failures that are named for one invariant; the rest is counted.
+const FAILURES_NAMED_MAX: usize = 100;
+
+/// An invariant, how much of it was examined, and what breaks it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// `I1` … `I8`.
+    pub name: &'static str,
+    /// What must hold.
+    pub about: &'static str,
+    /// How many things were looked at.
+    pub examined: u64,
+    /// How many of them break the invariant.
+    pub broken: u64,
+    /// The first of them.
+    pub failures: Vec<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, about: &'static str) -> Self {
+        Self { name, about, examined: 0, broken: 0, failures: Vec::new() }
+    }
+
+    fn expect(&mut self, holds: bool, failure: impl FnOnce() -> String) {
+        self.examined += 1;
+        if !holds {
+            self.broken += 1;
+            if self.failures.len() < FAILURES_NAMED_MAX {
+                self.failures.push(failure());
+            }
+        }
+    }
+}
+
+/// What the checker found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// One check an invariant, in order.
+    pub checks: Vec<Check>,
+    /// Rows in the message log.
+    pub events: u64,
+    /// Rows in the counters' table.
+    pub counters: u64,
+    /// Events in the outbox and not yet in Postgres.
+    pub pending: u64,
+    /// Levels that are loaded in Redis.
+    pub loaded: u64,
+    /// Recoveries so far.
+    pub incidents: u64,
+    /// Upper bound of the events that Redis lost so far.
+    pub lost_at_most: u64,
+    /// Outbox entries that were set aside.
+    pub dead_letters: u64,
+}
+
+impl Report {
+    /// Whether every invariant holds.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.checks.iter().all(|check| check.broken == 0)
+    }
+}
+
+/// The checks under way.
+struct Progress {
+    i1: Check,
+    i2: Check,
+    i3: Check,
+    i4: Check,
+    i5: Check,
+    i6: Check,
+    i7: Check,
+    i8: Check,
+    /// Units above their limits, in all.
+    excess: u64,
+    pending: u64,
+    loaded: u64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            i1: Check::new("I1", "a counter in postgres is the sum of its logged events"),
+            i2: Check::new(
+                "I2",
+                "a counter in redis is the one in postgres plus the outbox after the cursor",
+            ),
+            i3: Check::new(
+                "I3",
+                "no counter is below zero, or above a hard limit by more than redis lost",
+            ),
+            i4: Check::new("I4", "the outbox is not trimmed past the cursor"),
+            i5: Check::new("I5", "the places of events are contiguous from the cursor on"),
+            i6: Check::new(
+                "I6",
+                "both stores agree on the epoch, and no counter is of a later one",
+            ),
+            i7: Check::new("I7", "an event is in the log once"),
+            i8: Check::new("I8", "no reservation is open"),
+            excess: 0,
+            pending: 0,
+            loaded: 0,
+        }
+    }
+}
+
+impl Quota {
+    /// Reads both stores and checks every invariant.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away.
+    pub async fn verify(&self) -> Result<Report, QuotaError> {
+        let mut progress = Progress::new();
+        for shard in 0..self.shard_count() {
+            self.verify_shard(shard, &mut progress).await?;
+        }
+        self.verify_log(&mut progress).await?;
+        let totals = self.ledger.totals().await.map_err(QuotaError::of_ledger)?;
+        progress.i7.examined = totals.events;
+        progress.i7.broken = totals.duplicates;
+        let lost_at_most = self.lost_at_most().await?;
+        let excess = progress.excess;
+        progress.i3.expect(excess <= lost_at_most, || {
+            format!("{excess} units above hard limits, but redis lost at most {lost_at_most}")
+        });
+        let Progress { i1, i2, i3, i4, i5, i6, i7, i8, pending, loaded, .. } = progress;
+        Ok(Report {
+            checks: vec![i1, i2, i3, i4, i5, i6, i7, i8],
+            events: totals.events,
+            counters: totals.counters,
+            pending,
+            loaded,
+            incidents: totals.incidents,
+            lost_at_most,
+            dead_letters: totals.dead_letters,
+        })
+    }
+
+    async fn verify_log(&self, progress: &mut Progress) -> Result<(), QuotaError> {
+        let differences =
+            self.ledger.log_sums_differ(10_000).await.map_err(QuotaError::of_ledger)?;
+        let totals = self.ledger.totals().await.map_err(QuotaError::of_ledger)?;
+        for it in &differences {
+            progress.i1.expect(false, || {
+                format!(
+                    "{} {} {} from {}: counter {:?}, log {:?}",
+                    it.subject, it.metric, it.period, it.window_start_s, it.used, it.logged
+                )
+            });
+        }
+        progress.i1.examined = totals.counters;
+        Ok(())
+    }
+
+    async fn lost_at_most(&self) -> Result<u64, QuotaError> {
+        let incidents = self.ledger.incidents(10_000).await.map_err(QuotaError::of_ledger)?;
+        Ok(incidents.iter().map(|incident| incident.lost_at_most).sum())
+    }
+}

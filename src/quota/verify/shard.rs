@@ -1,0 +1,189 @@
+//! The checks of one shard.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::counters::OutboxPage;
+use crate::counters::SubjectState;
+use crate::domain::Event;
+use crate::domain::Mode;
+use crate::domain::Period;
+use crate::domain::Subject;
+use crate::ledger::Base;
+
+use super::Progress;
+use crate::quota::Quota;
+use crate::quota::error::QuotaError;
+
+/// Subjects compared at once.
+const SUBJECTS_MAX: usize = 1_000;
+/// Pictures taken of a group of subjects before the checker gives up because the outbox is trimmed ahead of each.
+const PICTURES_MAX: usize = 20;
+
+/// A counter of one level: path, metric, period, start of the window.
+type CounterKey = (String, String, Period, i64);
+
+/// Redis and Postgres at instants that can be compared.
+struct Picture {
+    base: Base,
+    states: Vec<SubjectState>,
+    page: OutboxPage,
+    now_s: i64,
+}
+
+impl Quota {
+    pub(super) async fn verify_shard(
+        &self,
+        shard: u16,
+        progress: &mut Progress,
+    ) -> Result<(), QuotaError> {
+        let picture = self.picture(shard, &[]).await?;
+        check_outbox(&picture, progress);
+        let reservations =
+            self.counters.count_reservations(shard).await.map_err(QuotaError::of_counters)?;
+        progress.i8.expect(reservations == 0, || format!("shard {shard}: {reservations} open"));
+        let mut cursor = 0;
+        let mut seen = BTreeSet::new();
+        loop {
+            let page = self.counters.scan_subjects(shard, cursor).await;
+            let (next, paths) = page.map_err(QuotaError::of_counters)?;
+            // A scan may name a key twice.
+            let paths: Vec<String> =
+                paths.into_iter().filter(|path| seen.insert(path.clone())).collect();
+            for group in paths.chunks(SUBJECTS_MAX) {
+                let picture = self.picture(shard, group).await?;
+                self.check_subjects(&picture, progress);
+            }
+            if next == 0 {
+                return Ok(());
+            }
+            cursor = next;
+        }
+    }
+
+    /// Postgres first, then Redis: what happened in between is in the outbox after the cursor.
+    async fn picture(&self, shard: u16, paths: &[String]) -> Result<Picture, QuotaError> {
+        for _ in 0..PICTURES_MAX {
+            let names: Vec<&str> = paths.iter().map(String::as_str).collect();
+            let now = self.redis_now();
+            let base =
+                self.ledger.counters_of(shard, &names, now).await.map_err(QuotaError::of_ledger)?;
+            let read = self.counters.inspect(shard, paths, base.epoch, base.seq).await;
+            let (states, page) = read.map_err(QuotaError::of_counters)?;
+            if page.floor <= base.seq {
+                return Ok(Picture { base, states, page, now_s: now.timestamp() });
+            }
+        }
+        Err(QuotaError::Internal("the outbox is trimmed faster than it can be verified".into()))
+    }
+
+    fn check_subjects(&self, picture: &Picture, progress: &mut Progress) {
+        let expected = expected_counters(picture);
+        for state in &picture.states {
+            let epoch = picture.page.epoch.unwrap_or(0);
+            progress.i6.expect(state.epoch <= epoch, || {
+                format!("{} is of epoch {}, the shard of {epoch}", state.path, state.epoch)
+            });
+            if state.epoch == epoch {
+                progress.loaded += 1;
+                self.check_counters(state, &expected, picture.now_s, progress);
+            }
+        }
+    }
+
+    fn check_counters(
+        &self,
+        state: &SubjectState,
+        expected: &BTreeMap<CounterKey, i64>,
+        now_s: i64,
+        progress: &mut Progress,
+    ) {
+        let found: BTreeMap<CounterKey, i64> = state
+            .counters
+            .iter()
+            .map(|(metric, period, start_s, used)| {
+                ((state.path.clone(), metric.clone(), *period, *start_s), *used)
+            })
+            .collect();
+        let first = (state.path.clone(), String::new(), Period::Minute, i64::MIN);
+        let of_level = expected.range(first..).take_while(|(key, _)| key.0 == state.path);
+        let keys: BTreeSet<&CounterKey> =
+            of_level.map(|(key, _)| key).chain(found.keys()).collect();
+        for key in keys {
+            if !is_current(key, now_s) {
+                continue;
+            }
+            let (redis, postgres) = (found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0));
+            let describe = || format!("{} {} {} from {}", key.0, key.1, key.2.as_str(), key.3);
+            progress.i2.expect(redis == postgres, || {
+                format!("{}: redis {redis}, postgres and outbox {postgres}", describe())
+            });
+            progress.i3.expect(*redis >= 0, || format!("{}: {redis}", describe()));
+            progress.excess += self.excess(key, *redis);
+        }
+    }
+
+    /// Units above the hard limit of the subject's plan.
+    fn excess(&self, key: &CounterKey, used: i64) -> u64 {
+        let Ok(subject) = Subject::parse(&key.0) else { return 0 };
+        let Ok((_, plan)) = self.resolver.plan(subject.is_anonymous()) else { return 0 };
+        let limit = plan.limits.iter().find(|limit| {
+            limit.metric.as_str() == key.1 && limit.period == key.2 && limit.mode == Mode::Hard
+        });
+        let max = limit.and_then(|limit| limit.max).map_or(u64::MAX, crate::domain::Units::get);
+        u64::try_from(used).unwrap_or(0).saturating_sub(max)
+    }
+}
+
+/// Whether the window that begins at the key's start holds the instant.
+fn is_current(key: &CounterKey, now_s: i64) -> bool {
+    let now = chrono::DateTime::from_timestamp(now_s, 0).unwrap_or_default();
+    key.2.window_at(now).start_s == key.3
+}
+
+/// Postgres' counters plus the outbox after the cursor, for the levels of the picture.
+fn expected_counters(picture: &Picture) -> BTreeMap<CounterKey, i64> {
+    let mut expected = BTreeMap::new();
+    for counter in &picture.base.counters {
+        let Some(period) = Period::named(&counter.period) else { continue };
+        let key = (counter.subject.clone(), counter.metric.clone(), period, counter.window_start_s);
+        expected.insert(key, counter.used);
+    }
+    let levels: BTreeSet<&str> = picture.states.iter().map(|state| state.path.as_str()).collect();
+    for event in events(&picture.page) {
+        for delta in &event.deltas.lines {
+            let level = event.level(delta.depth);
+            if levels.contains(level) {
+                let metric = delta.metric.as_str().to_owned();
+                let key = (level.to_owned(), metric, delta.period, delta.window.start_s);
+                *expected.entry(key).or_insert(0) += delta.units;
+            }
+        }
+    }
+    expected
+}
+
+fn events(page: &OutboxPage) -> impl Iterator<Item = &Event> {
+    page.entries.iter().filter_map(|entry| entry.events.as_ref().ok()).flatten()
+}
+
+fn check_outbox(picture: &Picture, progress: &mut Progress) {
+    let Picture { base, page, .. } = picture;
+    let epoch = page.epoch.unwrap_or(0);
+    progress.i6.expect(epoch == base.epoch, || {
+        format!("redis is at epoch {epoch}, postgres at {}", base.epoch)
+    });
+    progress.i4.expect(page.floor <= base.seq, || {
+        format!("trimmed up to {}, the cursor is at {}", page.floor, base.seq)
+    });
+    let mut last = base.seq;
+    for entry in &page.entries {
+        let first = entry.first_seq().unwrap_or(last + 1);
+        progress.i5.expect(first == last + 1, || format!("event {first} follows {last}"));
+        last = entry.last_seq;
+    }
+    progress.i5.expect(last == page.seq, || {
+        format!("the outbox ends at {last}, the shard at {}", page.seq)
+    });
+    progress.pending += page.seq.saturating_sub(base.seq);
+}

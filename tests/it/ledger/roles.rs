@@ -1,0 +1,70 @@
+use headroom::ledger::Ledger;
+use tokio_postgres::error::SqlState;
+
+use super::fixture;
+use super::fixture::Database;
+use super::fixture::batch;
+use super::fixture::flush;
+use super::fixture::message;
+
+/// A login in `group`, named after the database so that tests do not share it.
+async fn login(database: &Database, group: &str) -> String {
+    let name =
+        format!("{}_{group}", database.url.rsplit('=').next().expect("the url names a database"));
+    database.run(&format!("CREATE ROLE {name} LOGIN; GRANT {group} TO {name}")).await;
+    database.url_of(&name)
+}
+
+async fn assert_refused(database: &Database, url: &str, statements: &[&str]) {
+    for sql in statements {
+        let error = database.try_run(url, sql).await.expect_err(sql);
+        assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}");
+    }
+}
+
+/// A node can do all of its work with the rights of `headroom_app`, and cannot rewrite what is logged.
+#[tokio::test]
+async fn a_node_adds_to_the_log_and_cannot_change_it() {
+    let (database, _) = fixture::ledger().await;
+    let url = login(&database, "headroom_app").await;
+    let ledger = Ledger::connect(&fixture::options(&url)).unwrap();
+
+    flush(&ledger, &batch(0, vec![message(1, "user:u_1")])).await.unwrap();
+    flush(&ledger, &batch(1, vec![message(2, "user:u_1")])).await.unwrap();
+    ledger.ensure_partitions(4).await.unwrap();
+    ledger.settings().await.unwrap();
+    fixture::assert_sums_agree(&ledger).await;
+
+    let forbidden = [
+        "UPDATE message_logs SET subject = 'user:x'",
+        "DELETE FROM message_logs",
+        "TRUNCATE message_logs",
+        "DELETE FROM usage_counters",
+        "UPDATE incidents SET lost_at_most = 0",
+        "UPDATE settings SET shards = 9",
+        "CREATE TABLE mine (id bigint)",
+        "DROP TABLE message_logs",
+        "ALTER TABLE usage_counters ADD COLUMN more bigint",
+        "INSERT INTO message_logs_default SELECT * FROM message_logs",
+    ];
+    assert_refused(&database, &url, &forbidden).await;
+}
+
+#[tokio::test]
+async fn an_analyst_reads_the_log_and_no_keys() {
+    let (database, _) = fixture::ledger().await;
+    let url = login(&database, "headroom_analyst").await;
+
+    let allowed = "SELECT count(*) FROM message_logs; SELECT count(*) FROM usage_counters;
+         SELECT count(*) FROM incidents; SELECT count(*) FROM dead_letters;
+         SELECT count(*) FROM outbox_cursors";
+    database.try_run(&url, allowed).await.unwrap();
+
+    let forbidden = [
+        "SELECT id FROM api_keys",
+        "INSERT INTO incidents DEFAULT VALUES",
+        "UPDATE usage_counters SET used = 0",
+        "SELECT ensure_message_log_partitions(4)",
+    ];
+    assert_refused(&database, &url, &forbidden).await;
+}
