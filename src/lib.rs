@@ -1,6 +1,8 @@
 //! Headroom: a Redis-first quota service. Start at `docs/ARCHITECTURE.md`.
 
+pub mod app;
 pub mod background;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod counters;

@@ -1,2 +1,7 @@
-//! Headroom.
-fn main() {}
+//! The `headroom` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headroom::cli::main()
+}

@@ -12,12 +12,14 @@ use crate::quota::QuotaError;
 
 /// Passes after the stop signal, so that a graceful stop leaves the outbox empty when it can.
 const LAST_PASSES_MAX: usize = 100;
+/// The pause after a pass that found a store away.
+const AWAY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Flushes one shard until the token is cancelled, then as far as [`LAST_PASSES_MAX`] passes reach.
 ///
 /// # Errors
 ///
-/// [`QuotaError`] when a store is away; the supervisor starts the loop again.
+/// [`QuotaError`] when something is wrong that waiting for a store does not mend; the supervisor starts the loop again.
 pub async fn run(
     quota: Arc<Quota>,
     shard: u16,
@@ -25,9 +27,17 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), QuotaError> {
     let mut state = FlushState::default();
+    let mut was_away = false;
     while !stop.is_cancelled() {
-        if quota.flush(shard, &mut state).await? == FlushStep::Idle {
-            let _stopped = tokio::time::timeout(idle_poll, stop.cancelled()).await;
+        let pause = pause_after(quota.flush(shard, &mut state).await, idle_poll)?;
+        let is_away = pause == AWAY_PAUSE;
+        if is_away && !was_away {
+            // Said once, not five times a second.
+            tracing::warn!(shard, "the flusher waits for a store");
+        }
+        was_away = is_away;
+        if !pause.is_zero() {
+            let _stopped = tokio::time::timeout(pause, stop.cancelled()).await;
         }
     }
     for _ in 0..LAST_PASSES_MAX {
@@ -36,4 +46,16 @@ pub async fn run(
         }
     }
     Ok(())
+}
+
+fn pause_after(
+    step: Result<FlushStep, QuotaError>,
+    idle_poll: Duration,
+) -> Result<Duration, QuotaError> {
+    match step {
+        Ok(FlushStep::Flushed(_) | FlushStep::Again) => Ok(Duration::ZERO),
+        Ok(FlushStep::Idle) => Ok(idle_poll),
+        Err(QuotaError::Unavailable { .. }) => Ok(AWAY_PAUSE),
+        Err(error) => Err(error),
+    }
 }

@@ -232,6 +232,15 @@ impl Quota {
         Ok(())
     }
 
+    /// Reads the API keys anew.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Ledger`] when Postgres is away; the keys stay as they were.
+    pub async fn refresh_keys(&self) -> Result<(), KeyError> {
+        self.keys.refresh(&self.ledger).await
+    }
+
     /// Redis' time as this node believes it to be, in Unix milliseconds.
     fn redis_now_ms(&self) -> i64 {
         self.clock.now_ms() + self.counters.clock_delta_ms()

@@ -1,0 +1,326 @@
+//! Wiring: which parts there are, in which order they start, and in which they stop.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+
+use crate::background::Shutdown;
+use crate::background::Supervisor;
+use crate::background::flusher;
+use crate::background::upkeep;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::config::Role;
+use crate::config::StoreAway;
+use crate::counters::Counters;
+use crate::counters::CountersError;
+use crate::counters::GroupOptions;
+use crate::counters::GuardsOff;
+use crate::counters::RedisOptions;
+use crate::counters::StartupReport;
+use crate::domain::Catalogue;
+use crate::domain::CatalogueError;
+use crate::http;
+use crate::ledger::Ledger;
+use crate::ledger::LedgerError;
+use crate::ledger::LedgerOptions;
+use crate::quota::Guards;
+use crate::quota::KeyError;
+use crate::quota::KeyRing;
+use crate::quota::Quota;
+use crate::quota::QuotaOptions;
+use crate::quota::QuotaParts;
+use crate::quota::StartError;
+
+/// The catalogue that is used when the configuration names none.
+const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
+/// The pause between two looks at the log's partitions.
+const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two rounds that keep the metrics' memory bounded.
+const METRICS_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The catalogue's file.
+    #[error("the catalogue {path} cannot be read")]
+    CatalogueFile {
+        /// As the configuration names it.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The catalogue's text.
+    #[error("the catalogue is wrong")]
+    Catalogue(#[source] CatalogueError),
+    /// Redis' configuration.
+    #[error("redis cannot be used")]
+    Counters(#[source] CountersError),
+    /// Postgres' configuration.
+    #[error("postgres cannot be used")]
+    Ledger(#[source] LedgerError),
+    /// The first admin key, or the keys in Postgres.
+    #[error("the api keys cannot be used")]
+    Keys(#[source] KeyError),
+    /// A store at start.
+    #[error("the stores are not ready")]
+    Start(#[source] StartError),
+    /// The end users' tokens.
+    #[error("the tokens' keys cannot be used")]
+    Jwt(#[source] http::JwtError),
+    /// The address to listen on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// As the configuration has it.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What only tests set: guards that are off, and a clock that moves.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    /// Guards of the use-cases.
+    pub guards: Guards,
+    /// Guards of the scripts.
+    pub guards_off: GuardsOff,
+    /// The clock; the configured one when `None`.
+    pub clock: Option<Clock>,
+}
+
+/// The use-cases with their tasks, without an HTTP server.
+pub struct Core {
+    /// The use-cases.
+    pub quota: Arc<Quota>,
+    /// Postgres, for the command line.
+    pub ledger: Arc<Ledger>,
+    /// What was found in Redis.
+    pub report: StartupReport,
+    supervisor: Supervisor,
+}
+
+impl Core {
+    /// Connects both stores, checks them, opens the shards and starts the lanes and the loader; no flusher.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] naming the part that is wrong.
+    pub async fn start(config: &Config, hooks: Hooks) -> Result<Self, AppError> {
+        let clock = hooks.clock.unwrap_or_else(|| Clock::with_offset_ms(config.clock.offset_ms));
+        let redis = redis_options(config);
+        let (counters, lanes) = Counters::new(
+            &redis,
+            group_options(config),
+            config.quota.shards,
+            clock.clone(),
+            &hooks.guards_off,
+        )
+        .map_err(AppError::Counters)?;
+        let ledger = Ledger::connect(&ledger_options(config)).map_err(AppError::Ledger)?;
+        let supervisor = Supervisor::new();
+        for lane in lanes {
+            supervisor.spawn("lane", lane.run());
+        }
+        let ledger = Arc::new(ledger);
+        let parts = QuotaParts {
+            counters: Arc::new(counters),
+            ledger: ledger.clone(),
+            keys: KeyRing::new(config.auth.admin_key.expose()).map_err(AppError::Keys)?,
+            catalogue: catalogue(config)?,
+            clock,
+            options: quota_options(config, hooks.guards),
+        };
+        let (quota, loader, report) = Quota::start(parts).await.map_err(AppError::Start)?;
+        supervisor.spawn("loader", loader.run());
+        Ok(Self { quota, ledger, report, supervisor })
+    }
+
+    /// Stops the tasks: at first those that watch the token, then the loader and the lanes, when the last request is done.
+    pub async fn stop(self, grace: Duration) -> Shutdown {
+        let Self { quota, supervisor, .. } = self;
+        drop(quota);
+        supervisor.shutdown(grace).await
+    }
+}
+
+/// The running service.
+pub struct App {
+    core: Core,
+    address: SocketAddr,
+    grace: Duration,
+}
+
+impl App {
+    /// Starts everything that the role asks for. Returns when requests are answered.
+    ///
+    /// # Errors
+    ///
+    /// [`AppError`] naming the part that is wrong.
+    pub async fn start(config: &Config, hooks: Hooks) -> Result<Self, AppError> {
+        let core = Core::start(config, hooks).await?;
+        core.quota.refresh_keys().await.map_err(AppError::Keys)?;
+        let api = http::Api::new(core.quota.clone(), config.server.clone(), &config.jwt);
+        let api = api.map_err(AppError::Jwt)?;
+        let (listener, address) = listen(config.server.listen).await?;
+        if config.role != Role::Api {
+            start_background(&core, config);
+        }
+        start_upkeep(&core, config);
+        let stop = core.supervisor.token();
+        let router = http::router(api);
+        core.supervisor.spawn("http", async move {
+            let served =
+                axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+            if let Err(error) = served.await {
+                tracing::error!(%error, "the http server ended");
+            }
+        });
+        Ok(Self { core, address, grace: config.server.shutdown_grace() })
+    }
+
+    /// The address that requests are answered on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The use-cases.
+    #[must_use]
+    pub const fn quota(&self) -> &Arc<Quota> {
+        &self.core.quota
+    }
+
+    /// Postgres.
+    #[must_use]
+    pub const fn ledger(&self) -> &Arc<Ledger> {
+        &self.core.ledger
+    }
+
+    /// What was found in Redis.
+    #[must_use]
+    pub const fn report(&self) -> &StartupReport {
+        &self.core.report
+    }
+
+    /// Stops taking requests, answers those that are under way, flushes what the outbox holds, and ends; at most the
+    /// configured grace.
+    pub async fn stop(self) -> Shutdown {
+        self.core.stop(self.grace).await
+    }
+}
+
+async fn listen(
+    address: SocketAddr,
+) -> Result<
+    (impl axum::serve::Listener<Io = tokio::net::TcpStream, Addr = SocketAddr>, SocketAddr),
+    AppError,
+> {
+    let failed = |source| AppError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let without_delay = listener.tap_io(|stream| {
+        // Nagle's delay would add 40 ms to small answers; a socket that refuses works without.
+        let _ = stream.set_nodelay(true);
+    });
+    Ok((without_delay, bound))
+}
+
+fn start_background(core: &Core, config: &Config) {
+    for shard in 0..core.quota.shard_count() {
+        let quota = core.quota.clone();
+        let idle_poll = config.flusher.idle_poll();
+        core.supervisor
+            .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
+    }
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("partitions", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(PARTITIONS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.ensure_partitions().await }
+        })
+    });
+}
+
+fn start_upkeep(core: &Core, config: &Config) {
+    let quota = core.quota.clone();
+    let pause = config.auth.refresh();
+    core.supervisor.spawn_loop("keys", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(pause, stop, move || {
+            let quota = quota.clone();
+            async move { quota.refresh_keys().await }
+        })
+    });
+    core.supervisor.spawn_loop("metrics", |stop| {
+        upkeep::every(METRICS_PAUSE, stop, || async {
+            crate::telemetry::metrics().run_upkeep();
+            Ok::<(), std::convert::Infallible>(())
+        })
+    });
+}
+
+/// The catalogue that the configuration names, or the chat's.
+///
+/// # Errors
+///
+/// [`AppError::CatalogueFile`] or [`AppError::Catalogue`].
+pub fn catalogue(config: &Config) -> Result<Catalogue, AppError> {
+    let path = &config.quota.catalogue;
+    if path.is_empty() {
+        return Catalogue::parse(CHAT_CATALOGUE).map_err(AppError::Catalogue);
+    }
+    let failed = |source| AppError::CatalogueFile { path: path.clone(), source };
+    let text = std::fs::read_to_string(Path::new(path)).map_err(failed)?;
+    Catalogue::parse(&text).map_err(AppError::Catalogue)
+}
+
+/// How Postgres is reached.
+#[must_use]
+pub fn ledger_options(config: &Config) -> LedgerOptions {
+    LedgerOptions {
+        url: config.postgres.url.expose().to_owned(),
+        pool_max: config.postgres.pool_max,
+        connect_timeout_ms: config.postgres.connect_timeout_ms,
+        statement_timeout_ms: config.postgres.statement_timeout_ms,
+    }
+}
+
+fn redis_options(config: &Config) -> RedisOptions {
+    RedisOptions {
+        url: config.redis.url.expose().to_owned(),
+        connect_timeout: config.redis.connect_timeout(),
+        response_timeout: config.redis.response_timeout(),
+    }
+}
+
+const fn group_options(config: &Config) -> GroupOptions {
+    GroupOptions {
+        group_max: config.quota.group_max,
+        idempotency_ttl: Duration::from_secs(config.quota.idempotency_ttl_s),
+        idle_ttl: Duration::from_secs(config.quota.subject_idle_ttl_s),
+        outbox_events_max: config.quota.outbox_events_max,
+    }
+}
+
+const fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
+    QuotaOptions {
+        request_timeout: config.server.request_timeout(),
+        store_away: match config.quota.store_away {
+            StoreAway::Closed => crate::domain::StoreAway::Closed,
+            StoreAway::Open => crate::domain::StoreAway::Open,
+        },
+        batch_events_max: config.flusher.batch_events_max,
+        trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
+        trim_bytes_max: config.flusher.trim_bytes_max,
+        guards,
+    }
+}

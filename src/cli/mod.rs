@@ -1,0 +1,102 @@
+//! The command line: one binary, a subcommand a task.
+
+mod admin;
+mod dev;
+mod keys;
+mod output;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config::Config;
+use crate::config::process_env;
+
+use self::output::Failure;
+
+/// A Redis-first quota service: exact limits in one round trip, every unit in Postgres once.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, about)]
+struct Arguments {
+    /// A TOML file with settings; `HEADROOM_CONFIG` names one too
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP API and flush the outbox
+    Serve,
+    /// Serve with a private Redis and Postgres, a demo catalogue and two keys
+    Dev(dev::DevArguments),
+    /// Bring the schema of Postgres up to date
+    Migrate,
+    /// Print the settings in force, with secrets hidden
+    CheckConfig,
+    /// Make, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Print the state of a subject's limits
+    Usage {
+        /// A path such as user:u_1 or org:acme/user:u_1
+        subject: String,
+    },
+    /// Clear a subject's counters in their current windows
+    Reset(admin::ResetArguments),
+    /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
+    Verify,
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print docs/CONFIG.md, made from the default settings
+    #[command(hide = true)]
+    ConfigDocs,
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    match arguments.command {
+        Command::Openapi => return output::print_line(&openapi()?),
+        Command::ConfigDocs => return output::print_text(&crate::config::markdown()),
+        _ => {}
+    }
+    let config = Config::load(arguments.config.as_deref(), process_env())?;
+    if matches!(arguments.command, Command::CheckConfig) {
+        crate::app::catalogue(&config)?;
+        return output::print_text(&config.shown());
+    }
+    crate::telemetry::init(&config.log)?;
+    let runtime = serve::runtime(&config)?;
+    runtime.block_on(async {
+        match arguments.command {
+            Command::Serve => serve::serve(&config).await,
+            Command::Dev(dev) => dev::dev(config, &dev).await,
+            Command::Migrate => admin::migrate(&config).await,
+            Command::Keys(command) => keys::run(&config, command).await,
+            Command::Usage { subject } => admin::usage(&config, &subject).await,
+            Command::Reset(reset) => admin::reset(&config, &reset).await,
+            Command::Verify => admin::verify(&config).await,
+            Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
+        }
+    })
+}
+
+fn openapi() -> Result<String, Failure> {
+    Ok(serde_json::to_string_pretty(&crate::http::openapi())?)
+}
