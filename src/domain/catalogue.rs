@@ -206,7 +206,7 @@ mod tests {
         let maxima: Vec<_> = catalogue.plans["p"]
             .limits
             .iter()
-            .map(|limit| limit.max.map(|max| max.get()))
+            .map(|limit| limit.max.map(crate::domain::Units::get))
             .collect();
         assert_eq!(maxima, [None, None, Some(0)]);
     }

@@ -16,6 +16,9 @@ use crate::domain::SubjectError;
 use crate::quota::QuotaError;
 use crate::quota::Store;
 
+/// What lies behind an [`ApiError`].
+pub type Cause = Box<dyn Error + Send + Sync>;
+
 /// Why a request gets no decision. A refused consume is an answer, not an error.
 ///
 /// As a response it is an empty one that carries the error; [`super::layers::edge`] writes the body, because it knows
@@ -79,6 +82,9 @@ pub enum ApiError {
         store: Store,
         /// When to try again.
         retry_after_s: u64,
+        /// What the store's client said, for the log.
+        #[source]
+        source: Option<Cause>,
     },
     /// More requests wait than the service is set to hold.
     #[error("too many requests are waiting")]
@@ -88,7 +94,7 @@ pub enum ApiError {
     TimedOut,
     /// A bug. The cause is for the log.
     #[error("internal error")]
-    Internal(#[source] Box<dyn Error + Send + Sync>),
+    Internal(#[source] Cause),
 }
 
 /// What a problem is, for programs. The set only grows.
@@ -231,11 +237,11 @@ impl From<QuotaError> for ApiError {
                 Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))
             }
             QuotaError::IdempotencyMismatch => Self::IdempotencyMismatch,
-            QuotaError::Unavailable { store, retry_after_s, .. } => {
-                Self::StoreUnavailable { store, retry_after_s }
+            QuotaError::Unavailable { store, retry_after_s, source } => {
+                Self::StoreUnavailable { store, retry_after_s, source }
             }
             QuotaError::Overloaded => Self::Overloaded,
-            error @ QuotaError::Internal(_) => Self::Internal(Box::new(error)),
+            QuotaError::Internal(cause) => Self::Internal(cause),
         }
     }
 }
@@ -269,17 +275,17 @@ mod tests {
 
     #[test]
     fn a_chain_shows_every_cause() {
-        let error = ApiError::from(QuotaError::Internal("the script answered nil".to_owned()));
-        assert_eq!(
-            Chain(&error).to_string(),
-            "internal error: internal error: the script answered nil"
-        );
+        let error = ApiError::from(QuotaError::Internal("the script answered nil".into()));
+        assert_eq!(Chain(&error).to_string(), "internal error: the script answered nil");
     }
 
     #[test]
     fn a_store_that_is_away_is_a_503_and_says_when_to_come_back() {
-        let error =
-            ApiError::from(QuotaError::Unavailable { store: Store::Redis, retry_after_s: 2 });
+        let error = ApiError::from(QuotaError::Unavailable {
+            store: Store::Redis,
+            retry_after_s: 2,
+            source: None,
+        });
         assert_eq!(error.status_and_code().0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(error.retry_after_s(), Some(2));
     }

@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_internal_error_shows_nothing_of_its_cause() {
-        let error = ApiError::from(QuotaError::Internal("password=hunter2".to_owned()));
+        let error = ApiError::from(QuotaError::Internal("password=hunter2".into()));
         insta::assert_json_snapshot!(problem(&error), @r#"
         {
           "code": "internal",
@@ -218,8 +218,11 @@ mod tests {
 
     #[test]
     fn a_store_that_is_away_has_the_registered_type() {
-        let error =
-            ApiError::StoreUnavailable { store: crate::quota::Store::Redis, retry_after_s: 2 };
+        let error = ApiError::StoreUnavailable {
+            store: crate::quota::Store::Redis,
+            retry_after_s: 2,
+            source: None,
+        };
         insta::assert_json_snapshot!(problem(&error), @r#"
         {
           "code": "store_unavailable",
