@@ -1,5 +1,7 @@
 //! House rules that a compiler does not check. Needs no server: `cargo test --test tidy`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
