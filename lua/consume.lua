@@ -1,6 +1,7 @@
 --[[
-consume — decide up to 64 requests of one shard, in order and each on its own: add units to every limit of a
-subject path or to none, look without adding, or clear counters. One outbox entry holds all accepted events.
+consume — decide up to 64 requests of one shard, in order and each on its own: add units to every
+limit of a subject path or to none, look without adding, or clear counters. One outbox entry holds
+all accepted events.
 
 KEYS: 3 + distinct keys of the requests
   1  meta     hash    epoch, seq, floor, fence, now
@@ -8,18 +9,21 @@ KEYS: 3 + distinct keys of the requests
   3  pending  zset    subject key -> seq of its last event that may not be trimmed yet
   …  subject hashes and idempotency records, named by index in the requests
 ARGV: 1 + sheets + requests
-  1  head     msgpack { epoch, seen_seq, offset_ms, idempotency_ttl_s, idle_ttl_s, outbox_events_max, chain_max,
-              sheets, requests }; a request is { kind (0 look, 1 add, 2 clear), sheet, record key or 0, fingerprint,
-              seq seen before a first attempt of unknown fate or -1, request id, then for each level: key or 0,
-              profile version }
-  …  a sheet  msgpack { start_ms, end_ms, plan, { { depth, field, units, ceiling or -1, end_s } … } }
-              or, to clear, { start_ms, end_ms, metric or '', depth, { { letter, start_s, end_s } … } }
+  1  head     msgpack { epoch, seen_seq, offset_ms, idempotency_ttl_s, idle_ttl_s,
+              outbox_events_max, chain_max, sheets, requests }; a request is { kind (0 look, 1 add,
+              2 clear), sheet, record key or 0, fingerprint, seq seen before a first attempt of
+              unknown fate or -1, request id, then for each level: key or 0, profile version }
+  …  a sheet  msgpack { start_ms, end_ms, plan, { { depth, field, units, ceiling or -1,
+              end_s } … } } or, to clear, { start_ms, end_ms, metric or '', depth,
+              { { letter, start_s, end_s } … } }
   …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20)
 Returns   msgpack { code, epoch, seq, now_ms, results }; a result is { outcome, … }:
-          REFUSED, 0, used … | ACCEPTED, seq, used after … (added) | ACCEPTED, reset_at_ms, used … (looked at)
-          ACCEPTED, seq, sheet (cleared) | REPLAYED, record | LOAD, depth | STALE, depth | others alone
+          REFUSED, 0, used … | ACCEPTED, seq, used after … (added)
+          ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (cleared)
+          REPLAYED, record | LOAD, depth | STALE, depth | others alone
 Errors    BADARG (caller bug, not retried)
-Cost      O(requests x limits): one HMGET and one HSET a subject level, one XADD, one ZADD, one SET a record
+Cost      O(requests x limits): one HMGET and one HSET a subject level, one XADD, one ZADD, one SET
+          a record
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
@@ -67,8 +71,8 @@ local function read_state(place, lines, depth)
   local got = call('HMGET', KEYS[place], unpack(fields))
   local state = {
     key = KEYS[place], epoch = tonumber(got[1]), version = tonumber(got[2]) or 0,
-    last = tonumber(got[3]) or 0, touched_s = tonumber(got[4]) or 0, reset_at = tonumber(got[5]) or 0,
-    used = {}, changed = {},
+    last = tonumber(got[3]) or 0, touched_s = tonumber(got[4]) or 0,
+    reset_at = tonumber(got[5]) or 0, used = {}, changed = {},
   }
   state.stored_last = state.last
   for i = 6, count do add_field(state, fields[i], got[i]) end
@@ -109,7 +113,8 @@ local function recorded(request)
   return { REPLAYED, record }
 end
 
--- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot be told.
+-- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
+-- be told.
 local function earlier_attempt(request, event_id)
   local since, depth = request[5], 0
   if since < 0 then return false end
@@ -156,14 +161,16 @@ end
 
 local function place_of(request, depth) return request[5 + 2 * depth] end
 
--- The counters as they are, in the order of the lines, and whether all ceilings hold what would be added.
+-- The counters as they are, in the order of the lines, and whether all ceilings hold what would be
+-- added.
 local function measure(request, lines)
   local result, fits = { REFUSED, 0 }, true
   for i = 1, #lines do
     local line = lines[i]
     local used = states[place_of(request, line[1])].used[line[2]]
     local after = used + line[3]
-    if line[3] > 0 and (after > UNITS_MAX or (line[4] >= 0 and after > line[4])) then fits = false end
+    local over = after > UNITS_MAX or (line[4] >= 0 and after > line[4])
+    if line[3] > 0 and over then fits = false end
     result[i + 2] = used
   end
   return result, fits
@@ -188,6 +195,14 @@ local function record(request, event, result)
   fresh_keys[#fresh_keys + 1] = place
 end
 
+-- The answer to a look: what add would say, and when the subject itself was last cleared.
+local function look(request, result, fits)
+  if fits then result[1] = ACCEPTED end
+  local state = states[place_of(request, (#request - 6) / 2)]
+  result[2] = state and state.reset_at or 0
+  return result
+end
+
 local function full() return seq - meta.floor >= head[6] end
 
 local function decide(request, event)
@@ -199,12 +214,7 @@ local function decide(request, event)
   local away = not_ready(request, lines)
   if away then return away end
   local result, fits = measure(request, lines)
-  if request[1] == 0 then
-    if fits then result[1] = ACCEPTED end
-    local state = states[place_of(request, (#request - 6) / 2)]
-    result[2] = state and state.reset_at or 0
-    return result
-  end
+  if request[1] == 0 then return look(request, result, fits) end
   local known = earlier_attempt(request, sub(event, 5, 20)) -- guard: earlier_attempt
   if known == nil then return { UNSURE } end -- guard: earlier_attempt
   if known then result[1], result[2] = ACCEPTED, known return result end -- guard: earlier_attempt

@@ -1,5 +1,6 @@
 --[[
-fence — the first step of a recovery: nothing is decided, loaded or trimmed in the shard until it is opened.
+fence — the first step of a recovery: nothing is decided, loaded or trimmed in the shard until it is
+opened.
 
 KEYS: 1
   1  meta     hash    epoch, seq, floor, fence, now

@@ -1,6 +1,6 @@
 --[[
-open — the last step of a recovery: a new epoch begins, with an empty outbox. Counters of other epochs are stale by
-comparison; nothing is scanned or deleted.
+open — the last step of a recovery: a new epoch begins, with an empty outbox. Counters of other
+epochs are stale by comparison; nothing is scanned or deleted.
 
 KEYS: 3
   1  meta     hash    epoch, seq, floor, fence, now
@@ -10,7 +10,8 @@ ARGV: 3
   1  token     text, the fence token under which Postgres salvaged the outbox
   2  epoch     integer, the new epoch, as Postgres has it
   3  instance  text, the uuid of the Postgres database this shard belongs to
-Returns   1 opened or open already, 0 when another fence stands (the outbox was not the one that was salvaged)
+Returns   1 opened or open already, 0 when another fence stands (the outbox was not the one that was
+          salvaged)
 Errors    none of its own
 Cost      O(entries in the outbox)
 Retry     safe

@@ -8,7 +8,8 @@ ARGV: 3
   1  epoch     integer, the epoch of the event
   2  seq       integer, the event's place
   3  event_id  16 bytes
-Returns   msgpack { code, epoch, seq, 1 or 0 }: 1 when the event is in the outbox, or was trimmed after its commit
+Returns   msgpack { code, epoch, seq, 1 or 0 }: 1 when the event is in the outbox, or was trimmed
+          after its commit
 Errors    none of its own
 Cost      O(1)
 Retry     safe: writes nothing

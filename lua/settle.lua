@@ -1,6 +1,6 @@
 --[[
-settle — after a flush: trim the outbox up to a committed event, and forget subjects whose counters hold an event
-that Postgres dropped as a duplicate, so that they load again.
+settle — after a flush: trim the outbox up to a committed event, and forget subjects whose counters
+hold an event that Postgres dropped as a duplicate, so that they load again.
 
 KEYS: 3 + subjects
   1  meta     hash    epoch, seq, floor, fence, now
@@ -18,7 +18,8 @@ Retry     safe
 ]]
 
 local epoch, cursor, trim = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if trim > cursor then return redis.error_reply('BADARG trim_seq is after cursor_seq') end -- guard: trim_after_commit
+local too_far = 'BADARG trim_seq is after cursor_seq'
+if trim > cursor then return redis.error_reply(too_far) end -- guard: trim_after_commit
 local meta = read_meta(KEYS[1])
 local code = shard_code(meta, epoch, cursor)
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, meta.floor }) end

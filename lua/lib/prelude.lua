@@ -1,4 +1,5 @@
--- Shared by the scripts that follow it: Redis gives each script one chunk, so this text is put in front of each.
+-- Shared by the scripts that follow it: Redis gives each script one chunk, so this text is put in
+-- front of each.
 -- A line that ends in `-- guard: NAME` can be taken out by a test, which must then fail.
 
 local call, sub, format, match = redis.call, string.sub, string.format, string.match
@@ -40,12 +41,14 @@ local function shard_code(meta, epoch, seen_seq)
   return OK
 end
 
--- The outbox entry that holds the event `seq`, decoded; nil when it is not there. Entries are read once.
+-- The outbox entry that holds the event `seq`, decoded; nil when it is not there. Entries are read
+-- once.
 local entries = {}
 local last_entry
 local function entry_at(out, epoch, seq)
   if last_entry and last_entry.first <= seq and seq <= last_entry.last then return last_entry end
-  local got = call('XRANGE', out, format('%.0f-%.0f', epoch, seq), format('%.0f', epoch), 'COUNT', 1)
+  local from, to = format('%.0f-%.0f', epoch, seq), format('%.0f', epoch)
+  local got = call('XRANGE', out, from, to, 'COUNT', 1)
   if not got[1] then return nil end
   local entry = entries[got[1][1]]
   if not entry then

@@ -1,0 +1,45 @@
+# `make` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test lint docs bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## install what is missing, build, and serve with a Redis and a Postgres of its own
+	scripts/install-tools redis-server postgres
+	cargo run --release --locked --bin headroom -- dev
+
+test: lint ## check everything: lints, house rules, all tests, generated files
+	scripts/install-tools redis-server postgres
+	cargo test --locked --doc
+	cargo test --locked --lib --bins --test tidy
+	cargo test --locked --test it
+
+lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with warnings denied
+	scripts/install-tools luacheck
+	cargo fmt --check
+	luacheck --quiet --no-color lua
+	tools/node_modules/.bin/squawk migrations/*.sql
+	cargo clippy --locked --all-targets -- --deny warnings
+
+docs: ## write the generated files again
+	cargo build --locked --bin headroom
+	cargo run --quiet --locked --bin headroom -- config-docs > docs/CONFIG.md
+	cargo run --quiet --locked --bin headroom -- openapi > openapi.json
+
+bench: ## measure requests a second and latency, beside a handler that does nothing
+	scripts/install-tools redis-server postgres
+	cargo build --release --locked
+	target/release/headroom-bench
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf tools/node_modules
+
+tools/node_modules: tools/package-lock.json
+	scripts/install-tools npm
+	npm ci --prefix tools
+	touch $@
