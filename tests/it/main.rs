@@ -4,6 +4,11 @@
 
 mod embedded;
 mod first;
+mod guards;
 mod ledger;
 mod model;
+mod random;
+mod resetting;
+mod scripts;
 mod support;
+mod windows;
