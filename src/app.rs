@@ -138,9 +138,11 @@ impl Core {
             clock,
             options: quota_options(config, hooks.guards),
         };
-        let (quota, loader, report) = Quota::start(parts).await.map_err(AppError::Start)?;
-        supervisor.spawn("loader", loader.run());
-        Ok(Self { quota, ledger, report, supervisor })
+        let started = Quota::start(parts).await.map_err(AppError::Start)?;
+        let quota = started.quota;
+        supervisor.spawn("loader", started.loader.run());
+        supervisor.spawn("recovery", started.recoverer.run(quota.clone(), supervisor.token()));
+        Ok(Self { quota, ledger, report: started.report, supervisor })
     }
 
     /// Stops the tasks: at first those that watch the token, then the loader and the lanes, when the last request is done.
