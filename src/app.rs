@@ -185,7 +185,22 @@ impl App {
                 tracing::error!(%error, "the http server ended");
             }
         });
-        Ok(Self { core, address, grace: config.server.shutdown_grace() })
+        let app = Self { core, address, grace: config.server.shutdown_grace() };
+        app.announce();
+        Ok(app)
+    }
+
+    /// Says where requests are answered, and how much of what is acknowledged survives a crash of Redis.
+    fn announce(&self) {
+        let report = &self.core.report;
+        tracing::info!(
+            address = %self.address,
+            redis = report.version,
+            durability = %report.durability,
+            eviction_policy = report.eviction_policy,
+            skew_ms = report.skew_ms,
+            "serving"
+        );
     }
 
     /// The address that requests are answered on.
