@@ -26,6 +26,7 @@ use crate::counters::Counters;
 use crate::counters::CountersError;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
+use crate::domain::Metric;
 use crate::domain::StoreAway;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -204,6 +205,12 @@ impl Quota {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Whether the catalogue defines the metric.
+    #[must_use]
+    pub fn has_metric(&self, metric: &Metric) -> bool {
+        self.resolver.has_metric(metric)
     }
 
     /// How many shards there are.
