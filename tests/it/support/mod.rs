@@ -1,10 +1,14 @@
 //! What tests share: private stores, nodes in this process, callers.
 
 pub mod caller;
+pub mod openapi;
 pub mod poll;
 pub mod process;
+pub mod program;
+pub mod raw;
 pub mod stores;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headroom::app::App;
@@ -13,6 +17,7 @@ use headroom::app::Hooks;
 use headroom::clock::Clock;
 use headroom::config::Config;
 use headroom::counters::GuardsOff;
+use headroom::ledger::Ledger;
 use headroom::quota::FlushState;
 use headroom::quota::FlushStep;
 use headroom::quota::Guards;
@@ -143,6 +148,16 @@ impl TestApp {
     /// The use-cases of a node.
     pub fn quota_of(&self, node: usize) -> &Arc<Quota> {
         self.apps[node].quota()
+    }
+
+    /// Postgres behind the first node.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.apps[0].ledger()
+    }
+
+    /// Where the first node answers.
+    pub fn address(&self) -> SocketAddr {
+        self.apps[0].address()
     }
 
     /// An admin who calls the first node over HTTP.
