@@ -125,10 +125,10 @@ pub struct Readiness {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Redis is away or not fit for use.
-    #[error("redis: {0}")]
+    #[error("redis")]
     Counters(#[source] CountersError),
     /// Postgres is away or not migrated.
-    #[error("postgres: {0}")]
+    #[error("postgres")]
     Ledger(#[source] LedgerError),
     /// The configured shard count is not the one Postgres owns.
     #[error("quota.shards is {configured}, but the database has {found} shards")]
@@ -139,7 +139,7 @@ pub enum StartError {
         found: u16,
     },
     /// A shard could not be opened.
-    #[error("a shard could not be opened: {0}")]
+    #[error("a shard could not be opened")]
     Recovery(#[source] QuotaError),
 }
 
