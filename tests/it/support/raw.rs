@@ -20,7 +20,6 @@ pub struct RawConnection {
 #[derive(Debug)]
 pub struct RawAnswer {
     pub status: u16,
-    pub head: String,
     pub body: String,
 }
 
@@ -77,5 +76,5 @@ fn whole(bytes: &[u8]) -> Option<(RawAnswer, usize)> {
     let body = rest.get(..length)?.to_owned();
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let end = head.len() + 4 + length;
-    Some((RawAnswer { status, head, body }, end))
+    Some((RawAnswer { status, body }, end))
 }
