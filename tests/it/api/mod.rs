@@ -1,5 +1,6 @@
 //! The HTTP API as callers meet it: real requests over real sockets.
 
+mod bad_fields;
 mod bad_input;
 mod bounds;
 mod chat;

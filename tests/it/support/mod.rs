@@ -66,6 +66,7 @@ impl Default for Options {
 impl Options {
     /// Adds a setting by the name of its environment variable.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts read alike")]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self

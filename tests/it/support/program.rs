@@ -11,7 +11,7 @@ use super::ADMIN_KEY;
 use super::TestApp;
 
 /// No command of the tests takes longer.
-const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);
+const COMMAND_TIME_MAX: Duration = Duration::from_mins(1);
 
 /// How a run of the program ended.
 #[derive(Clone, Debug)]
