@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::background::Shutdown;
@@ -15,6 +15,7 @@ use crate::background::upkeep;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Role;
+use crate::config::ServerConfig;
 use crate::config::StoreAway;
 use crate::counters::Counters;
 use crate::counters::CountersError;
@@ -40,6 +41,9 @@ use crate::quota::StartError;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
+/// three of them never arrived whole.
+const REQUEST_TIMEOUTS_MAX: u32 = 3;
 /// The pause between two rounds that keep the metrics' memory bounded.
 const METRICS_PAUSE: Duration = Duration::from_secs(5);
 
@@ -156,6 +160,8 @@ impl Core {
 /// The running service.
 pub struct App {
     core: Core,
+    /// Runs the HTTP server alone, which stops before all else.
+    edge: Supervisor,
     address: SocketAddr,
     grace: Duration,
 }
@@ -171,21 +177,22 @@ impl App {
         core.quota.refresh_keys().await.map_err(AppError::Keys)?;
         let api = http::Api::new(core.quota.clone(), config.server.clone(), &config.jwt);
         let api = api.map_err(AppError::Jwt)?;
-        let (listener, address) = listen(config.server.listen).await?;
+        let (listener, address) = listen(&config.server).await?;
         if config.role != Role::Api {
             start_background(&core, config);
         }
         start_upkeep(&core, config);
-        let stop = core.supervisor.token();
+        let edge = Supervisor::new();
+        let stop = edge.token();
         let router = http::router(api);
-        core.supervisor.spawn("http", async move {
+        edge.spawn("http", async move {
             let served =
                 axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = served.await {
                 tracing::error!(%error, "the http server ended");
             }
         });
-        let app = Self { core, address, grace: config.server.shutdown_grace() };
+        let app = Self { core, edge, address, grace: config.server.shutdown_grace() };
         app.announce();
         Ok(app)
     }
@@ -230,24 +237,22 @@ impl App {
     /// Stops taking requests, answers those that are under way, flushes what the outbox holds, and ends; at most the
     /// configured grace.
     pub async fn stop(self) -> Shutdown {
-        self.core.stop(self.grace).await
+        let started_at = Instant::now();
+        // The flushers stop when the outbox is empty, so the last request has to be answered before.
+        let edge = self.edge.shutdown(self.grace).await;
+        let grace_left = self.grace.saturating_sub(started_at.elapsed());
+        let core = self.core.stop(grace_left).await;
+        Shutdown { still_running: [edge.still_running, core.still_running].concat() }
     }
 }
 
-async fn listen(
-    address: SocketAddr,
-) -> Result<
-    (impl axum::serve::Listener<Io = tokio::net::TcpStream, Addr = SocketAddr>, SocketAddr),
-    AppError,
-> {
+async fn listen(config: &ServerConfig) -> Result<(http::PatientListener, SocketAddr), AppError> {
+    let address = config.listen;
     let failed = |source| AppError::Listen { address, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let without_delay = listener.tap_io(|stream| {
-        // Nagle's delay would add 40 ms to small answers; a socket that refuses works without.
-        let _ = stream.set_nodelay(true);
-    });
-    Ok((without_delay, bound))
+    let request_max = config.request_timeout() * REQUEST_TIMEOUTS_MAX;
+    Ok((http::PatientListener::new(listener, request_max), bound))
 }
 
 fn start_background(core: &Core, config: &Config) {

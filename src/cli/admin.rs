@@ -20,7 +20,6 @@ use crate::quota::ResetScope;
 use crate::quota::Usage;
 
 use super::output::Failure;
-use super::output::print_line;
 use super::output::print_table;
 
 /// Passes of the flush that follows a reset; a flusher elsewhere does the rest.
@@ -42,11 +41,13 @@ pub(super) struct ResetArguments {
 pub(super) async fn migrate(config: &Config) -> Result<ExitCode, Failure> {
     let report =
         Ledger::migrate(config.postgres.migration_url().expose(), config.quota.shards).await?;
-    print_line(&format!("{report:?}"))
+    let value = json!({ "applied": report.applied, "shards": report.settings.shards });
+    let rows: Vec<Vec<String>> = report.applied.iter().map(|name| vec![name.clone()]).collect();
+    print_table(&value, &["applied now"], &rows)
 }
 
 pub(super) async fn usage(config: &Config, subject: &str) -> Result<ExitCode, Failure> {
-    let subject = Subject::parse(subject)?;
+    let subject = parse_subject(subject)?;
     let core = Core::start(config, Hooks::default()).await?;
     let usage = core.quota.usage(&subject).await;
     let stopped = core.stop(config.server.shutdown_grace()).await;
@@ -58,8 +59,9 @@ pub(super) async fn reset(
     config: &Config,
     arguments: &ResetArguments,
 ) -> Result<ExitCode, Failure> {
-    let subject = Subject::parse(&arguments.subject)?;
-    let metric = arguments.metric.as_deref().map(Metric::new).transpose()?;
+    let subject = parse_subject(&arguments.subject)?;
+    let metric = arguments.metric.as_deref().map(Metric::new).transpose();
+    let metric = metric.map_err(|error| format!("--metric {error}"))?;
     let period = match &arguments.period {
         Some(name) => Some(
             Period::named(name)
@@ -76,6 +78,10 @@ pub(super) async fn reset(
     let report = report?;
     flushed?;
     print_usage(&report.usage)
+}
+
+fn parse_subject(text: &str) -> Result<Subject, Failure> {
+    Subject::parse(text).map_err(|error| format!("SUBJECT: {error}, such as user:u_1").into())
 }
 
 /// Brings the subject's shard into Postgres, so that the reset is there when the command ends.

@@ -53,7 +53,10 @@ pub(super) fn print_table(
 /// Prints why the command failed, with every cause.
 pub(super) fn complain(failure: &Failure) {
     let causes = std::iter::successors(failure.source(), |cause| (*cause).source());
-    let text = causes.fold(failure.to_string(), |text, cause| format!("{text}: {cause}"));
+    let text = causes.map(ToString::to_string).fold(failure.to_string(), |text, cause| {
+        // Some libraries repeat their cause in their own text.
+        if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+    });
     // Nothing is left to do when the standard error is closed.
     let _ = writeln!(std::io::stderr(), "error: {text}");
 }

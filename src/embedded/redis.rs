@@ -80,14 +80,14 @@ impl RedisServer {
         }
     }
 
-    /// The URL with the password. The caller keeps it out of logs.
+    /// The URL with the password. The caller keeps it out of logs. It names the user, because `redis-cli -u` takes an
+    /// absent name for an empty one.
     #[must_use]
     pub fn url(&self) -> String {
-        let user = self
-            .options
-            .password
-            .as_deref()
-            .map_or_else(String::new, |password| format!(":{}@", percent_encoded(password)));
+        let user =
+            self.options.password.as_deref().map_or_else(String::new, |password| {
+                format!("default:{}@", percent_encoded(password))
+            });
         format!("redis://{user}127.0.0.1:{}/", self.port)
     }
 

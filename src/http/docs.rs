@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -96,10 +97,11 @@ pub async fn index() -> Response {
     page("text/html; charset=utf-8", INDEX_HTML)
 }
 
-/// `GET /docs/{file}`: a file of Swagger UI, from the binary.
-pub async fn file(Path(name): Path<String>) -> Response {
+/// `GET /docs/{file}`: a file of Swagger UI, from the binary. The page does not ask swagger.io about the document.
+pub async fn file(path: Result<Path<String>, PathRejection>) -> Response {
     static CONFIG: LazyLock<Arc<Config<'static>>> =
-        LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+        LazyLock::new(|| Arc::new(Config::from("/openapi.json").validator_url("none")));
+    let Ok(Path(name)) = path else { return ApiError::NoRoute.into_response() };
     if name == "index.html" {
         return index().await;
     }
@@ -141,10 +143,10 @@ mod tests {
     #[tokio::test]
     async fn the_page_comes_from_the_binary_with_its_policy() {
         for name in ["index.html", "swagger-ui-bundle.js", "swagger-initializer.js", "index.css"] {
-            let response = file(Path(name.to_owned())).await;
+            let response = file(Ok(Path(name.to_owned()))).await;
             assert_eq!(response.status(), StatusCode::OK, "{name}");
             assert!(response.headers().contains_key(header::CONTENT_SECURITY_POLICY));
         }
-        assert_eq!(file(Path("nothing.js".to_owned())).await.status(), StatusCode::NOT_FOUND);
+        assert_eq!(file(Ok(Path("nothing.js".to_owned()))).await.status(), StatusCode::NOT_FOUND);
     }
 }

@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod jwt;
 pub mod layers;
 pub mod order_body;
+mod patience;
 pub mod problem;
 pub mod rate_limit_headers;
 pub mod request_id;
@@ -24,6 +25,7 @@ pub mod series;
 pub mod state;
 
 pub use jwt::JwtError;
+pub use patience::PatientListener;
 pub use router::openapi;
 pub use router::router;
 pub use state::Api;

@@ -24,7 +24,7 @@ pub enum LedgerError {
     #[error("postgres cannot take the data")]
     BadData(#[source] Cause),
     /// The schema could not be brought up to date, or was never made.
-    #[error("the schema of the ledger is not ready")]
+    #[error("the schema of the ledger is not ready, `headroom migrate` makes it")]
     Migration(#[source] Cause),
     /// The connection string cannot be read. The cause names no part of it.
     #[error("the connection string of the ledger is wrong")]

@@ -26,6 +26,7 @@ use crate::counters::Counters;
 use crate::counters::CountersError;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
+use crate::domain::Metric;
 use crate::domain::StoreAway;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -125,10 +126,10 @@ pub struct Readiness {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Redis is away or not fit for use.
-    #[error("redis: {0}")]
+    #[error("redis")]
     Counters(#[source] CountersError),
     /// Postgres is away or not migrated.
-    #[error("postgres: {0}")]
+    #[error("postgres")]
     Ledger(#[source] LedgerError),
     /// The configured shard count is not the one Postgres owns.
     #[error("quota.shards is {configured}, but the database has {found} shards")]
@@ -139,7 +140,7 @@ pub enum StartError {
         found: u16,
     },
     /// A shard could not be opened.
-    #[error("a shard could not be opened: {0}")]
+    #[error("a shard could not be opened")]
     Recovery(#[source] QuotaError),
 }
 
@@ -216,6 +217,12 @@ impl Quota {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Whether the catalogue defines the metric.
+    #[must_use]
+    pub fn has_metric(&self, metric: &Metric) -> bool {
+        self.resolver.has_metric(metric)
     }
 
     /// How many shards there are.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
+mod api;
+mod cli;
+mod dev;
 mod embedded;
 mod first;
 mod guards;

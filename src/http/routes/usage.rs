@@ -125,6 +125,9 @@ pub(crate) async fn read(
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
     let wanted = reset_scope(query)?;
+    if wanted.metric.as_ref().is_some_and(|metric| !api.quota.has_metric(metric)) {
+        return Err(ApiError::UnknownMetric);
+    }
     let mut usage = api.quota.usage(&subject).await?;
     usage.limits.retain(|state| is_wanted(state, &wanted));
     let names = distinct_names(&usage.limits);

@@ -6,6 +6,8 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
 
+use super::openapi::assert_documented;
+
 /// Somebody with a key who calls one node.
 #[derive(Clone)]
 pub struct Caller {
@@ -20,6 +22,8 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 impl Caller {
@@ -73,6 +77,21 @@ impl Answer {
         self.status == StatusCode::OK && self.body["allowed"] == json!(true)
     }
 
+    /// A header's value; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The machine-readable kind of a problem.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// What a problem says for people.
+    pub fn detail(&self) -> &str {
+        self.body["detail"].as_str().unwrap_or_default()
+    }
+
     /// The state of a limit in the answer.
     pub fn limit(&self, name: &str) -> &Value {
         let limits = self.body["limits"].as_array().unwrap();
@@ -85,10 +104,17 @@ impl Answer {
     }
 }
 
-/// Sends the request and reads the answer; a body that is not JSON reads as null.
+/// Sends the request, reads the answer, and checks that `openapi.json` has it; a body that is not JSON reads as null.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
     let text = response.text().await.unwrap();
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let answer = Answer { status, headers, body, text };
+    let content_type = answer.header("content-type");
+    assert_documented(method.as_str(), &path, status.as_u16(), content_type);
+    answer
 }

@@ -4,10 +4,14 @@ pub mod caller;
 pub mod image;
 pub mod lanes;
 pub mod orders;
+pub mod openapi;
 pub mod poll;
 pub mod process;
+pub mod program;
+pub mod raw;
 pub mod stores;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use headroom::app::App;
@@ -66,6 +70,7 @@ impl Default for Options {
 impl Options {
     /// Adds a setting by the name of its environment variable.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts read alike")]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
@@ -164,6 +169,11 @@ impl TestApp {
     pub fn counters(&self) -> Counters {
         let guards_off = GuardsOff(self.options.scripts_off.clone());
         lanes::counters(&self.stores.redis, stores::SHARDS, &self.clock, &guards_off).0
+    }
+
+    /// Where the first node answers.
+    pub fn address(&self) -> SocketAddr {
+        self.apps[0].address()
     }
 
     /// An admin who calls the first node over HTTP.

@@ -1,5 +1,6 @@
 //! Nodes as processes, which a test may kill.
 
+use std::process::ExitStatus;
 use std::process::Stdio;
 
 use tokio::process::Child;
@@ -50,6 +51,21 @@ impl Node {
     /// An admin who calls this node.
     pub fn caller(&self) -> Caller {
         Caller::new(&self.url, ADMIN_KEY)
+    }
+
+    /// Where this node answers, such as `127.0.0.1:15001`.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// SIGTERM, without waiting for the end.
+    pub async fn terminate(&self) {
+        super::program::signal(self.child.id().unwrap(), "TERM").await;
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
     }
 
     /// SIGKILL, and waits for the end.
