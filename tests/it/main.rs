@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
 mod embedded;
+mod faults;
 mod first;
 mod ledger;
 mod model;

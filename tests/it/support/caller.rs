@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
+use uuid::Uuid;
 
 /// Somebody with a key who calls one node.
 #[derive(Clone)]
@@ -19,6 +20,9 @@ pub struct Caller {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// The body as it came.
+    pub text: String,
+    /// The same as JSON; null when it is none.
     pub body: Value,
 }
 
@@ -60,6 +64,12 @@ impl Caller {
         self.post("/v1/consume", &json!({ "subject": subject, "model": model })).await
     }
 
+    /// One message through a node that may be killed meanwhile: its fate is unknown after an error.
+    pub async fn try_consume(&self, subject: &str, model: &str) -> reqwest::Result<Answer> {
+        let body = json!({ "subject": subject, "model": model });
+        try_answer(self.request(Method::POST, "/v1/consume").json(&body)).await
+    }
+
     /// One message under an idempotency key.
     pub async fn consume_once(&self, subject: &str, model: &str, key: &str) -> Answer {
         let body = json!({ "subject": subject, "model": model });
@@ -71,6 +81,16 @@ impl Caller {
 impl Answer {
     pub fn is_allowed(&self) -> bool {
         self.status == StatusCode::OK && self.body["allowed"] == json!(true)
+    }
+
+    /// The id of the event that was charged.
+    pub fn event_id(&self) -> Uuid {
+        self.body["event_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Whether the answer repeats an earlier one.
+    pub fn is_replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
     }
 
     /// The state of a limit in the answer.
@@ -85,10 +105,16 @@ impl Answer {
     }
 }
 
-/// Sends the request and reads the answer; a body that is not JSON reads as null.
+/// Sends the request and reads the answer.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    try_answer(request).await.unwrap()
+}
+
+/// The same, for a node that may be killed meanwhile.
+async fn try_answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.unwrap();
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+    let text = response.text().await?;
+    let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+    Ok(Answer { status, headers, text, body })
 }

@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod poll;
 pub mod process;
+pub mod proxy;
 pub mod stores;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use headroom::quota::Quota;
 use headroom::quota::verify::Report;
 
 use self::caller::Caller;
+use self::proxy::Proxy;
 use self::stores::Stores;
 
 /// The bootstrap key of every node under test.
@@ -78,6 +80,18 @@ pub struct TestApp {
 }
 
 impl TestApp {
+    /// Nodes as the options say, which reach Redis through a network that can fail.
+    pub async fn start_behind_proxy(options: Options) -> (Self, Proxy) {
+        let nodes = options.nodes;
+        let mut app = Self::start_with(Options { nodes: 0, ..options }).await;
+        let proxy = Proxy::start(app.stores.redis.port()).await;
+        app.set("REDIS_URL", proxy.url());
+        for _ in 0..nodes {
+            app.add_node().await;
+        }
+        (app, proxy)
+    }
+
     /// One node on the chat catalogue, without a flusher.
     pub async fn start() -> Self {
         Self::start_with(Options::default()).await
@@ -97,6 +111,12 @@ impl TestApp {
     pub async fn add_node(&mut self) {
         let hooks = self.hooks();
         self.apps.push(App::start(&self.config(), hooks).await.unwrap());
+    }
+
+    /// Changes a setting of the nodes that are started from now on.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.options.settings.retain(|(known, _)| known != name);
+        self.options.settings.push((name.to_owned(), value.to_string()));
     }
 
     /// Stops and drops all nodes, as a restart of the service does first.
