@@ -56,6 +56,12 @@ pub enum QuotaError {
     Internal(#[source] Cause),
 }
 
+/// An error and its causes on one line: Postgres' client hides what the server said behind `db error`.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
 impl QuotaError {
     /// A store that did not answer in time.
     pub(super) const fn away(store: Store) -> Self {

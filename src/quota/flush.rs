@@ -7,6 +7,7 @@ use crate::counters::OutboxPage;
 use crate::counters::Settlement;
 use crate::counters::ShardFault;
 use crate::domain::Event;
+use crate::domain::Subject;
 use crate::ledger::Batch;
 use crate::ledger::Cursor;
 use crate::ledger::DeadLetter;
@@ -16,6 +17,7 @@ use crate::telemetry::names;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::error::chain;
 
 /// Outbox entries read at once; an entry holds up to 64 events.
 const ENTRIES_MAX: usize = 1_000;
@@ -201,7 +203,9 @@ impl Quota {
         let (good, bad) = self.sort_out(std::mem::take(&mut batch.events)).await?;
         for (event, reason) in &bad {
             batch.dead.push(DeadLetter::of_event(event, reason));
-            batch.forget.extend(event.levels().map(str::to_owned));
+            // What is no subject has no counters, and a name that Postgres cannot take would fail the batch again.
+            let levels = event.levels().filter(|level| Subject::parse(level).is_ok());
+            batch.forget.extend(levels.map(str::to_owned));
         }
         batch.events = good;
         self.ledger.flush(&batch, guards).await
@@ -218,7 +222,7 @@ impl Quota {
             match self.ledger.can_take(&part).await {
                 Ok(()) => good.append(&mut part),
                 Err(LedgerError::BadData(cause)) if part.len() == 1 => {
-                    bad.extend(part.into_iter().map(|event| (event, cause.to_string())));
+                    bad.extend(part.into_iter().map(|event| (event, chain(&*cause))));
                 }
                 Err(LedgerError::BadData(_)) => {
                     parts.push(part.split_off(part.len() / 2));

@@ -18,6 +18,7 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::QuotaError;
 use super::error::Store;
+use super::error::chain;
 
 /// Times that a recovery begins again because another fence stands by the time it opens.
 const ATTEMPTS_MAX: usize = 8;
@@ -228,7 +229,7 @@ async fn salvage_events(
             Ok(fresh) => salvaged.fresh += fresh,
             Err(LedgerError::BadData(cause)) => {
                 salvaged.dead += 1;
-                tx.salvage_dead(&[DeadLetter::of_event(event, &cause.to_string())]).await?;
+                tx.salvage_dead(&[DeadLetter::of_event(event, &chain(&*cause))]).await?;
             }
             Err(error) => return Err(error),
         }

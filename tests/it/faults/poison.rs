@@ -75,7 +75,8 @@ async fn entries_of_garbage_are_set_aside_and_their_neighbours_are_logged() {
     let found = dead_letters(&app).await;
     assert_eq!(found.len(), garbage.len());
     for ((fields, place), (first, last, raw, reason)) in garbage.iter().zip(places).zip(found) {
-        let bytes: Vec<u8> = fields.iter().flat_map(|(name, value)| [*name, *value].concat()).collect();
+        let bytes: Vec<u8> =
+            fields.iter().flat_map(|(name, value)| [*name, *value].concat()).collect();
         assert_eq!((first, last, raw), (place, place, bytes));
         assert!(!reason.is_empty());
     }
