@@ -27,8 +27,7 @@ async fn set_max_memory(app: &TestApp, bytes: u64) {
 /// Every key of the counters with its value, in an order of its own.
 async fn picture(app: &TestApp) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut redis = app.redis().await;
-    let mut keys: Vec<Vec<u8>> =
-        redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    let mut keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
     keys.sort();
     let mut picture = Vec::new();
     for key in keys {
