@@ -56,10 +56,7 @@ async fn a_refusal_is_not_remembered_under_its_key() {
     assert!(app.caller().consume("user:u_1", MODEL).await.is_allowed());
     let refused = app.caller().consume_once("user:u_1", MODEL, "k-1").await;
     let subject = Subject::parse("user:u_1").unwrap();
-    app.quota()
-        .reset(&subject, ResetScope::default(), RequestContext::default())
-        .await
-        .unwrap();
+    app.quota().reset(&subject, ResetScope::default(), RequestContext::default()).await.unwrap();
 
     let accepted = app.caller().consume_once("user:u_1", MODEL, "k-1").await;
 

@@ -46,9 +46,16 @@ async fn counted(app: &TestApp, subject: &str) -> i64 {
 }
 
 /// Asserts a 503 that says what is wrong and when to come back: never disguised as a 429.
+#[track_caller]
 fn assert_unavailable(answer: &Answer) {
+    assert_eq!(answer.body["code"], "store_unavailable", "{answer:?}");
+    assert_reduced_capacity(answer);
+}
+
+/// The same for a request whose own time-out may come first.
+#[track_caller]
+fn assert_reduced_capacity(answer: &Answer) {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
-    assert_eq!(answer.body["code"], "store_unavailable");
     let kind = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity";
     assert_eq!(answer.body["type"], kind);
     let seconds: u64 = answer.headers[RETRY_AFTER].to_str().unwrap().parse().unwrap();

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::LIMIT;
 use super::MODEL;
+use super::assert_reduced_capacity;
 use super::assert_unavailable;
 use super::counted;
 use crate::support::Options;
@@ -63,7 +64,7 @@ async fn assert_policies(app: &TestApp) {
         assert_degraded(&caller.consume("user:u_1", "open").await);
         assert_unavailable(&caller.consume("user:u_1", "closed").await);
         assert_unavailable(&caller.consume("user:u_1", "both").await);
-        assert_unavailable(&caller.get("/v1/subjects/user:u_1/usage").await);
+        assert_reduced_capacity(&caller.get("/v1/subjects/user:u_1/usage").await);
         assert_eq!(caller.get("/readyz").await.status.as_u16(), 503);
     }
 }
