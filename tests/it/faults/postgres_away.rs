@@ -1,4 +1,4 @@
-//! A Postgres that is away for a minute.
+//! A Postgres that is away for a minute, or behind a network that swallows what is sent.
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use futures_util::future::join;
+use futures_util::future::join_all;
 
 use super::MODEL;
 use super::assert_unavailable;
@@ -14,6 +15,8 @@ use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::caller::Caller;
 use crate::support::poll;
+use crate::support::proxy::Network;
+use crate::support::proxy::Proxy;
 
 const AWAY: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,5 +62,37 @@ async fn a_minute_without_postgres_is_not_noticed_by_loaded_subjects() {
     poll::eventually("the drained outbox", Duration::from_secs(30), is_drained).await;
     assert_eq!(logged(&app).await.1, accepted.into_inner());
     assert!(caller.consume("user:unknown", MODEL).await.is_allowed());
+    app.finish().await;
+}
+
+/// Guards promises 5 and 7: a Postgres that never answers holds up nobody but those who need it, and is used again when it
+/// answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_black_hole_before_postgres_is_not_noticed_by_loaded_subjects_and_heals() {
+    let mut app = TestApp::start_with(Options { nodes: 0, ..Options::default() }).await;
+    let url: reqwest::Url = app.stores.postgres_url.parse().unwrap();
+    let proxy = Proxy::start(url.port().unwrap()).await;
+    app.set("DATABASE_URL", proxy.reroute(&app.stores.postgres_url));
+    app.set("HEADROOM_POSTGRES_STATEMENT_TIMEOUT_MS", 500);
+    app.set("HEADROOM_ROLE", "all");
+    app.add_node().await;
+    let caller = app.caller();
+    assert!(consume_promptly(&caller, 1).await);
+    proxy.set(Network::BlackHole);
+
+    let calls = (0..40).map(|_| consume_promptly(&caller, 1));
+    let unknown = caller.consume("user:unknown", MODEL);
+    let (accepted, unknown) = join(join_all(calls), unknown).await;
+
+    assert!(accepted.iter().all(|accepted| *accepted));
+    assert_unavailable(&unknown);
+    proxy.set(Network::Up);
+    let is_drained = || async { logged(&app).await.1 == 41 };
+    poll::eventually("the drained outbox", Duration::from_secs(30), is_drained).await;
+    let is_loaded = || async { caller.consume("user:unknown", MODEL).await.is_allowed() };
+    poll::eventually("the load", Duration::from_secs(30), is_loaded).await;
+    app.stop_nodes().await;
+    app.set("DATABASE_URL", app.stores.postgres_url.clone());
+    app.add_node().await;
     app.finish().await;
 }

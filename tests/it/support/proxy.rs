@@ -106,6 +106,12 @@ impl Proxy {
         format!("redis://{}/", self.address)
     }
 
+    /// A URL of the target that leads through the proxy.
+    pub fn reroute(&self, url: &str) -> String {
+        let target = format!(":{}/", self.shared.target.port());
+        url.replace(&target, &format!(":{}/", self.address.port()))
+    }
+
     /// Lets everything pass from now on.
     pub fn heal(&self) {
         self.shared.calls().plan = Plan::Pass;
