@@ -11,11 +11,13 @@ use headroom::quota::Quota;
 use headroom::quota::QuotaError;
 
 use super::MODEL;
+use super::consume_in_turn;
 use super::counted;
 use super::logged;
 use super::messages_a_month;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::caller::Answer;
 
 /// More steps than a flush has: reads, statements, the commit, the trim.
 const STEPS_MAX: usize = 200;
@@ -141,18 +143,11 @@ async fn two_flushers_that_race_under_load_log_each_event_once() {
     let app = TestApp::start_with(options).await;
     let callers = [app.caller_of(0), app.caller_of(1)];
 
-    let lines = (0..16).map(|line| {
-        let (caller, subject) = (&callers[line % 2], format!("user:u_{}", line % 4));
-        async move {
-            let mut accepted = Vec::new();
-            for _ in 0..80 {
-                let answer = caller.consume(&subject, MODEL).await;
-                accepted.extend(answer.is_allowed().then(|| answer.event_id()));
-            }
-            accepted
-        }
-    });
-    let accepted: Vec<_> = join_all(lines).await.into_iter().flatten().collect();
+    let lines =
+        (0..16).map(|line| consume_in_turn(&callers[line % 2], format!("user:u_{}", line % 4), 80));
+    let answers = join_all(lines).await.into_iter().flatten();
+    let accepted: Vec<_> =
+        answers.filter(Answer::is_allowed).map(|answer| answer.event_id()).collect();
 
     assert_eq!(accepted.len(), 1_000, "four subjects with 250 each");
     app.flush().await;

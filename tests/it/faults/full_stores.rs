@@ -111,6 +111,6 @@ async fn a_full_outbox_is_a_503_that_writes_nothing_until_it_is_flushed() {
     let again = caller.consume_once("user:u_1", MODEL, "k-1").await;
     assert!(again.is_allowed(), "{again:?}");
     app.flush().await;
-    assert_eq!(counted(&app, "user:u_1").await, 1 + OUTBOX_EVENTS as i64);
+    assert_eq!(counted(&app, "user:u_1").await, 1 + i64::try_from(OUTBOX_EVENTS).unwrap());
     app.finish().await;
 }

@@ -30,7 +30,7 @@ const CALLERS: usize = 8;
 const CALLS: usize = 60;
 /// Answers after which a round's kills begin.
 const ANSWERS_BEFORE_KILL: usize = 60;
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// What the callers know.
 #[derive(Default)]
@@ -97,7 +97,7 @@ async fn assert_exactly_once(app: TestApp, seen: Seen) {
 
 async fn start(own_postgres: bool) -> (TestApp, Seen) {
     let catalogue = Some(messages_a_month(MAX));
-    let options = Options { own_postgres, catalogue, ..Options::default() };
+    let options = Options { catalogue, own_postgres, ..Options::default() };
     let options = options
         .with("HEADROOM_FLUSHER_BATCH_EVENTS_MAX", 20)
         .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::LIMIT;
 use super::MODEL;
+use super::assert_unavailable;
 use super::counted;
 use super::logged;
 use crate::support::Options;
@@ -133,5 +134,34 @@ async fn a_burst_over_a_limit_passes_it_exactly_while_replies_are_lost() {
     assert_eq!(answers.iter().filter(|answer| answer.status.as_u16() == 429).count(), 51);
     app.flush().await;
     assert_eq!(counted(&app, "user:u_1").await, 100);
+    app.finish().await;
+}
+
+/// Guards promises 2 and 4 where the trace of the first attempt is gone before the second: the record of the key still
+/// answers; without a key the node says that it does not know, and does not charge again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_that_is_flushed_and_trimmed_meanwhile_is_not_charged_again() {
+    let options = Options { flushers: true, ..Options::default() }
+        .with("HEADROOM_REDIS_RESPONSE_TIMEOUT_MS", 500)
+        .with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 30_000)
+        .with("HEADROOM_FLUSHER_IDLE_POLL_MS", 1)
+        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
+    let mut app = TestApp::start_with(options).await;
+    let proxy = Proxy::start(app.stores.redis.port()).await;
+    app.set("REDIS_URL", proxy.url());
+    app.set("HEADROOM_ROLE", "api");
+    app.add_node().await;
+    let caller = app.caller_of(1);
+    assert!(caller.consume("user:u_1", MODEL).await.is_allowed());
+    proxy.lose_next(Loss::Silent);
+    let with_key = caller.consume_once("user:u_1", MODEL, "k-1").await;
+    proxy.lose_next(Loss::Silent);
+
+    let without_key = caller.consume("user:u_1", MODEL).await;
+
+    assert!(with_key.is_allowed() && with_key.used(LIMIT) == 2, "{with_key:?}");
+    assert_unavailable(&without_key);
+    app.flush().await;
+    assert_eq!((logged(&app).await.1, counted(&app, "user:u_1").await), (3, 3));
     app.finish().await;
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::support::TestApp;
 use crate::support::caller::Answer;
+use crate::support::caller::Caller;
 
 /// A model that charges one message.
 const MODEL: &str = "gemini-2.0-flash";
@@ -31,6 +32,15 @@ fn messages_a_month(max: u32) -> String {
          [plans.chat]\nlimits = [{{ metric = 'messages', period = 'month', max = {max} }}]\n\
          [[models]]\nnames = ['*']\ncharges = {{ messages = 1 }}\n"
     )
+}
+
+/// One consume of a subject after the other.
+async fn consume_in_turn(caller: &Caller, subject: String, calls: usize) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(calls);
+    for _ in 0..calls {
+        answers.push(caller.consume(&subject, MODEL).await);
+    }
+    answers
 }
 
 /// The ids in the message log, and how many rows it has.

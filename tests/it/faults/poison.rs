@@ -11,6 +11,9 @@ use crate::support::TestApp;
 
 const SUBJECT: &str = "user:u_1";
 
+/// An entry's fields: names and values.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 fn shard() -> u16 {
     Subject::parse(SUBJECT).unwrap().shard(crate::support::stores::SHARDS)
 }
@@ -37,12 +40,11 @@ async fn write_entry(app: &TestApp, fields: &[(&[u8], &[u8])]) -> i64 {
 }
 
 /// The fields of the outbox's last entry.
-async fn last_entry(app: &TestApp) -> Vec<(Vec<u8>, Vec<u8>)> {
+async fn last_entry(app: &TestApp) -> Fields {
     let mut redis = app.redis().await;
     let mut command = redis::cmd("XREVRANGE");
     command.arg(keys::outbox(shard())).arg("+").arg("-").arg("COUNT").arg(1);
-    let entries: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> =
-        command.query_async(&mut redis).await.unwrap();
+    let entries: Vec<(String, Fields)> = command.query_async(&mut redis).await.unwrap();
     entries.into_iter().next().unwrap().1
 }
 

@@ -1,5 +1,7 @@
 //! A Redis that is stopped or killed, and comes back with what it had.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::LIMIT;
@@ -10,6 +12,7 @@ use super::counted;
 use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::caller::Answer;
+use crate::support::poll;
 
 /// Three metrics: one that leaves the answer to the service's setting, and one each that says it itself.
 const CATALOGUE: &str = "
@@ -95,11 +98,19 @@ async fn a_stopped_redis_is_answered_by_policy_and_comes_back_with_everything() 
     assert_nothing_lost(app).await;
 }
 
+/// Whether the append-only file has everything. Redis writes it before it answers, unless the disk is busy.
+async fn is_written(app: &TestApp) -> bool {
+    let mut redis = app.redis().await;
+    let info: String = redis::cmd("INFO").arg("persistence").query_async(&mut redis).await.unwrap();
+    info.contains("aof_buffer_length:0\r\n")
+}
+
 /// Guards promise 3: a killed Redis has in its append-only file what it acknowledged.
 #[tokio::test]
 async fn a_killed_redis_comes_back_with_everything() {
     let mut app = start().await;
 
+    poll::eventually("the written file", Duration::from_secs(10), || is_written(&app)).await;
     app.stores.redis.kill().await.unwrap();
     assert_policies(&app).await;
     app.stores.redis.restart().await.unwrap();

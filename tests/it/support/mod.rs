@@ -63,7 +63,7 @@ impl Default for Options {
 impl Options {
     /// Adds a setting by the name of its environment variable.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
     }
@@ -114,7 +114,7 @@ impl TestApp {
     }
 
     /// Changes a setting of the nodes that are started from now on.
-    pub fn set(&mut self, name: &str, value: impl ToString) {
+    pub fn set(&mut self, name: &str, value: impl std::fmt::Display) {
         self.options.settings.retain(|(known, _)| known != name);
         self.options.settings.push((name.to_owned(), value.to_string()));
     }
@@ -136,6 +136,8 @@ impl TestApp {
             ("HEADROOM_QUOTA_SHARDS".to_owned(), stores::SHARDS.to_string()),
             ("HEADROOM_SERVER_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("HEADROOM_AUTH_ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
+            // On a machine that runs all tests at once a connection may take its time.
+            ("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS".to_owned(), "10000".to_owned()),
         ];
         if let Some(catalogue) = &self.options.catalogue {
             let file = self.stores.folder().join("catalogue.toml");
