@@ -34,15 +34,6 @@ pub(super) fn runtime(config: &Config) -> Result<Runtime, Failure> {
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let app = App::start(config, Hooks::default()).await?;
-    let report = app.report();
-    tracing::info!(
-        address = %app.address(),
-        redis = report.version,
-        durability = %report.durability,
-        eviction_policy = report.eviction_policy,
-        skew_ms = report.skew_ms,
-        "serving"
-    );
     wait_for_stop().await?;
     Ok(stop(app).await)
 }
