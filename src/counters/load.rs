@@ -74,7 +74,10 @@ impl Counters {
         let mut input = Unpacker::new(&bytes);
         input.array()?;
         let code = Code::read(input.count()?)?;
-        let (epoch, _seq, _now) = (input.count()?, input.count()?, input.int()?);
+        let (epoch, _seq, now_ms) = (input.count()?, input.count()?, input.int()?);
+        if code == Code::WrongClock {
+            self.set_clock_delta_ms(now_ms - self.lanes.clock.now_ms());
+        }
         if matches!(code, Code::Behind | Code::WrongClock) {
             return Ok(LoadOutcome::ReadAgain);
         }

@@ -49,7 +49,7 @@ impl Counters {
     #[doc(hidden)]
     pub async fn unfenced(&self, shard: u16) -> Result<Fenced, CountersError> {
         let page = self.read_outbox(shard, 0, 0, 1).await?;
-        Ok(Fenced { token: Uuid::nil(), epoch: page.epoch, seq: page.seq, floor: page.floor })
+        Ok(Fenced { token: Uuid::now_v7(), epoch: page.epoch, seq: page.seq, floor: page.floor })
     }
 
     /// Opens the shard under the new epoch. `false` when another fence stands: the outbox is not the one that was

@@ -30,8 +30,8 @@ const QUEUE_MAX: usize = 4_096;
 const BATCH_MAX: usize = 64;
 /// Snapshots that are taken before a load gives up because the outbox is trimmed ahead of each.
 const SNAPSHOTS_MAX: usize = 8;
-/// Counters whose windows ended longer ago than this are left out: more than the skew of any clock that passes the
-/// start-up check, and the script refuses the load when Redis' time is earlier still.
+/// Counters whose windows ended longer ago than this, by Redis' time as this node believes it to be, are left out. The
+/// script refuses the load when its time is earlier still, and the node then knows better.
 const ENDED_MARGIN: Duration = Duration::from_mins(1);
 
 /// A load that is asked for.
@@ -130,9 +130,15 @@ impl Loader {
         }
     }
 
+    /// Redis' time as this node believes it to be: its own clock may be ahead by any amount.
+    fn redis_now(&self) -> DateTime<Utc> {
+        let now_ms = self.clock.now_ms() + self.counters.clock_delta_ms();
+        DateTime::from_timestamp_millis(now_ms).unwrap_or_else(|| self.clock.now())
+    }
+
     async fn load(&self, shard: u16, levels: &[String]) -> Loaded {
         for _ in 0..SNAPSHOTS_MAX {
-            let ended_after = self.clock.now() - ENDED_MARGIN;
+            let ended_after = self.redis_now() - ENDED_MARGIN;
             let names: Vec<&str> = levels.iter().map(String::as_str).collect();
             let base = self.ledger.base(shard, &names, ended_after).await.map_err(|error| {
                 tracing::warn!(shard, %error, "a load found no postgres");

@@ -5,6 +5,11 @@
 mod embedded;
 mod faults;
 mod first;
+mod guards;
 mod ledger;
 mod model;
+mod random;
+mod resetting;
+mod scripts;
 mod support;
+mod windows;
