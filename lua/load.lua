@@ -87,6 +87,9 @@ local function write_subject(subject)
     arguments[#arguments + 1] = field
     arguments[#arguments + 1] = used
   end
+  -- The first write of a script must be one that Redis refuses when its memory is full: it lets all
+  -- later ones pass, and a DEL always.
+  call('HSET', subject.key, 'e', epoch)
   call('DEL', subject.key)
   call('HSET', subject.key, unpack(arguments))
   call('EXPIRE', subject.key, head[5])

@@ -97,6 +97,12 @@ pub(super) fn fate(error: &RedisError) -> Fate {
     }
 }
 
+/// Whether Redis answers reads and refuses writes, and will do so until somebody makes room: its memory is full, or its
+/// disk.
+pub(super) fn takes_no_writes(error: &RedisError) -> bool {
+    matches!(error.code(), Some("OOM" | "MISCONF"))
+}
+
 /// Whether the script cache of the server does not hold the script.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)

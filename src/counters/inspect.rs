@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 
-use redis::streams::StreamRangeReply;
-
 use crate::domain::Period;
 
 use super::Counters;
 use super::error::CountersError;
 use super::keys;
 use super::operation::read_field;
+use super::outbox::Range;
 
 /// The state of one level as Redis has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ impl Counters {
             pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
         let malformed = |_| CountersError::malformed("a picture of subjects");
         let range = answers.pop().unwrap_or(redis::Value::Nil);
-        let range: StreamRangeReply = redis::from_redis_value(range).map_err(malformed)?;
+        let range: Range = redis::from_redis_value(range).map_err(malformed)?;
         let meta = answers.pop().unwrap_or(redis::Value::Nil);
         let meta: Vec<Option<String>> = redis::from_redis_value(meta).map_err(malformed)?;
         let mut states = Vec::new();

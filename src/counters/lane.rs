@@ -18,6 +18,7 @@ use crate::telemetry::names;
 use super::error::CountersError;
 use super::error::Fate;
 use super::error::fate;
+use super::error::takes_no_writes;
 use super::group;
 use super::group::Code;
 use super::group::GroupOptions;
@@ -25,6 +26,7 @@ use super::link::Link;
 use super::link::Linked;
 use super::operation::Again;
 use super::operation::Operation;
+use super::operation::OperationKind;
 use super::operation::Outcome;
 use super::operation::ShardFault;
 use super::probe;
@@ -94,6 +96,9 @@ impl Lane {
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
                 Err(error) => return fail(&error, group),
             };
+            if source.as_ref().is_some_and(takes_no_writes) {
+                group = without_writes(group, source.as_ref());
+            }
             tokio::time::sleep(RETRY_PAUSE).await;
             group = still_waiting(group, ambiguous, source.as_ref());
         }
@@ -219,6 +224,19 @@ fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
 fn own_event((result, ticket): (&reply::GroupResult, &Ticket)) -> Option<(u64, Uuid)> {
     let Ok((_, Some(seq))) = result else { return None };
     Some((*seq, ticket.operation.event_id))
+}
+
+/// Answers the requests that would write, and keeps those that only look: Redis decides these all the same. Waiting for
+/// room would hold up every look that is queued behind.
+fn without_writes(group: Vec<Ticket>, source: Option<&redis::RedisError>) -> Vec<Ticket> {
+    let (looks, writes): (Vec<_>, Vec<_>) =
+        group.into_iter().partition(|ticket| ticket.operation.kind == OperationKind::Check);
+    for ticket in writes {
+        let ambiguous = ticket.operation.since_seq.is_some();
+        let source = source.cloned();
+        ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
+    }
+    looks
 }
 
 /// Answers the requests whose time is up, and keeps the others.

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-use redis::Value;
-use redis::streams::StreamId;
-use redis::streams::StreamRangeReply;
 use uuid::Uuid;
 
 use crate::domain::Event;
@@ -83,6 +80,10 @@ pub struct OutboxPage {
     pub entries: Vec<Entry>,
 }
 
+/// What `XRANGE` answers: each entry's id, and its fields in order. Names are bytes, since poison may be anything.
+pub(super) type Range = Vec<(String, Fields)>;
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 impl Counters {
     /// Reads the shard's state and the first entries after (`epoch`, `after_seq`), in one `MULTI`.
     ///
@@ -102,7 +103,7 @@ impl Counters {
         pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}"));
         pipe.arg(epoch).arg("COUNT").arg(entries_max);
         let mut connection = self.background().await?;
-        let (meta, range): (Vec<Option<String>>, StreamRangeReply) =
+        let (meta, range): (Vec<Option<String>>, Range) =
             pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
         page(&meta, &range)
     }
@@ -122,9 +123,8 @@ impl Counters {
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::outbox(shard)).arg(start).arg("+").arg("COUNT").arg(entries_max);
         let mut connection = self.background().await?;
-        let range: StreamRangeReply =
-            command.query_async(&mut connection).await.map_err(CountersError::of)?;
-        range.ids.iter().map(read_entry).collect()
+        let range: Range = command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        range.iter().map(read_entry).collect()
     }
 
     /// Trims the outbox, and drops the subjects that Postgres counts differently. Returns why the shard cannot serve,
@@ -152,17 +152,14 @@ impl Counters {
 }
 
 /// The page that `HMGET meta epoch seq floor fence` and `XRANGE` make.
-pub(super) fn page(
-    meta: &[Option<String>],
-    range: &StreamRangeReply,
-) -> Result<OutboxPage, CountersError> {
+pub(super) fn page(meta: &[Option<String>], range: &Range) -> Result<OutboxPage, CountersError> {
     let number = |index: usize| meta.get(index)?.as_ref()?.parse::<u64>().ok();
     Ok(OutboxPage {
         epoch: number(0),
         seq: number(1).unwrap_or(0),
         floor: number(2).unwrap_or(0),
         is_fenced: meta.get(3).is_some_and(Option::is_some),
-        entries: range.ids.iter().map(read_entry).collect::<Result<_, _>>()?,
+        entries: range.iter().map(read_entry).collect::<Result<_, _>>()?,
     })
 }
 
@@ -177,34 +174,29 @@ pub(super) const fn fault_of(code: Code) -> Option<ShardFault> {
     }
 }
 
-fn read_entry(id: &StreamId) -> Result<Entry, CountersError> {
-    let parts = id
-        .id
-        .split_once('-')
-        .and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
+fn read_entry((id, fields): &(String, Fields)) -> Result<Entry, CountersError> {
+    let parts =
+        id.split_once('-').and_then(|(epoch, seq)| Some((epoch.parse().ok()?, seq.parse().ok()?)));
     let (epoch, last_seq) = parts.ok_or_else(|| CountersError::malformed("a stream id"))?;
-    let fields: Vec<(&str, &[u8])> = id
-        .map
-        .iter()
-        .filter_map(|(name, value)| match value {
-            Value::BulkString(bytes) => Some((name.as_str(), bytes.as_slice())),
-            _ => None,
-        })
-        .collect();
     let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
-    let decoded = decode(last_seq, &fields);
+    let decoded = decode(last_seq, fields);
     let written_at_ms = decoded.as_ref().map_or(0, |(at, _)| *at);
     let events = decoded.map(|(_, events)| events).map_err(|error| Undecodable {
-        raw: fields.iter().flat_map(|(name, value)| [name.as_bytes(), value].concat()).collect(),
+        raw: fields.iter().flat_map(|(name, value)| [name.as_slice(), value].concat()).collect(),
         reason: error.to_string(),
     });
     Ok(Entry { epoch, last_seq, written_at_ms, events, bytes })
 }
 
-fn decode(last_seq: u64, fields: &[(&str, &[u8])]) -> Result<(i64, Vec<Event>), CountersError> {
+fn decode(
+    last_seq: u64,
+    fields: &[(Vec<u8>, Vec<u8>)],
+) -> Result<(i64, Vec<Event>), CountersError> {
     let field = |name: &str| {
-        let found = fields.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
-        found.ok_or_else(|| CountersError::malformed("an outbox entry without its fields"))
+        let found = fields.iter().find(|(known, _)| known == name.as_bytes());
+        found
+            .map(|(_, value)| value.as_slice())
+            .ok_or_else(|| CountersError::malformed("an outbox entry without its fields"))
     };
     let mut head = Unpacker::new(field("h")?);
     head.array()?;

@@ -1,5 +1,7 @@
 //! Connections and transactions whose every statement is bounded in time.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
@@ -13,16 +15,24 @@ use super::error::LedgerError;
 /// The values of a statement's parameters.
 pub(super) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
+/// Why a connection that is in use is open.
+const OPEN: &str = "a connection is closed only when it is dropped";
+
 /// A connection of the pool, outside any transaction.
+///
+/// It goes back to the pool when it is dropped, unless an answer is overdue: the next statement on it would wait for that
+/// answer too, and a network that swallowed it will not bring it back.
 pub(super) struct Connection {
-    object: Object,
+    /// `None` once it is closed.
+    object: Option<Object>,
     answer_within: Duration,
+    is_overdue: AtomicBool,
 }
 
 impl Connection {
     pub(super) async fn take(pool: &Pool, answer_within: Duration) -> Result<Self, LedgerError> {
         let object = pool.get().await.map_err(LedgerError::of_pool)?;
-        Ok(Self { object, answer_within })
+        Ok(Self { object: Some(object), answer_within, is_overdue: AtomicBool::new(false) })
     }
 
     /// The rows that a statement answers.
@@ -32,8 +42,8 @@ impl Connection {
         params: Params<'_>,
     ) -> Result<Vec<Row>, LedgerError> {
         self.bounded(async {
-            let statement = self.object.prepare_cached(sql).await?;
-            self.object.query(&statement, params).await
+            let statement = self.object().prepare_cached(sql).await?;
+            self.object().query(&statement, params).await
         })
         .await
     }
@@ -47,20 +57,20 @@ impl Connection {
     /// How many rows a statement changed.
     pub(super) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, LedgerError> {
         self.bounded(async {
-            let statement = self.object.prepare_cached(sql).await?;
-            self.object.execute(&statement, params).await
+            let statement = self.object().prepare_cached(sql).await?;
+            self.object().execute(&statement, params).await
         })
         .await
     }
 
     /// Runs statements without parameters or answers.
     pub(super) async fn run(&self, sql: &str) -> Result<(), LedgerError> {
-        self.bounded(self.object.batch_execute(sql)).await
+        self.bounded(self.object().batch_execute(sql)).await
     }
 
     /// Lends the connection to the migration runner.
     pub(super) fn client_mut(&mut self) -> &mut tokio_postgres::Client {
-        &mut self.object
+        self.object.as_mut().expect(OPEN)
     }
 
     /// Postgres ends a statement that runs too long, but a server that hangs or a network that swallows packets
@@ -71,7 +81,29 @@ impl Connection {
     ) -> Result<T, LedgerError> {
         match tokio::time::timeout(self.answer_within, answer).await {
             Ok(answer) => answer.map_err(LedgerError::of_statement),
-            Err(elapsed) => Err(LedgerError::Unavailable(elapsed.into())),
+            Err(elapsed) => {
+                self.is_overdue.store(true, Ordering::Relaxed);
+                Err(LedgerError::Unavailable(elapsed.into()))
+            }
+        }
+    }
+
+    fn object(&self) -> &Object {
+        self.object.as_ref().expect(OPEN)
+    }
+
+    /// Ends the connection instead of giving it back.
+    fn close(&mut self) {
+        if let Some(object) = self.object.take() {
+            drop(Object::take(object));
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_overdue.load(Ordering::Relaxed) {
+            self.close();
         }
     }
 }
@@ -143,8 +175,8 @@ impl Tx {
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            drop(Object::take(connection.object));
+        if let Some(mut connection) = self.connection.take() {
+            connection.close();
         }
     }
 }

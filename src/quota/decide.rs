@@ -92,7 +92,7 @@ impl Quota {
             Ok((operation, Outcome::Decided { accepted, used, now_ms, .. })) => {
                 self.decided(*operation, accepted, &used, now_ms)
             }
-            Ok((_, Outcome::Replayed(answer))) => self.replayed(&order.subject, answer),
+            Ok((operation, Outcome::Replayed(answer))) => self.replayed(&operation, answer),
             Ok((_, Outcome::Mismatch)) => return Err(QuotaError::IdempotencyMismatch),
             Ok((_, Outcome::Cleared { .. } | Outcome::Again(_))) => {
                 return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
@@ -185,7 +185,11 @@ impl Quota {
         )
     }
 
-    fn replayed(&self, subject: &Subject, answer: StoredAnswer) -> Decision {
+    /// A stored answer. When an earlier attempt at this very request stored it and its reply was lost, the caller sees it
+    /// for the first time.
+    fn replayed(&self, operation: &Operation, answer: StoredAnswer) -> Decision {
+        let subject = &operation.subject;
+        let is_own = operation.since_seq.is_some() && operation.request_id == answer.request_id;
         let limits = answer.lines.into_iter().map(|line| LimitState {
             subject: subject.level(line.depth).to_owned(),
             metric: line.metric,
@@ -203,7 +207,7 @@ impl Quota {
                 allowed: true,
                 event_id: Some(answer.event_id),
                 limits: limits.collect(),
-                replayed: true,
+                replayed: !is_own,
                 request_id: answer.request_id,
                 plan: answer.plan,
                 decided_at_ms: answer.now_ms,

@@ -56,7 +56,8 @@ pub enum QuotaError {
     Internal(#[source] Cause),
 }
 
-/// An error and its causes on one line, for the log.
+/// An error and its causes on one line, for the log and for dead letters: a store's client hides what the server said in
+/// a cause.
 pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
 
 impl std::fmt::Display for Chain<'_> {

@@ -7,6 +7,7 @@ use crate::counters::OutboxPage;
 use crate::counters::Settlement;
 use crate::counters::ShardFault;
 use crate::domain::Event;
+use crate::domain::Subject;
 use crate::ledger::Batch;
 use crate::ledger::Cursor;
 use crate::ledger::DeadLetter;
@@ -15,6 +16,7 @@ use crate::ledger::LedgerError;
 use crate::telemetry::names;
 
 use super::Quota;
+use super::error::Chain;
 use super::error::QuotaError;
 
 /// Outbox entries read at once; an entry holds up to 64 events.
@@ -219,7 +221,9 @@ impl Quota {
         let (good, bad) = self.sort_out(std::mem::take(&mut batch.events)).await?;
         for (event, reason) in &bad {
             batch.dead.push(DeadLetter::of_event(event, reason));
-            batch.forget.extend(event.levels().map(str::to_owned));
+            // What is no subject has no counters, and a name that Postgres cannot take would fail the batch again.
+            let levels = event.levels().filter(|level| Subject::parse(level).is_ok());
+            batch.forget.extend(levels.map(str::to_owned));
         }
         batch.events = good;
         self.ledger.flush(&batch, guards).await
@@ -236,7 +240,7 @@ impl Quota {
             match self.ledger.can_take(&part).await {
                 Ok(()) => good.append(&mut part),
                 Err(LedgerError::BadData(cause)) if part.len() == 1 => {
-                    bad.extend(part.into_iter().map(|event| (event, cause.to_string())));
+                    bad.extend(part.into_iter().map(|event| (event, Chain(&*cause).to_string())));
                 }
                 Err(LedgerError::BadData(_)) => {
                     parts.push(part.split_off(part.len() / 2));

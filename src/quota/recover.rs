@@ -293,7 +293,8 @@ async fn salvage_events(
             Ok(fresh) => salvaged.fresh += fresh,
             Err(LedgerError::BadData(cause)) => {
                 salvaged.dead += 1;
-                tx.salvage_dead(&[DeadLetter::of_event(event, &cause.to_string())]).await?;
+                let letter = DeadLetter::of_event(event, &Chain(&*cause).to_string());
+                tx.salvage_dead(&[letter]).await?;
             }
             Err(error) => return Err(error),
         }

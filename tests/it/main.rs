@@ -6,6 +6,7 @@ mod api;
 mod cli;
 mod dev;
 mod embedded;
+mod faults;
 mod first;
 mod guards;
 mod ledger;

@@ -5,6 +5,7 @@ use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::openapi::assert_documented;
 
@@ -21,9 +22,10 @@ pub struct Caller {
 pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
-    pub body: Value,
     /// The body as it came.
     pub text: String,
+    /// The same as JSON; null when it is none.
+    pub body: Value,
 }
 
 impl Caller {
@@ -64,6 +66,12 @@ impl Caller {
         self.post("/v1/consume", &json!({ "subject": subject, "model": model })).await
     }
 
+    /// One message through a node that may be killed meanwhile: its fate is unknown after an error.
+    pub async fn try_consume(&self, subject: &str, model: &str) -> reqwest::Result<Answer> {
+        let body = json!({ "subject": subject, "model": model });
+        try_answer(self.request(Method::POST, "/v1/consume").json(&body)).await
+    }
+
     /// One message under an idempotency key.
     pub async fn consume_once(&self, subject: &str, model: &str, key: &str) -> Answer {
         let body = json!({ "subject": subject, "model": model });
@@ -92,6 +100,16 @@ impl Answer {
         self.body["detail"].as_str().unwrap_or_default()
     }
 
+    /// The id of the event that was charged.
+    pub fn event_id(&self) -> Uuid {
+        self.body["event_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Whether the answer repeats an earlier one.
+    pub fn is_replayed(&self) -> bool {
+        self.headers.get("idempotent-replayed").is_some_and(|value| value == "true")
+    }
+
     /// The state of a limit in the answer.
     pub fn limit(&self, name: &str) -> &Value {
         let limits = self.body["limits"].as_array().unwrap();
@@ -106,15 +124,20 @@ impl Answer {
 
 /// Sends the request, reads the answer, and checks that `openapi.json` has it; a body that is not JSON reads as null.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    try_answer(request).await.unwrap()
+}
+
+/// The same, for a node that may be killed meanwhile.
+async fn try_answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
     let (client, request) = request.build_split();
-    let request = request.unwrap();
+    let request = request?;
     let (method, path) = (request.method().clone(), request.url().path().to_owned());
-    let response = client.execute(request).await.unwrap();
+    let response = client.execute(request).await?;
     let (status, headers) = (response.status(), response.headers().clone());
-    let text = response.text().await.unwrap();
+    let text = response.text().await?;
     let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-    let answer = Answer { status, headers, body, text };
+    let answer = Answer { status, headers, text, body };
     let content_type = answer.header("content-type");
     assert_documented(method.as_str(), &path, status.as_u16(), content_type);
-    answer
+    Ok(answer)
 }

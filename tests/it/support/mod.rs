@@ -8,6 +8,7 @@ pub mod openapi;
 pub mod poll;
 pub mod process;
 pub mod program;
+pub mod proxy;
 pub mod raw;
 pub mod stores;
 
@@ -29,6 +30,7 @@ use headroom::quota::Quota;
 use headroom::quota::verify::Report;
 
 use self::caller::Caller;
+use self::proxy::Proxy;
 use self::stores::Stores;
 
 /// The bootstrap key of every node under test.
@@ -70,8 +72,7 @@ impl Default for Options {
 impl Options {
     /// Adds a setting by the name of its environment variable.
     #[must_use]
-    #[expect(clippy::needless_pass_by_value, reason = "numbers and texts read alike")]
-    pub fn with(mut self, name: &str, value: impl ToString) -> Self {
+    pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
     }
@@ -88,6 +89,18 @@ pub struct TestApp {
 }
 
 impl TestApp {
+    /// Nodes as the options say, which reach Redis through a network that can fail.
+    pub async fn start_behind_proxy(options: Options) -> (Self, Proxy) {
+        let nodes = options.nodes;
+        let mut app = Self::start_with(Options { nodes: 0, ..options }).await;
+        let proxy = Proxy::start(app.stores.redis.port()).await;
+        app.set("REDIS_URL", proxy.url());
+        for _ in 0..nodes {
+            app.add_node().await;
+        }
+        (app, proxy)
+    }
+
     /// One node on the chat catalogue, without a flusher.
     pub async fn start() -> Self {
         Self::start_with(Options::default()).await
@@ -114,6 +127,12 @@ impl TestApp {
         self.apps.push(App::start(&self.config(), hooks).await.unwrap());
     }
 
+    /// Changes a setting of the nodes that are started from now on.
+    pub fn set(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.options.settings.retain(|(known, _)| known != name);
+        self.options.settings.push((name.to_owned(), value.to_string()));
+    }
+
     /// Stops and drops all nodes, as a restart of the service does first.
     pub async fn stop_nodes(&mut self) {
         for app in self.apps.drain(..) {
@@ -131,6 +150,8 @@ impl TestApp {
             ("HEADROOM_QUOTA_SHARDS".to_owned(), stores::SHARDS.to_string()),
             ("HEADROOM_SERVER_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("HEADROOM_AUTH_ADMIN_KEY".to_owned(), ADMIN_KEY.to_owned()),
+            // On a machine that runs all tests at once a connection may take its time.
+            ("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS".to_owned(), "10000".to_owned()),
         ];
         if let Some(catalogue) = &self.options.catalogue {
             let file = self.stores.folder().join("catalogue.toml");

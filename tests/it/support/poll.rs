@@ -17,3 +17,22 @@ pub async fn eventually<F: Future<Output = bool>>(
     });
     assert!(looked.await.is_ok(), "{what} did not happen within {within:?}");
 }
+
+/// Lets time pass on a network under test. Tests themselves have nothing to wait for by the clock.
+pub async fn pass_time(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+/// Calls `work` at most every `pause` until `within` is over.
+pub async fn every<F: Future<Output = ()>>(
+    pause: Duration,
+    within: Duration,
+    mut work: impl FnMut() -> F,
+) {
+    let end_at = tokio::time::Instant::now() + within;
+    let mut pace = tokio::time::interval(pause);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while pace.tick().await < end_at {
+        work().await;
+    }
+}

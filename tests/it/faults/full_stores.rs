@@ -1,0 +1,116 @@
+//! Stores without room: Redis at its memory's limit, and an outbox that nobody empties.
+
+use futures_util::future::join;
+use futures_util::future::join_all;
+
+use super::LIMIT;
+use super::MODEL;
+use super::assert_unavailable;
+use super::counted;
+use super::messages_a_month;
+use crate::support::Options;
+use crate::support::TestApp;
+
+/// The fewest events that an outbox may be set to hold.
+const OUTBOX_EVENTS: usize = 1_000;
+
+async fn set_max_memory(app: &TestApp, bytes: u64) {
+    let mut redis = app.redis().await;
+    redis::cmd("CONFIG")
+        .arg(&["SET", "maxmemory"])
+        .arg(bytes)
+        .exec_async(&mut redis)
+        .await
+        .unwrap();
+}
+
+/// Every key of the counters with its value, in an order of its own.
+async fn picture(app: &TestApp) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut redis = app.redis().await;
+    let mut keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg("*").query_async(&mut redis).await.unwrap();
+    keys.sort();
+    let mut picture = Vec::new();
+    for key in keys {
+        let value = redis::cmd("DUMP").arg(&key).query_async(&mut redis).await.unwrap();
+        picture.push((key, value));
+    }
+    picture
+}
+
+/// Guards promise 6 and the rule that a script is refused before its first write.
+#[tokio::test]
+async fn without_memory_consumes_are_503_and_write_nothing_while_reads_answer() {
+    let options = Options::default().with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 300);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    assert!(caller.consume("user:u_1", MODEL).await.is_allowed());
+    let before = picture(&app).await;
+    set_max_memory(&app, 1).await;
+
+    let refused = [
+        caller.consume("user:u_1", MODEL).await,
+        caller.consume_once("user:u_1", MODEL, "k-1").await,
+        caller.consume("user:u_2", MODEL).await,
+    ];
+    let usage = caller.get("/v1/subjects/user:u_1/usage").await;
+
+    refused.iter().for_each(assert_unavailable);
+    assert_eq!((usage.status.as_u16(), usage.used(LIMIT)), (200, 1), "{usage:?}");
+    assert_eq!(picture(&app).await, before);
+    set_max_memory(&app, 0).await;
+    let again = caller.consume_once("user:u_1", MODEL, "k-1").await;
+    assert!(again.is_allowed() && again.used(LIMIT) == 2, "{again:?}");
+    app.finish().await;
+}
+
+/// Guards the rule that a request does not fail its neighbours: reads answer in the middle of refused writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_memory_reads_answer_among_consumes_that_do_not() {
+    let options = Options::default().with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 1_000);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    assert!(caller.consume("user:u_1", MODEL).await.is_allowed());
+    set_max_memory(&app, 1).await;
+
+    let consumes = join_all((0..20).map(|_| caller.consume("user:u_1", MODEL)));
+    let reads = join_all((0..20).map(|_| caller.get("/v1/subjects/user:u_1/usage")));
+    let (consumes, reads) = join(consumes, reads).await;
+
+    consumes.iter().for_each(assert_unavailable);
+    for read in &reads {
+        assert_eq!((read.status.as_u16(), read.used(LIMIT)), (200, 1), "{read:?}");
+    }
+    set_max_memory(&app, 0).await;
+    app.finish().await;
+}
+
+/// Guards promise 5's budget: an outbox that is full refuses with 503, and goes on when it was emptied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_outbox_is_a_503_that_writes_nothing_until_it_is_flushed() {
+    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
+    let options = options
+        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
+        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    for _ in 0..20 {
+        join_all((0..OUTBOX_EVENTS / 20).map(|_| caller.consume("user:u_1", MODEL))).await;
+    }
+    let before = picture(&app).await;
+
+    let refused = [
+        caller.consume("user:u_1", MODEL).await,
+        caller.consume_once("user:u_1", MODEL, "k-1").await,
+    ];
+    let usage = caller.get("/v1/subjects/user:u_1/usage").await;
+
+    refused.iter().for_each(assert_unavailable);
+    assert_eq!(usage.used(LIMIT), OUTBOX_EVENTS as u64);
+    assert_eq!(picture(&app).await, before);
+    assert_eq!(app.flush().await, OUTBOX_EVENTS as u64);
+    let again = caller.consume_once("user:u_1", MODEL, "k-1").await;
+    assert!(again.is_allowed(), "{again:?}");
+    app.flush().await;
+    assert_eq!(counted(&app, "user:u_1").await, 1 + i64::try_from(OUTBOX_EVENTS).unwrap());
+    app.finish().await;
+}

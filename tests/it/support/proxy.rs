@@ -1,0 +1,242 @@
+//! A network that fails on command: a TCP proxy between a node and its Redis.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use headroom::background::Supervisor;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::poll;
+
+/// How a script call stands in the stream of a connection.
+const SCRIPT_CALL: &[u8] = b"$7\r\nEVALSHA\r\n";
+
+/// What becomes of a reply that the caller is not to see in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The connection is closed in its place.
+    Closed,
+    /// Nothing comes, and the connection stays open.
+    Silent,
+    /// It comes so much later.
+    Late(Duration),
+}
+
+/// What happens to script calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Plan {
+    #[default]
+    Pass,
+    /// The next one is executed, and its reply lost; then everything passes again.
+    LoseNext(Loss),
+    /// Every so-many-th is executed, and its reply lost.
+    LoseEvery(u32, Loss),
+    /// The next one is not executed: its connection is closed before it; then everything passes again.
+    CutNext,
+}
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Bytes pass.
+    Up,
+    /// Bytes get lost in both directions, and nobody is told.
+    BlackHole,
+    /// Connections are closed, and new ones as soon as they are made.
+    Refusing,
+}
+
+/// What a connection does with one piece of a request.
+enum Verdict {
+    Pass,
+    Lose(Loss),
+    Cut,
+}
+
+#[derive(Default)]
+struct Calls {
+    plan: Plan,
+    seen: u32,
+    faults: u32,
+}
+
+struct Shared {
+    target: SocketAddr,
+    calls: Mutex<Calls>,
+    network: watch::Sender<Network>,
+}
+
+/// A proxy in this process, on a port of its own. It ends with the runtime of the test.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+}
+
+impl Proxy {
+    /// Passes everything to the port on 127.0.0.1.
+    pub async fn start(target_port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared {
+            target: SocketAddr::from(([127, 0, 0, 1], target_port)),
+            calls: Mutex::default(),
+            network: watch::Sender::new(Network::Up),
+        });
+        let accepting = shared.clone();
+        let supervisor = Supervisor::new();
+        let tasks = supervisor.clone();
+        supervisor.spawn("proxy", async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tasks.spawn("proxied", accepting.clone().connection(client));
+            }
+        });
+        Self { shared, address }
+    }
+
+    /// The URL of the Redis behind the proxy.
+    pub fn url(&self) -> String {
+        format!("redis://{}/", self.address)
+    }
+
+    /// A URL of the target that leads through the proxy.
+    pub fn reroute(&self, url: &str) -> String {
+        let target = format!(":{}/", self.shared.target.port());
+        url.replace(&target, &format!(":{}/", self.address.port()))
+    }
+
+    /// Lets everything pass from now on.
+    pub fn heal(&self) {
+        self.shared.calls().plan = Plan::Pass;
+        self.set(Network::Up);
+    }
+
+    /// Executes the next script call and loses its reply.
+    pub fn lose_next(&self, loss: Loss) {
+        self.shared.calls().plan = Plan::LoseNext(loss);
+    }
+
+    /// Executes every script call and loses every `nth` reply.
+    pub fn lose_every(&self, nth: u32, loss: Loss) {
+        self.shared.calls().plan = Plan::LoseEvery(nth, loss);
+    }
+
+    /// Closes the connection on which the next script call comes, without passing it on.
+    pub fn cut_next(&self) {
+        self.shared.calls().plan = Plan::CutNext;
+    }
+
+    /// Changes what happens to all connections.
+    pub fn set(&self, network: Network) {
+        self.shared.network.send_replace(network);
+    }
+
+    /// How many script calls met a fault so far.
+    pub fn faults(&self) -> u32 {
+        self.shared.calls().faults
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verdict(&self, request: &[u8]) -> Verdict {
+        let is_call = |part: &&[u8]| *part == SCRIPT_CALL;
+        let count = request.windows(SCRIPT_CALL.len()).filter(is_call).count();
+        let mut calls = self.calls();
+        (0..count).fold(Verdict::Pass, |verdict, _| match calls.next() {
+            Verdict::Pass => verdict,
+            fault => fault,
+        })
+    }
+
+    async fn connection(self: Arc<Self>, client: TcpStream) {
+        let mut network = self.network.subscribe();
+        if *network.borrow_and_update() == Network::Refusing {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(self.target).await else { return };
+        tokio::select! {
+            () = self.pass(client, server) => {}
+            _ = network.wait_for(|network| *network == Network::Refusing) => {}
+        }
+    }
+
+    /// Passes bytes until either side ends, or a fault ends both.
+    async fn pass(&self, client: TcpStream, server: TcpStream) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+        let mut loss = None;
+        loop {
+            let is_written = tokio::select! {
+                read = from_client.read(&mut request) => {
+                    let Some(bytes) = piece(&request, read) else { return };
+                    match self.verdict(bytes) {
+                        Verdict::Cut => return,
+                        Verdict::Lose(kind) => loss = Some(kind),
+                        Verdict::Pass => {}
+                    }
+                    self.is_black_hole() || to_server.write_all(bytes).await.is_ok()
+                }
+                read = from_server.read(&mut reply) => {
+                    let Some(bytes) = piece(&reply, read) else { return };
+                    match loss {
+                        Some(Loss::Closed) => return,
+                        Some(Loss::Silent) => continue,
+                        Some(Loss::Late(delay)) => {
+                            loss = None;
+                            poll::pass_time(delay).await;
+                        }
+                        None => {}
+                    }
+                    self.is_black_hole() || to_client.write_all(bytes).await.is_ok()
+                }
+            };
+            if !is_written {
+                return;
+            }
+        }
+    }
+
+    fn is_black_hole(&self) -> bool {
+        *self.network.borrow() == Network::BlackHole
+    }
+}
+
+impl Calls {
+    /// What happens to the next script call.
+    fn next(&mut self) -> Verdict {
+        self.seen += 1;
+        let verdict = match self.plan {
+            Plan::Pass => return Verdict::Pass,
+            Plan::LoseEvery(nth, _) if !self.seen.is_multiple_of(nth) => return Verdict::Pass,
+            Plan::LoseEvery(_, loss) => Verdict::Lose(loss),
+            Plan::LoseNext(loss) => {
+                self.plan = Plan::Pass;
+                Verdict::Lose(loss)
+            }
+            Plan::CutNext => {
+                self.plan = Plan::Pass;
+                Verdict::Cut
+            }
+        };
+        self.faults += 1;
+        verdict
+    }
+}
+
+/// What was read; `None` at the end.
+fn piece(buffer: &[u8], read: std::io::Result<usize>) -> Option<&[u8]> {
+    let length = read.ok().filter(|length| *length > 0)?;
+    Some(&buffer[..length])
+}
