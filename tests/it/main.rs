@@ -5,5 +5,7 @@
 mod embedded;
 mod first;
 mod ledger;
+mod loading;
 mod model;
+mod recovery;
 mod support;

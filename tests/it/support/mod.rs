@@ -1,6 +1,9 @@
 //! What tests share: private stores, nodes in this process, callers.
 
 pub mod caller;
+pub mod forward;
+pub mod orders;
+pub mod pieces;
 pub mod poll;
 pub mod process;
 pub mod stores;
@@ -13,6 +16,7 @@ use headroom::app::Hooks;
 use headroom::clock::Clock;
 use headroom::config::Config;
 use headroom::counters::GuardsOff;
+use headroom::ledger::Ledger;
 use headroom::quota::FlushState;
 use headroom::quota::FlushStep;
 use headroom::quota::Guards;
@@ -59,8 +63,18 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Waits long for the stores and for answers, so that a busy machine changes nothing.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 30_000)
+            .with("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS", 30_000)
+            .with("HEADROOM_REDIS_CONNECT_TIMEOUT_MS", 10_000)
+            .with("HEADROOM_REDIS_RESPONSE_TIMEOUT_MS", 10_000)
+    }
+
     /// Adds a setting by the name of its environment variable.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better without a reference")]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
         self
@@ -104,6 +118,18 @@ impl TestApp {
         for app in self.apps.drain(..) {
             assert!(app.stop().await.is_clean());
         }
+    }
+
+    /// A setting of the nodes that are added from now on.
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better without a reference")]
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.options.settings.retain(|(known, _)| known != name);
+        self.options.settings.push((name.to_owned(), value.to_string()));
+    }
+
+    /// Postgres as the first node has it.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.apps[0].ledger()
     }
 
     /// The settings of the nodes.
