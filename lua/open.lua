@@ -20,7 +20,7 @@ Retry     safe
 local token, epoch, instance = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local meta = read_meta(KEYS[1])
 if not meta.fence and meta.epoch == epoch then return 1 end
-if meta.fence ~= token then return 0 end
+if meta.fence ~= token then return 0 end -- guard: fence
 call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', 1)
 call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-0', epoch))
 call('UNLINK', KEYS[3])

@@ -43,13 +43,11 @@ pub struct LevelBase {
 /// What became of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadOutcome {
-    /// The levels are there now, but for those that were left out.
-    Loaded {
-        /// Levels that this call set; the others were there already.
-        set: u64,
-        /// Places of the levels with too many pending events, for which the flusher has to catch up first.
-        left_out: Vec<usize>,
-    },
+    /// Every level is there now; so many were set by this call.
+    Loaded(usize),
+    /// The levels are there now but for those at these places, which have too many pending events; the flusher has to
+    /// catch up first.
+    LoadedBut(usize, Vec<usize>),
     /// The outbox was trimmed past the snapshot, or Redis' clock is behind it: read Postgres again.
     ReadAgain,
     /// The shard cannot serve.
@@ -77,7 +75,10 @@ impl Counters {
         let mut input = Unpacker::new(&bytes);
         input.array()?;
         let code = Code::read(input.count()?)?;
-        let (epoch, _seq, _now) = (input.count()?, input.count()?, input.int()?);
+        let (epoch, _seq, now_ms) = (input.count()?, input.count()?, input.int()?);
+        if code == Code::WrongClock {
+            self.set_clock_delta_ms(now_ms - self.lanes.clock.now_ms());
+        }
         if matches!(code, Code::Behind | Code::WrongClock) {
             return Ok(LoadOutcome::ReadAgain);
         }
@@ -96,7 +97,12 @@ impl Counters {
             let found = results.iter().enumerate().filter(move |(_, result)| **result == wanted);
             found.map(|(place, _)| place)
         };
-        Ok(LoadOutcome::Loaded { set: places(1).count() as u64, left_out: places(2).collect() })
+        let (set, left_out) = (places(1).count(), places(2).collect::<Vec<_>>());
+        Ok(if left_out.is_empty() {
+            LoadOutcome::Loaded(set)
+        } else {
+            LoadOutcome::LoadedBut(set, left_out)
+        })
     }
 
     fn pack_load(&self, snapshot: &Snapshot) -> Vec<u8> {

@@ -72,7 +72,7 @@ impl Counters {
     ) -> Result<Option<Fenced>, CountersError> {
         let page = self.read_outbox(shard, 0, 0, 1).await?;
         let (epoch, seq, floor) = (page.epoch, page.seq, page.floor);
-        Ok(Some(Fenced { token: Uuid::nil(), epoch, seq, floor, fault }))
+        Ok(Some(Fenced { token: Uuid::now_v7(), epoch, seq, floor, fault }))
     }
 
     /// Opens the shard under the new epoch. `false` when another fence stands: the outbox is not the one that was

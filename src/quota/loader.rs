@@ -32,8 +32,8 @@ const QUEUE_MAX: usize = 4_096;
 const BATCH_MAX: usize = 64;
 /// Snapshots that are taken before a load gives up because the outbox is trimmed ahead of each.
 const SNAPSHOTS_MAX: usize = 8;
-/// Counters whose windows ended longer ago than this are left out: more than the skew of any clock that passes the
-/// start-up check, and the script refuses the load when Redis' time is earlier still.
+/// Counters whose windows ended longer ago than this, by Redis' time as this node believes it to be, are left out. The
+/// script refuses the load when its time is earlier still, and the node then knows better.
 const ENDED_MARGIN: Duration = Duration::from_mins(1);
 
 /// A load that is asked for.
@@ -131,6 +131,12 @@ impl Loader {
         }
     }
 
+    /// Redis' time as this node believes it to be: its own clock may be ahead by any amount.
+    fn redis_now(&self) -> DateTime<Utc> {
+        let now_ms = self.clock.now_ms() + self.counters.clock_delta_ms();
+        DateTime::from_timestamp_millis(now_ms).unwrap_or_else(|| self.clock.now())
+    }
+
     async fn load(&self, shard: u16, levels: &[String]) -> Loaded {
         if let Err(error) = recover::own_up(&self.counters, &self.ledger, shard).await {
             return no_postgres(shard, &error);
@@ -145,17 +151,17 @@ impl Loader {
 
     /// One snapshot and one call; `None` when another snapshot is needed.
     async fn load_once(&self, shard: u16, levels: &[String]) -> Option<Loaded> {
-        let ended_after = self.clock.now() - ENDED_MARGIN;
+        let ended_after = self.redis_now() - ENDED_MARGIN;
         let names: Vec<&str> = levels.iter().map(String::as_str).collect();
         let base = match self.ledger.base(shard, &names, ended_after).await {
             Ok(base) => base,
             Err(error) => return Some(no_postgres(shard, &error)),
         };
         match self.counters.load(shard, &snapshot(&base, levels, ended_after)).await {
-            Ok(LoadOutcome::Loaded { set, left_out }) => {
-                metrics::counter!(names::LOADS_TOTAL).increment(set);
-                let left_out = left_out.into_iter().filter_map(|place| levels.get(place));
-                Some(Loaded::But(left_out.cloned().collect()))
+            Ok(LoadOutcome::Loaded(set)) => Some(loaded_but(set, Vec::new())),
+            Ok(LoadOutcome::LoadedBut(set, places)) => {
+                let left_out = places.into_iter().filter_map(|place| levels.get(place));
+                Some(loaded_but(set, left_out.cloned().collect()))
             }
             Ok(LoadOutcome::ReadAgain) => None,
             Ok(LoadOutcome::Fault(fault)) => Some(Loaded::Fault(fault)),
@@ -165,6 +171,11 @@ impl Loader {
             }
         }
     }
+}
+
+fn loaded_but(set: usize, left_out: Vec<String>) -> Loaded {
+    metrics::counter!(names::LOADS_TOTAL).increment(set as u64);
+    Loaded::But(left_out)
 }
 
 fn no_postgres(shard: u16, error: &LedgerError) -> Loaded {

@@ -4,8 +4,13 @@
 
 mod embedded;
 mod first;
+mod guards;
 mod ledger;
 mod loading;
 mod model;
+mod random;
 mod recovery;
+mod resetting;
+mod scripts;
 mod support;
+mod windows;

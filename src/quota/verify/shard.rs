@@ -63,6 +63,7 @@ impl Quota {
 
     /// Postgres first, then Redis: what happened in between is in the outbox after the cursor.
     async fn picture(&self, shard: u16, paths: &[String]) -> Result<Picture, QuotaError> {
+        let mut trimmed = None;
         for _ in 0..PICTURES_MAX {
             let names: Vec<&str> = paths.iter().map(String::as_str).collect();
             let now = self.redis_now();
@@ -70,9 +71,14 @@ impl Quota {
                 self.ledger.counters_of(shard, &names, now).await.map_err(QuotaError::of_ledger)?;
             let read = self.counters.inspect(shard, paths, base.epoch, base.seq).await;
             let (states, page) = read.map_err(QuotaError::of_counters)?;
-            if page.floor <= base.seq {
+            // The flusher may have trimmed since Postgres was read. But a cursor that was read after a trim and is
+            // behind it breaks I4: no other picture would be better.
+            let is_behind =
+                trimmed.is_some_and(|(epoch, floor)| epoch == base.epoch && floor > base.seq);
+            if page.floor <= base.seq || is_behind {
                 return Ok(Picture { base, states, page, now_s: now.timestamp() });
             }
+            trimmed = page.epoch.map(|epoch| (epoch, page.floor));
         }
         Err(QuotaError::Internal("the outbox is trimmed faster than it can be verified".into()))
     }

@@ -20,7 +20,7 @@ const PENDING: usize = 4_097;
 /// its neighbours in the same load do not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subject_with_too_many_pending_events_waits_for_the_flusher_alone() {
-    let catalogue = Some(orders::messages(100_000));
+    let catalogue = Some(orders::messages_a_month(100_000));
     let app = TestApp::start_with(Options { catalogue, ..Options::default() }.patient()).await;
     assert_eq!(burst(&[app.quota()], SUBJECT, PENDING).await, PENDING);
     let key = keys::subject(shard_of(SUBJECT), SUBJECT);

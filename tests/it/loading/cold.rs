@@ -108,7 +108,7 @@ fn median(mut waits: Vec<Duration>) -> Duration {
 /// there are. Subjects that Postgres knows, that have events pending, and that are new are all served at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cold_subject_is_served_within_100_ms_while_a_million_events_are_pending() {
-    let catalogue = Some(orders::messages(100));
+    let catalogue = Some(orders::messages_a_month(100));
     let app = TestApp::start_with(Options { catalogue, ..Options::default() }.patient()).await;
     let [known, pending, new] = ["known", "pending", "new"].map(|kind| names(kind, COLD_OF_A_KIND));
     for subject in &known {

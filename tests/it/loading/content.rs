@@ -22,7 +22,7 @@ const SUBJECT: &str = "user:u_1";
 const MONTH_MS: i64 = 32 * 86_400 * 1_000;
 
 async fn start(options: Options) -> TestApp {
-    let catalogue = Some(orders::messages(100));
+    let catalogue = Some(orders::messages_a_month(100));
     TestApp::start_with(Options { catalogue, ..options }.patient()).await
 }
 

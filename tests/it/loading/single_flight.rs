@@ -13,7 +13,7 @@ use crate::support::orders::used;
 const SUBJECT: &str = "user:u_1";
 
 async fn start(nodes: usize) -> TestApp {
-    let catalogue = Some(orders::messages(100));
+    let catalogue = Some(orders::messages_a_month(100));
     TestApp::start_with(Options { nodes, catalogue, ..Options::default() }.patient()).await
 }
 
@@ -72,7 +72,7 @@ async fn two_nodes_load_an_evicted_subject_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evictions_under_load_gain_and_lose_nothing() {
     let mut options = Options { nodes: 2, flushers: true, ..Options::default() };
-    options.catalogue = Some(orders::messages(300));
+    options.catalogue = Some(orders::messages_a_month(300));
     let app = TestApp::start_with(options.patient().with("HEADROOM_FLUSHER_TRIM_LAG_S", 0)).await;
     let nodes = [app.quota_of(0), app.quota_of(1)];
     let mut redis = app.redis().await;

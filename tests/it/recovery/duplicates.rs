@@ -7,12 +7,12 @@ use headroom::quota::Order;
 use super::world;
 use super::world::SUBJECT;
 use crate::support::TestApp;
+use crate::support::orders;
 use crate::support::orders::accept;
-use crate::support::orders::order;
 use crate::support::orders::used;
 
 fn keyed() -> Order {
-    Order { idempotency_key: Some("the-key".to_owned()), ..order(SUBJECT) }
+    orders::keyed(SUBJECT, "messages", "the-key")
 }
 
 /// An operation whose first attempt was salvaged in the old epoch, and whose record Redis lost, is accepted again in the

@@ -17,7 +17,8 @@ pub async fn start(nodes: usize, max: u64) -> TestApp {
 }
 
 pub fn options(nodes: usize, max: u64) -> Options {
-    Options { nodes, catalogue: Some(orders::messages(max)), ..Options::default() }.patient()
+    Options { nodes, catalogue: Some(orders::messages_a_month(max)), ..Options::default() }
+        .patient()
 }
 
 pub fn shard() -> u16 {

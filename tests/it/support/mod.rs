@@ -2,8 +2,9 @@
 
 pub mod caller;
 pub mod forward;
+pub mod image;
+pub mod lanes;
 pub mod orders;
-pub mod pieces;
 pub mod poll;
 pub mod process;
 pub mod stores;
@@ -15,6 +16,7 @@ use headroom::app::Core;
 use headroom::app::Hooks;
 use headroom::clock::Clock;
 use headroom::config::Config;
+use headroom::counters::Counters;
 use headroom::counters::GuardsOff;
 use headroom::ledger::Ledger;
 use headroom::quota::FlushState;
@@ -109,7 +111,12 @@ impl TestApp {
 
     /// Starts another node on the same stores.
     pub async fn add_node(&mut self) {
-        let hooks = self.hooks();
+        self.add_node_with_clock(self.clock.clone()).await;
+    }
+
+    /// Starts another node whose clock is its own.
+    pub async fn add_node_with_clock(&mut self, clock: Clock) {
+        let hooks = Hooks { clock: Some(clock), ..self.hooks() };
         self.apps.push(App::start(&self.config(), hooks).await.unwrap());
     }
 
@@ -125,11 +132,6 @@ impl TestApp {
     pub fn set(&mut self, name: &str, value: impl ToString) {
         self.options.settings.retain(|(known, _)| known != name);
         self.options.settings.push((name.to_owned(), value.to_string()));
-    }
-
-    /// Postgres as the first node has it.
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        self.apps[0].ledger()
     }
 
     /// The settings of the nodes.
@@ -169,6 +171,17 @@ impl TestApp {
     /// The use-cases of a node.
     pub fn quota_of(&self, node: usize) -> &Arc<Quota> {
         self.apps[node].quota()
+    }
+
+    /// The ledger of the first node.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        self.apps[0].ledger()
+    }
+
+    /// The counters without a node, for the steps of flushers, loads and recoveries one by one.
+    pub fn counters(&self) -> Counters {
+        let guards_off = GuardsOff(self.options.scripts_off.clone());
+        lanes::counters(&self.stores.redis, stores::SHARDS, &self.clock, &guards_off).0
     }
 
     /// An admin who calls the first node over HTTP.

@@ -1,9 +1,10 @@
-//! Orders to the use-cases, without HTTP in between.
+//! What is asked of the use-cases, without HTTP.
 
 use std::sync::Arc;
 
 use headroom::domain::Amount;
 use headroom::domain::Decision;
+use headroom::domain::Metric;
 use headroom::domain::Subject;
 use headroom::quota::Ask;
 use headroom::quota::Order;
@@ -11,28 +12,45 @@ use headroom::quota::Quota;
 use headroom::quota::QuotaError;
 use headroom::quota::RequestContext;
 
-/// A catalogue of one metric, `messages`, with `max` units a month.
-pub fn messages(max: u64) -> String {
-    format!(
-        "metrics = ['messages']\ndefault_plan = 'p'\n[plans.p]\nlimits = [{{ metric = 'messages', period = \
-         'month', max = {max} }}]\n[[models]]\nnames = ['*']\ncharges = {{ messages = 1 }}\n"
-    )
-}
-
-/// One message of the subject.
-pub fn order(subject: &str) -> Order {
+/// One unit of a metric for the subject.
+pub fn one(subject: &str, metric: &str) -> Order {
     Order {
-        subject: Subject::parse(subject).unwrap(),
-        ask: Ask::Model("any".to_owned()),
+        subject: self::subject(subject),
+        ask: Ask::Metric(self::metric(metric)),
         amount: Amount::ONE,
         metadata: None,
         idempotency_key: None,
-        context: RequestContext::default(),
+        context: RequestContext { request_id: "a-test".to_owned(), ..RequestContext::default() },
     }
 }
 
+/// The same under an idempotency key.
+pub fn keyed(subject: &str, metric: &str, key: &str) -> Order {
+    Order { idempotency_key: Some(key.to_owned()), ..one(subject, metric) }
+}
+
+/// A subject by its path.
+pub fn subject(path: &str) -> Subject {
+    Subject::parse(path).unwrap()
+}
+
+/// A metric by its name.
+pub fn metric(name: &str) -> Metric {
+    Metric::new(name).unwrap()
+}
+
+/// A catalogue with one metric, `messages`, and one limit on it; every model charges one.
+pub fn messages_a_month(max: u64) -> String {
+    format!(
+        "metrics = [\"messages\"]\ndefault_plan = \"only\"\n\
+         [plans.only]\nlimits = [{{ metric = \"messages\", period = \"month\", max = {max} }}]\n\
+         [[models]]\nnames = [\"*\"]\ncharges = {{ messages = 1 }}\n"
+    )
+}
+
+/// Consumes one of the subject's messages.
 pub async fn consume(quota: &Quota, subject: &str) -> Result<Decision, QuotaError> {
-    quota.consume(order(subject)).await
+    quota.consume(one(subject, "messages")).await
 }
 
 /// Consumes one after the other; each has to be accepted. Answers what is used after the last.
@@ -41,7 +59,7 @@ pub async fn accept(quota: &Quota, subject: &str, count: u64) -> u64 {
     for _ in 0..count {
         let decision = consume(quota, subject).await.unwrap();
         assert!(decision.allowed, "{decision:?}");
-        used = used_of(&decision);
+        used = decision.limits[0].used.get();
     }
     used
 }
@@ -53,18 +71,12 @@ pub async fn burst(nodes: &[&Arc<Quota>], subject: &str, count: usize) -> usize 
     decisions.into_iter().filter(|decision| decision.as_ref().unwrap().allowed).count()
 }
 
-/// What is used of the first limit.
-pub fn used_of(decision: &Decision) -> u64 {
-    decision.limits[0].used.get()
-}
-
 /// What is used of the subject's first limit, by Redis.
-pub async fn used(quota: &Quota, subject: &str) -> u64 {
-    let usage = quota.usage(&Subject::parse(subject).unwrap()).await.unwrap();
-    usage.limits[0].used.get()
+pub async fn used(quota: &Quota, path: &str) -> u64 {
+    quota.usage(&subject(path)).await.unwrap().limits[0].used.get()
 }
 
 /// The shard of the subject.
-pub fn shard_of(subject: &str) -> u16 {
-    Subject::parse(subject).unwrap().shard(super::stores::SHARDS)
+pub fn shard_of(path: &str) -> u16 {
+    subject(path).shard(super::stores::SHARDS)
 }

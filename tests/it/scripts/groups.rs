@@ -1,0 +1,107 @@
+//! Requests that are decided in one call.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use headroom::counters::Again;
+use headroom::counters::Idempotency;
+use headroom::counters::Operation;
+use headroom::counters::OperationKind;
+use headroom::counters::Outcome;
+use headroom::counters::PackedSheet;
+use headroom::domain::Period;
+
+use crate::support::lanes::Lanes;
+use crate::support::lanes::decided;
+use crate::support::orders;
+
+/// Submits all at once, so that they queue while the lane has no turn, and answers their outcomes.
+async fn submit_together(lanes: &Lanes, operations: Vec<Box<Operation>>) -> Vec<Outcome> {
+    join_all(operations.into_iter().map(|operation| lanes.submit(operation))).await
+}
+
+/// Guards promise 1: the requests of a group are decided in order, each with the effects of those before it, and their
+/// events stand in one outbox entry.
+#[tokio::test]
+async fn sixty_four_requests_of_a_group_are_decided_in_order() {
+    let lanes = Lanes::start().await;
+    lanes.load(&["user:u_1"], 0).await;
+    let order = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(40))]);
+
+    let outcomes = submit_together(&lanes, (0..64).map(|_| order()).collect()).await;
+
+    let expected = (1..=64).map(|place| (place <= 40, vec![place.min(40)]));
+    assert_eq!(outcomes.iter().map(decided).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert_eq!(lanes.outbox_entries().await, 1);
+    let page = lanes.counters.read_outbox(0, 1, 0, 10).await.unwrap();
+    assert_eq!((page.seq, page.entries[0].events.as_ref().unwrap().len()), (40, 40));
+}
+
+/// Guards promise 6: a request that cannot be decided gets that as its own answer, and its neighbours go on.
+#[tokio::test]
+async fn a_bad_request_in_a_group_does_not_fail_its_neighbours() {
+    let lanes = Lanes::start().await;
+    lanes.load(&["user:u_1"], 0).await;
+    lanes.load(&["user:u_2"], 3).await;
+    let good = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+    let blocked = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(0))]);
+    let missing = lanes.consume("user:u_3", vec![lanes.line(1, "messages", Some(9))]);
+    let stale = lanes.consume("user:u_2", vec![lanes.line(1, "messages", Some(9))]);
+    let mut last_month = lanes.line(1, "messages", Some(9));
+    last_month.window = Period::Month.window_at(lanes.clock.now() - chrono::TimeDelta::days(32));
+    let late = lanes.consume("user:u_1", vec![last_month]);
+
+    let orders = vec![good(), blocked, good(), missing, good(), stale, good(), late, good()];
+    let outcomes = submit_together(&lanes, orders).await;
+
+    for (place, used) in [(0, 1), (2, 2), (4, 3), (6, 4), (8, 5)] {
+        assert_eq!(decided(&outcomes[place]), (true, vec![used]));
+    }
+    assert_eq!(decided(&outcomes[1]), (false, vec![1]));
+    assert_eq!(outcomes[3], Outcome::Again(Again::Load));
+    assert_eq!(outcomes[5], Outcome::Again(Again::Stale));
+    assert!(matches!(outcomes[7], Outcome::Again(Again::WrongWindow(_))), "{:?}", outcomes[7]);
+    assert_eq!(lanes.outbox_entries().await, 1);
+}
+
+/// Guards promise 4: repetitions are known within a group as they are between groups, by key and payload.
+#[tokio::test]
+async fn repetitions_within_a_group_are_answered_as_the_first() {
+    let lanes = Lanes::start().await;
+    lanes.load(&["user:u_1"], 0).await;
+    let keyed = |fingerprint| {
+        let order = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+        let idempotency = Some(Idempotency { key_hash: [7; 16], fingerprint });
+        Box::new(Operation { idempotency, ..*order })
+    };
+
+    let first = submit_together(&lanes, vec![keyed([1; 8]), keyed([1; 8]), keyed([2; 8])]).await;
+    let later = submit_together(&lanes, vec![keyed([1; 8]), keyed([2; 8])]).await;
+
+    assert_eq!(decided(&first[0]), (true, vec![1]));
+    assert!(matches!(&first[1], Outcome::Replayed(answer) if answer.lines[0].used.get() == 1));
+    assert_eq!((&first[2], &later[1]), (&Outcome::Mismatch, &Outcome::Mismatch));
+    assert_eq!(first[1], later[0]);
+    assert_eq!(lanes.outbox_entries().await, 1);
+}
+
+/// Guards promise 1 and I3: a reset in the middle of a group takes back what came before it in the group, and nothing
+/// that comes after.
+#[tokio::test]
+async fn a_reset_in_a_group_takes_back_what_came_before_it() {
+    let lanes = Lanes::start().await;
+    lanes.load(&["user:u_1"], 0).await;
+    let one = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
+    let window = Period::Month.window_at(lanes.clock.now());
+    let metric = orders::metric("messages");
+    let sheet = PackedSheet::reset(1, Some(&metric), &[(Period::Month, window)]);
+    let reset = lanes.operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));
+
+    let outcomes = submit_together(&lanes, vec![one(), one(), one(), reset, one()]).await;
+
+    assert_eq!(decided(&outcomes[2]), (false, vec![2]));
+    let Outcome::Cleared { lines, .. } = &outcomes[3] else { panic!("{:?}", outcomes[3]) };
+    assert_eq!(lines.iter().map(|line| line.units).collect::<Vec<_>>(), [-2]);
+    assert_eq!(decided(&outcomes[4]), (true, vec![1]));
+    assert_eq!(lanes.outbox_entries().await, 1);
+}

@@ -1,0 +1,191 @@
+//! The counters alone: one shard on a private Redis, without Postgres.
+
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use headroom::background::Supervisor;
+use headroom::clock::Clock;
+use headroom::counters::Counters;
+use headroom::counters::Fault;
+use headroom::counters::GroupOptions;
+use headroom::counters::GuardsOff;
+use headroom::counters::Lane;
+use headroom::counters::LevelBase;
+use headroom::counters::LoadOutcome;
+use headroom::counters::Operation;
+use headroom::counters::OperationKind;
+use headroom::counters::Outcome;
+use headroom::counters::PackedSheet;
+use headroom::counters::RedisOptions;
+use headroom::counters::ShardFault;
+use headroom::counters::Snapshot;
+use headroom::domain::Amount;
+use headroom::domain::Limit;
+use headroom::domain::Line;
+use headroom::domain::Mode;
+use headroom::domain::Period;
+use headroom::domain::Sheet;
+use headroom::domain::Units;
+use headroom::embedded;
+use headroom::embedded::RedisServer;
+use redis::aio::MultiplexedConnection;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use super::orders;
+use super::stores;
+
+/// How long the counters of an idle subject stay, in seconds.
+pub const IDLE_TTL_S: u64 = 800;
+
+/// One open shard, its lane, and the Redis below.
+pub struct Lanes {
+    pub redis: RedisServer,
+    pub connection: MultiplexedConnection,
+    pub counters: Counters,
+    pub clock: Clock,
+    _folder: TempDir,
+}
+
+/// Counters over a Redis, with lanes that nobody runs yet.
+pub fn counters(
+    redis: &RedisServer,
+    shards: u16,
+    clock: &Clock,
+    guards_off: &GuardsOff,
+) -> (Counters, Vec<Lane>) {
+    let second = Duration::from_secs(1);
+    let redis =
+        RedisOptions { url: redis.url(), connect_timeout: second, response_timeout: 5 * second };
+    let options = GroupOptions {
+        group_max: 64,
+        idempotency_ttl: Duration::from_mins(1),
+        idle_ttl: Duration::from_secs(IDLE_TTL_S),
+        outbox_events_max: 1_000_000,
+    };
+    Counters::new(&redis, options, shards, clock.clone(), guards_off).unwrap()
+}
+
+impl Lanes {
+    /// A shard in its first epoch.
+    pub async fn start() -> Self {
+        Self::start_without(&[]).await
+    }
+
+    /// The same with guards of the scripts taken away.
+    pub async fn start_without(guards: &[&'static str]) -> Self {
+        let folder = stores::open_folder();
+        let options =
+            embedded::RedisOptions { dir: folder.path().to_owned(), ..Default::default() };
+        let redis = RedisServer::start(options).await.unwrap();
+        let clock = Clock::system();
+        let (counters, lanes) = counters(&redis, 1, &clock, &GuardsOff(guards.to_vec()));
+        for lane in lanes {
+            Supervisor::new().spawn("lane", lane.run());
+        }
+        let client = redis::Client::open(redis.url()).unwrap();
+        let connection = client.get_multiplexed_async_connection().await.unwrap();
+        let lanes = Self { redis, connection, counters, clock, _folder: folder };
+        lanes.open(&lanes.counters, 1).await;
+        lanes
+    }
+
+    /// Begins an epoch, as a recovery by these counters does.
+    pub async fn open(&self, counters: &Counters, epoch: u64) {
+        let fault = Fault { kind: ShardFault::Fenced, epoch, seq: 0 };
+        let fenced = counters.fence(0, Uuid::now_v7(), fault).await.unwrap().unwrap();
+        assert!(counters.open(0, fenced.token, epoch, Uuid::nil()).await.unwrap());
+    }
+
+    /// Loads levels that have used nothing, all of one profile version.
+    pub async fn load(&self, paths: &[&str], profile_version: u64) {
+        let level = |path: &&str| LevelBase {
+            path: (*path).to_owned(),
+            profile_version,
+            reset_at_ms: 0,
+            counters: Vec::new(),
+        };
+        self.load_levels(paths.iter().map(level).collect()).await;
+    }
+
+    /// Loads levels as Postgres would have them.
+    pub async fn load_levels(&self, levels: Vec<LevelBase>) {
+        let (count, epoch) = (levels.len(), self.counters.sight(0).epoch);
+        let snapshot = Snapshot { epoch, cursor_seq: 0, ended_after_ms: 0, levels };
+        let outcome = self.counters.load(0, &snapshot).await.unwrap();
+        assert_eq!(outcome, LoadOutcome::Loaded(count));
+    }
+
+    /// A consume of these lines.
+    pub fn consume(&self, subject: &str, lines: Vec<Line>) -> Box<Operation> {
+        let sheet = PackedSheet::charge(Sheet { plan: "test".to_owned(), lines });
+        self.operation(OperationKind::Consume, subject, Arc::new(sheet))
+    }
+
+    /// A check against these lines.
+    pub fn check(&self, subject: &str, lines: Vec<Line>) -> Box<Operation> {
+        Box::new(Operation { kind: OperationKind::Check, ..*self.consume(subject, lines) })
+    }
+
+    /// An operation against a sheet.
+    pub fn operation(
+        &self,
+        kind: OperationKind,
+        subject: &str,
+        sheet: Arc<PackedSheet>,
+    ) -> Box<Operation> {
+        Box::new(Operation {
+            kind,
+            subject: orders::subject(subject),
+            sheet,
+            event_id: Uuid::now_v7(),
+            idempotency: None,
+            model: None,
+            request_id: "a-test".to_owned(),
+            trace_id: None,
+            metadata: None,
+            profile_version: 0,
+            deadline: Instant::now() + Duration::from_secs(10),
+            since_seq: None,
+        })
+    }
+
+    /// A hard limit of the current month on the level at `depth`, charged one unit.
+    pub fn line(&self, depth: u8, metric: &str, max: Option<u64>) -> Line {
+        Line {
+            depth,
+            limit: Limit {
+                metric: orders::metric(metric),
+                period: Period::Month,
+                max: max.map(|max| Units::new(max).unwrap()),
+                mode: Mode::Hard,
+                grace: 0,
+                store_away: None,
+            },
+            window: Period::Month.window_at(self.clock.now()),
+            amount: Amount::ONE,
+        }
+    }
+
+    /// Submits one operation.
+    pub async fn submit(&self, operation: Box<Operation>) -> Outcome {
+        self.counters.submit(operation).await.unwrap().1.unwrap()
+    }
+
+    /// How many entries the outbox holds.
+    pub async fn outbox_entries(&self) -> u64 {
+        let mut connection = self.connection.clone();
+        let mut command = redis::cmd("XLEN");
+        command.arg(headroom::counters::keys::outbox(0));
+        command.query_async(&mut connection).await.unwrap()
+    }
+}
+
+/// Whether the outcome is an acceptance, and what is used after it; panics when nothing was decided.
+pub fn decided(outcome: &Outcome) -> (bool, Vec<u64>) {
+    let Outcome::Decided { accepted, used, .. } = outcome else {
+        panic!("not decided: {outcome:?}");
+    };
+    (*accepted, used.iter().map(|units| units.get()).collect())
+}
