@@ -3,7 +3,7 @@ open — the last step of a recovery: a new epoch begins, with an empty outbox. 
 epochs are stale by comparison; nothing is scanned or deleted.
 
 KEYS: 3
-  1  meta     hash    epoch, seq, floor, fence, now
+  1  meta     hash    epoch, seq, floor, fence, fault, fault_epoch, fault_seq, now
   2  outbox   stream
   3  pending  zset    subject key -> seq of its last event
 ARGV: 3
@@ -24,5 +24,5 @@ if meta.fence ~= token then return 0 end -- guard: fence
 call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', 1)
 call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-0', epoch))
 call('UNLINK', KEYS[3])
-call('HDEL', KEYS[1], 'fence')
+call('HDEL', KEYS[1], 'fence', 'fault', 'fault_epoch', 'fault_seq')
 return 1

@@ -103,6 +103,15 @@ pub(super) fn takes_no_writes(error: &RedisError) -> bool {
     matches!(error.code(), Some("OOM" | "MISCONF"))
 }
 
+/// Whether the server is no longer the one that takes writes: another connection may lead to its successor.
+pub(super) fn is_demoted(error: &RedisError) -> bool {
+    let kinds = [
+        ErrorKind::Server(ServerErrorKind::ReadOnly),
+        ErrorKind::Server(ServerErrorKind::MasterDown),
+    ];
+    kinds.contains(&error.kind()) || matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
+}
+
 /// Whether the script cache of the server does not hold the script.
 pub(super) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)

@@ -18,6 +18,7 @@ use crate::telemetry::names;
 use super::error::CountersError;
 use super::error::Fate;
 use super::error::fate;
+use super::error::is_demoted;
 use super::error::takes_no_writes;
 use super::group;
 use super::group::Code;
@@ -25,6 +26,7 @@ use super::group::GroupOptions;
 use super::link::Link;
 use super::link::Linked;
 use super::operation::Again;
+use super::operation::Fault;
 use super::operation::Operation;
 use super::operation::OperationKind;
 use super::operation::Outcome;
@@ -34,6 +36,7 @@ use super::reply;
 use super::reply::GroupReply;
 use super::script::Scripts;
 use super::shard::Shard;
+use super::shard::Sight;
 
 /// The answer to a submitted operation, which comes back so that it can be submitted again.
 pub type Submitted = (Box<Operation>, Result<Outcome, CountersError>);
@@ -91,8 +94,9 @@ impl Lane {
     async fn serve(&mut self, group: Vec<Ticket>) {
         let mut group = still_waiting(group, false, None);
         while !group.is_empty() {
+            let sight = self.shard.sight();
             let (ambiguous, source) = match self.attempt(&mut group).await {
-                Ok(reply) => return deliver(reply, group),
+                Ok(reply) => return deliver(reply, sight, group),
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
                 Err(error) => return fail(&error, group),
             };
@@ -123,8 +127,11 @@ impl Lane {
         let bytes = match answer {
             Ok(bytes) => bytes,
             Err(error) => {
-                if fate(&error) == Fate::Unknown {
+                let is_unknown = fate(&error) == Fate::Unknown;
+                if is_unknown || is_demoted(&error) {
                     self.parts.link.give_up(linked.generation).await;
+                }
+                if is_unknown {
                     mark_unknown(group, sight.seq);
                 }
                 return Err(CountersError::of(error));
@@ -188,9 +195,10 @@ impl Lane {
     }
 }
 
-/// Gives each request its result, or all of them what has to be done first.
-fn deliver(reply: GroupReply, group: Vec<Ticket>) {
-    let fault = match reply.code {
+/// Gives each request its result, or all of them what has to be done first. `sight` is from before the call: a recovery
+/// since then has left the fault behind.
+fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
+    let kind = match reply.code {
         Code::Ok => {
             for (ticket, result) in group.into_iter().zip(reply.results) {
                 ticket.answer(result.map(|(outcome, _)| outcome));
@@ -202,6 +210,7 @@ fn deliver(reply: GroupReply, group: Vec<Ticket>) {
         Code::OtherEpoch => ShardFault::OlderEpoch,
         Code::Rollback | Code::Behind | Code::WrongClock => ShardFault::Rollback,
     };
+    let fault = Fault { kind, epoch: sight.epoch, seq: sight.seq };
     for ticket in group {
         ticket.answer(Ok(Outcome::Again(Again::Recover(fault))));
     }

@@ -8,7 +8,7 @@ use super::error::CountersError;
 use super::group::CHAIN_MAX;
 use super::group::Code;
 use super::keys;
-use super::operation::ShardFault;
+use super::operation::Fault;
 use super::operation::field;
 use super::outbox::fault_of;
 use super::pack::Packer;
@@ -41,16 +41,17 @@ pub struct LevelBase {
 }
 
 /// What became of a load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadOutcome {
     /// Every level is there now; so many were set by this call.
     Loaded(usize),
+    /// The levels are there now but for those at these places, which have too many pending events; the flusher has to
+    /// catch up first.
+    LoadedBut(usize, Vec<usize>),
     /// The outbox was trimmed past the snapshot, or Redis' clock is behind it: read Postgres again.
     ReadAgain,
-    /// A level has too many pending events; the flusher has to catch up first.
-    TooManyPending,
     /// The shard cannot serve.
-    Fault(ShardFault),
+    Fault(Fault),
 }
 
 impl Counters {
@@ -86,15 +87,22 @@ impl Counters {
             self.saw_epoch(shard, epoch);
             return Ok(LoadOutcome::ReadAgain);
         }
-        if let Some(fault) = fault_of(code) {
-            return Ok(LoadOutcome::Fault(fault));
+        if let Some(kind) = fault_of(code) {
+            let (epoch, seq) = (snapshot.epoch, snapshot.cursor_seq);
+            return Ok(LoadOutcome::Fault(Fault { kind, epoch, seq }));
         }
         let count = input.array()?;
         let results = (0..count).map(|_| input.count()).collect::<Result<Vec<_>, _>>()?;
-        if results.contains(&2) {
-            return Ok(LoadOutcome::TooManyPending);
-        }
-        Ok(LoadOutcome::Loaded(results.iter().filter(|result| **result == 1).count()))
+        let places = |wanted: u64| {
+            let found = results.iter().enumerate().filter(move |(_, result)| **result == wanted);
+            found.map(|(place, _)| place)
+        };
+        let (set, left_out) = (places(1).count(), places(2).collect::<Vec<_>>());
+        Ok(if left_out.is_empty() {
+            LoadOutcome::Loaded(set)
+        } else {
+            LoadOutcome::LoadedBut(set, left_out)
+        })
     }
 
     fn pack_load(&self, snapshot: &Snapshot) -> Vec<u8> {

@@ -41,6 +41,7 @@ pub use self::load::LevelBase;
 pub use self::load::LoadOutcome;
 pub use self::load::Snapshot;
 pub use self::operation::Again;
+pub use self::operation::Fault;
 pub use self::operation::Idempotency;
 pub use self::operation::Operation;
 pub use self::operation::OperationKind;
@@ -158,6 +159,17 @@ impl Counters {
     /// Takes in what was read of a shard by other means than a decision.
     pub fn saw(&self, shard: u16, epoch: u64, seq: u64) {
         self.shard(shard).0.saw(epoch, seq, None);
+    }
+
+    /// The last place that was acknowledged to this node in an epoch that ended, until [`Counters::owned_up`].
+    #[must_use]
+    pub fn ended(&self, shard: u16) -> Option<(u64, u64)> {
+        self.shard(shard).0.ended()
+    }
+
+    /// Forgets what [`Counters::ended`] answered for the epoch.
+    pub fn owned_up(&self, shard: u16, epoch: u64) {
+        self.shard(shard).0.owned_up(epoch);
     }
 
     fn saw_epoch(&self, shard: u16, epoch: u64) {

@@ -291,7 +291,18 @@ pub enum Again {
     /// Work the windows out again: it is this time in Redis, in Unix milliseconds.
     WrongWindow(i64),
     /// Recover the shard.
-    Recover(ShardFault),
+    Recover(Fault),
+}
+
+/// A fault as it was met, with what was known of the shard then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Why the shard cannot serve.
+    pub kind: ShardFault,
+    /// The epoch in which the fault was met: a later one has left it behind.
+    pub epoch: u64,
+    /// The highest place known to have been given out in that epoch.
+    pub seq: u64,
 }
 
 /// Why a shard cannot serve.
@@ -320,5 +331,12 @@ impl ShardFault {
             Self::Rollback => "rollback",
             Self::Gap => "gap",
         }
+    }
+
+    /// The fault of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Uninitialised, Self::Fenced, Self::OlderEpoch, Self::Rollback, Self::Gap];
+        all.into_iter().find(|fault| fault.as_str() == name)
     }
 }

@@ -76,6 +76,8 @@ pub struct OutboxPage {
     pub floor: u64,
     /// Whether the shard is fenced.
     pub is_fenced: bool,
+    /// The entry that ends at the cursor, when it is not trimmed and was asked for.
+    pub at_cursor: Option<Entry>,
     /// The entries after the cursor, oldest first, at most as many as were asked for.
     pub entries: Vec<Entry>,
 }
@@ -85,7 +87,7 @@ pub(super) type Range = Vec<(String, Fields)>;
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Counters {
-    /// Reads the shard's state and the first entries after (`epoch`, `after_seq`), in one `MULTI`.
+    /// Reads the shard's state, the entry that ends at (`epoch`, `after_seq`) and the first ones after it, in one `MULTI`.
     ///
     /// # Errors
     ///
@@ -100,12 +102,17 @@ impl Counters {
         let mut pipe = redis::pipe();
         pipe.atomic();
         pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
-        pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}"));
-        pipe.arg(epoch).arg("COUNT").arg(entries_max);
+        pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("{epoch}-{after_seq}"));
+        pipe.arg(epoch).arg("COUNT").arg(entries_max + 1);
         let mut connection = self.background().await?;
         let (meta, range): (Vec<Option<String>>, Range) =
             pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
-        page(&meta, &range)
+        let mut page = page(&meta, &range)?;
+        if page.entries.first().is_some_and(|entry| entry.last_seq == after_seq) {
+            page.at_cursor = Some(page.entries.remove(0));
+        }
+        page.entries.truncate(entries_max);
+        Ok(page)
     }
 
     /// Reads entries of any epoch after the id, oldest first. `None` begins at the first.
@@ -159,6 +166,7 @@ pub(super) fn page(meta: &[Option<String>], range: &Range) -> Result<OutboxPage,
         seq: number(1).unwrap_or(0),
         floor: number(2).unwrap_or(0),
         is_fenced: meta.get(3).is_some_and(Option::is_some),
+        at_cursor: None,
         entries: range.iter().map(read_entry).collect::<Result<_, _>>()?,
     })
 }

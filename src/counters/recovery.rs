@@ -5,6 +5,8 @@ use uuid::Uuid;
 use super::Counters;
 use super::error::CountersError;
 use super::keys;
+use super::operation::Fault;
+use super::operation::ShardFault;
 use super::pack::Unpacker;
 
 /// A shard that serves nothing until it is opened.
@@ -18,27 +20,43 @@ pub struct Fenced {
     pub seq: u64,
     /// The last place trimmed.
     pub floor: u64,
+    /// What was met, by the caller or by whoever fenced the shard before.
+    pub fault: Fault,
 }
 
 impl Counters {
-    /// Fences the shard, or joins a fence that stands.
+    /// Fences the shard because of a fault, or joins a fence that stands. `None` when the shard is open under a later
+    /// epoch than the fault's: somebody else recovered it.
     ///
     /// # Errors
     ///
     /// [`CountersError::Unavailable`] when Redis is away; fencing again is safe.
-    pub async fn fence(&self, shard: u16, token: Uuid) -> Result<Fenced, CountersError> {
+    pub async fn fence(
+        &self,
+        shard: u16,
+        token: Uuid,
+        fault: Fault,
+    ) -> Result<Option<Fenced>, CountersError> {
         let mut connection = self.background().await?;
         let script = &self.lanes.scripts.fence;
-        let arguments = [token.to_string()];
+        let (epoch, seq) = (fault.epoch.to_string(), fault.seq.to_string());
+        let arguments = [token.to_string(), fault.kind.as_str().to_owned(), epoch, seq];
         let answer =
             script.call::<Vec<u8>, _>(&mut connection, &[keys::meta(shard)], &arguments).await;
         let bytes = answer.map_err(CountersError::of)?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
-        let token =
-            Uuid::try_parse(input.text()?).map_err(|_| CountersError::malformed("a fence"))?;
+        let token = input.text()?;
+        if token.is_empty() {
+            return Ok(None);
+        }
+        let malformed = || CountersError::malformed("a fence");
+        let token = Uuid::try_parse(token).map_err(|_| malformed())?;
         let epoch = Some(input.count()?).filter(|epoch| *epoch > 0);
-        Ok(Fenced { token, epoch, seq: input.count()?, floor: input.count()? })
+        let (seq, floor) = (input.count()?, input.count()?);
+        let kind = ShardFault::named(input.text()?).ok_or_else(malformed)?;
+        let fault = Fault { kind, epoch: input.count()?, seq: input.count()? };
+        Ok(Some(Fenced { token, epoch, seq, floor, fault }))
     }
 
     /// What [`Counters::fence`] answers, without a fence: what a recovery must not do.
@@ -47,9 +65,14 @@ impl Counters {
     ///
     /// [`CountersError::Unavailable`] when Redis is away.
     #[doc(hidden)]
-    pub async fn unfenced(&self, shard: u16) -> Result<Fenced, CountersError> {
+    pub async fn unfenced(
+        &self,
+        shard: u16,
+        fault: Fault,
+    ) -> Result<Option<Fenced>, CountersError> {
         let page = self.read_outbox(shard, 0, 0, 1).await?;
-        Ok(Fenced { token: Uuid::now_v7(), epoch: page.epoch, seq: page.seq, floor: page.floor })
+        let (epoch, seq, floor) = (page.epoch, page.seq, page.floor);
+        Ok(Some(Fenced { token: Uuid::now_v7(), epoch, seq, floor, fault }))
     }
 
     /// Opens the shard under the new epoch. `false` when another fence stands: the outbox is not the one that was

@@ -1,5 +1,6 @@
 //! What a node knows of a shard.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -21,11 +22,16 @@ pub struct Sight {
 pub(super) struct Shard {
     pub(super) number: u16,
     sight: Mutex<Sight>,
+    /// The last that was seen of epochs that ended, oldest first, until the ledger knows.
+    ended: Mutex<VecDeque<(u64, u64)>>,
 }
+
+/// Ended epochs that are remembered at most.
+const ENDED_MAX: usize = 16;
 
 impl Shard {
     pub(super) fn new(number: u16) -> Self {
-        Self { number, sight: Mutex::default() }
+        Self { number, sight: Mutex::default(), ended: Mutex::default() }
     }
 
     /// A copy; nothing that holds the lock can panic, so a poisoned one is as good.
@@ -37,11 +43,31 @@ impl Shard {
     pub(super) fn saw(&self, epoch: u64, seq: u64, own: Option<(u64, Uuid)>) {
         let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
         if epoch > sight.epoch {
+            if sight.seq > 0 {
+                self.remember((sight.epoch, sight.seq));
+            }
             *sight = Sight { epoch, seq, own };
         } else if epoch == sight.epoch {
             sight.seq = sight.seq.max(seq);
             sight.own = own.or(sight.own);
         }
+    }
+}
+
+impl Shard {
+    fn remember(&self, ended: (u64, u64)) {
+        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        all.truncate(ENDED_MAX - 1);
+        all.push_back(ended);
+    }
+
+    pub(super) fn ended(&self) -> Option<(u64, u64)> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    }
+
+    pub(super) fn owned_up(&self, epoch: u64) {
+        let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(ended, _)| *ended != epoch);
     }
 }
 
@@ -58,5 +84,18 @@ mod tests {
         assert_eq!((shard.sight().epoch, shard.sight().seq), (2, 10));
         shard.saw(3, 0, None);
         assert_eq!((shard.sight().epoch, shard.sight().seq), (3, 0));
+    }
+
+    #[test]
+    fn the_last_of_an_ended_epoch_is_kept_until_it_is_told() {
+        let shard = Shard::new(0);
+        shard.saw(1, 10, None);
+        shard.saw(3, 7, None);
+        shard.saw(4, 0, None);
+        assert_eq!(shard.ended(), Some((1, 10)));
+        shard.owned_up(1);
+        assert_eq!(shard.ended(), Some((3, 7)));
+        shard.owned_up(3);
+        assert_eq!(shard.ended(), None);
     }
 }

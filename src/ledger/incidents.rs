@@ -11,6 +11,7 @@ use super::convert::signed;
 use super::convert::small;
 use super::convert::unsigned;
 use super::error::LedgerError;
+use super::tx::Params;
 use super::tx::Tx;
 use super::tx::column;
 
@@ -75,7 +76,30 @@ INSERT INTO incidents (
     lost_at_most, detail
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
+const RAISE_EXPECTED: &str = "-- raise_expected
+UPDATE incidents
+SET expected_seq = $3, lost_at_most = lost_at_most + ($3 - expected_seq)
+WHERE shard = $1 AND old_epoch = $2 AND expected_seq < $3";
+
 impl Ledger {
+    /// Raises the bound of the loss at the end of `epoch` to what a node saw: `seq` was acknowledged to it. Once raised, a
+    /// bound stays.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn raise_expected(
+        &self,
+        shard: u16,
+        epoch: u64,
+        seq: u64,
+    ) -> Result<(), LedgerError> {
+        let connection = self.connection().await?;
+        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &signed(seq)?];
+        connection.execute(RAISE_EXPECTED, params).await?;
+        Ok(())
+    }
+
     /// The latest incidents, the newest first; at most `limit` and at most 1,000.
     ///
     /// # Errors

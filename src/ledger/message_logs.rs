@@ -16,9 +16,12 @@ use uuid::Uuid;
 use crate::domain::event::Deltas;
 use crate::domain::event::Event;
 
+use super::Ledger;
 use super::convert::instant_ms;
 use super::convert::signed;
+use super::cursors::Cursor;
 use super::error::LedgerError;
+use super::tx::Params;
 use super::tx::Tx;
 use super::tx::column;
 
@@ -41,6 +44,29 @@ JOIN unnest($13::text[], $14::jsonb[], $15::jsonb[])
     WITH ORDINALITY AS sheet (plan, charges, deltas, number) ON sheet.number = event.sheet
 ON CONFLICT DO NOTHING
 RETURNING event_id";
+
+const HAS_EVENT: &str = "-- has_event
+SELECT
+    EXISTS (SELECT FROM message_logs WHERE event_id = $1)
+    OR EXISTS (
+        SELECT FROM dead_letters
+        WHERE shard = $2 AND epoch = $3 AND $4 BETWEEN seq_first AND seq_last
+    ) AS found";
+
+impl Ledger {
+    /// Whether the event is in the log, or what stood at the cursor's place was set aside.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn has_event(&self, cursor: &Cursor, event_id: Uuid) -> Result<bool, LedgerError> {
+        let (shard, epoch) = (i64::from(cursor.shard), signed(cursor.epoch)?);
+        let connection = self.connection().await?;
+        let params: Params<'_> = &[&event_id, &shard, &epoch, &signed(cursor.seq)?];
+        let rows = connection.rows(HAS_EVENT, params).await?;
+        rows.first().map_or(Ok(false), |row| column(row, "found"))
+    }
+}
 
 /// Which events of a slice the log took and which it had already; together all of them, each in the slice's order.
 #[derive(Default)]

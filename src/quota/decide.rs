@@ -7,11 +7,11 @@ use chrono::DateTime;
 use chrono::Utc;
 
 use crate::counters::Again;
+use crate::counters::Fault;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
-use crate::counters::ShardFault;
 use crate::counters::StoredAnswer;
 use crate::domain::Decision;
 use crate::domain::LimitState;
@@ -155,7 +155,7 @@ impl Quota {
     async fn recover_in_time(
         &self,
         shard: u16,
-        fault: ShardFault,
+        fault: Fault,
         deadline: Instant,
     ) -> Result<(), QuotaError> {
         let recovered = tokio::time::timeout_at(deadline.into(), self.recover(shard, fault)).await;

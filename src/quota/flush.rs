@@ -1,8 +1,12 @@
 //! Moving the outbox into Postgres, batch by batch.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
+use uuid::Uuid;
+
 use crate::counters::Entry;
+use crate::counters::Fault;
 use crate::counters::OutboxPage;
 use crate::counters::Settlement;
 use crate::counters::ShardFault;
@@ -18,6 +22,7 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::Chain;
 use super::error::QuotaError;
+use super::recover;
 
 /// Outbox entries read at once; an entry holds up to 64 events.
 const ENTRIES_MAX: usize = 1_000;
@@ -44,6 +49,8 @@ pub struct FlushState {
     bytes: u64,
     /// Entries and events of the last batch: how much one entry holds at present.
     last_batch: Option<(usize, usize)>,
+    /// The epoch, the place and the id of the last event that is known to be in Postgres.
+    known: Option<(u64, u64, Uuid)>,
 }
 
 /// The end of a flushed batch.
@@ -58,7 +65,7 @@ struct Mark {
 impl FlushState {
     fn remember(&mut self, epoch: u64, mark: Mark) {
         if self.epoch != epoch {
-            *self = Self { epoch, last_batch: self.last_batch, ..Self::default() };
+            *self = Self { epoch, marks: VecDeque::new(), bytes: 0, ..*self };
         }
         self.bytes += mark.bytes;
         self.marks.push_back(mark);
@@ -100,13 +107,20 @@ impl Quota {
     /// [`QuotaError::Unavailable`] when a store is away: nothing is lost, try again.
     pub async fn flush(&self, shard: u16, state: &mut FlushState) -> Result<FlushStep, QuotaError> {
         let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
+        self.counters.saw(shard, cursor.epoch, 0);
+        let told = recover::own_up(&self.counters, &self.ledger, shard).await;
+        told.map_err(QuotaError::of_ledger)?;
         if !cursor.forget.is_empty() {
             self.forget(&cursor).await?;
         }
         let entries_max = state.entries_max(self.options.batch_events_max);
         let read = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, entries_max).await;
         let page = read.map_err(QuotaError::of_counters)?;
-        if let Some(fault) = self.fault_of(&page, &cursor) {
+        let fault = match self.fault_of(&page, &cursor) {
+            None => self.rollback_before(&page, &cursor, state).await?,
+            fault => fault,
+        };
+        if let Some(fault) = fault {
             return self.recover_unless_moved(&cursor, fault).await;
         }
         let lag = u32::try_from(page.seq.saturating_sub(cursor.seq)).unwrap_or(u32::MAX);
@@ -120,6 +134,8 @@ impl Quota {
         if !self.options.guards.trim_after_commit {
             self.settle(&cursor, mark.seq, mark.seq, &[]).await?;
         }
+        let last = batch.events.last().filter(|event| event.seq == mark.seq);
+        let known = last.map(|event| (cursor.epoch, event.seq, event.event_id));
         let flushed = match self.write(batch).await {
             Ok(flushed) => flushed,
             Err(LedgerError::CursorMoved | LedgerError::Conflict(_)) => {
@@ -129,6 +145,7 @@ impl Quota {
         };
         note(&flushed);
         state.remember(cursor.epoch, mark);
+        state.known = known.or(state.known);
         let after = Cursor { seq: mark.seq, forget: flushed.forget, ..cursor };
         if !after.forget.is_empty() {
             self.forget(&after).await?;
@@ -138,7 +155,12 @@ impl Quota {
     }
 
     /// What is wrong between a shard in Redis and its cursor in Postgres, if anything.
-    pub(super) fn fault_of(&self, page: &OutboxPage, cursor: &Cursor) -> Option<ShardFault> {
+    pub(super) fn fault_of(&self, page: &OutboxPage, cursor: &Cursor) -> Option<Fault> {
+        let kind = self.kind_of_fault(page, cursor)?;
+        Some(self.fault(kind, page, cursor))
+    }
+
+    fn kind_of_fault(&self, page: &OutboxPage, cursor: &Cursor) -> Option<ShardFault> {
         if page.is_fenced {
             return Some(ShardFault::Fenced);
         }
@@ -149,22 +171,66 @@ impl Quota {
         if !self.options.guards.seq_check {
             return None;
         }
+        if epoch > cursor.epoch {
+            return Some(ShardFault::Gap);
+        }
         if page.seq < cursor.seq {
             return Some(ShardFault::Rollback);
         }
-        let is_gap = match page.entries.first() {
+        match page.entries.first() {
             // What cannot be decoded is set aside with all places up to its own.
-            Some(entry) => entry.first_seq().is_some_and(|first| first != cursor.seq + 1),
-            None => page.seq > cursor.seq,
+            Some(entry) => match entry.first_seq()?.cmp(&(cursor.seq + 1)) {
+                // An entry across the cursor was not there when the cursor was set.
+                Ordering::Less => Some(ShardFault::Rollback),
+                Ordering::Equal => None,
+                Ordering::Greater => Some(ShardFault::Gap),
+            },
+            None => (page.seq > cursor.seq).then_some(ShardFault::Gap),
+        }
+    }
+
+    /// A fault with what this node and both stores know of the shard.
+    fn fault(&self, kind: ShardFault, page: &OutboxPage, cursor: &Cursor) -> Fault {
+        let sight = self.counters.sight(cursor.shard);
+        let seen = [
+            (sight.epoch, sight.seq),
+            (cursor.epoch, cursor.seq),
+            (page.epoch.unwrap_or(0), page.seq),
+        ];
+        let (epoch, seq) = seen.into_iter().max().unwrap_or_default();
+        Fault { kind, epoch, seq }
+    }
+
+    /// A rollback to before the cursor that others have covered up by moving the seq on: the event at the cursor's place
+    /// is then another than the one that was flushed, and the log does not have it. Events that were accepted at places
+    /// before the cursor would never be flushed.
+    async fn rollback_before(
+        &self,
+        page: &OutboxPage,
+        cursor: &Cursor,
+        state: &mut FlushState,
+    ) -> Result<Option<Fault>, QuotaError> {
+        let Some(Ok(events)) = page.at_cursor.as_ref().map(|entry| &entry.events) else {
+            return Ok(None);
         };
-        (epoch > cursor.epoch || is_gap).then_some(ShardFault::Gap)
+        let Some(last) = events.last() else { return Ok(None) };
+        let place = Some((cursor.epoch, cursor.seq, last.event_id));
+        if place == state.known || !self.options.guards.seq_check {
+            return Ok(None);
+        }
+        let known = self.ledger.has_event(cursor, last.event_id).await;
+        if known.map_err(QuotaError::of_ledger)? {
+            state.known = place;
+            return Ok(None);
+        }
+        Ok(Some(self.fault(ShardFault::Rollback, page, cursor)))
     }
 
     /// The cursor was read before Redis was: another flusher may have moved it and trimmed in between.
     async fn recover_unless_moved(
         &self,
         cursor: &Cursor,
-        fault: ShardFault,
+        fault: Fault,
     ) -> Result<FlushStep, QuotaError> {
         let now = self.ledger.cursor(cursor.shard).await.map_err(QuotaError::of_ledger)?;
         if (now.epoch, now.seq) == (cursor.epoch, cursor.seq) {

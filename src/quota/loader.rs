@@ -11,18 +11,20 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::counters::Counters;
+use crate::counters::Fault;
 use crate::counters::LevelBase;
 use crate::counters::LoadOutcome;
 use crate::counters::Operation;
-use crate::counters::ShardFault;
 use crate::counters::Snapshot;
 use crate::domain::Period;
 use crate::ledger::Base;
 use crate::ledger::Ledger;
+use crate::ledger::LedgerError;
 use crate::telemetry::names;
 
 use super::error::QuotaError;
 use super::error::Store;
+use super::recover;
 
 /// Loads that may wait; each is a request that waits for it.
 const QUEUE_MAX: usize = 4_096;
@@ -38,17 +40,19 @@ const ENDED_MARGIN: Duration = Duration::from_mins(1);
 struct LoadOrder {
     shard: u16,
     levels: Vec<String>,
-    answer: oneshot::Sender<Loaded>,
+    answer: oneshot::Sender<Answer>,
 }
 
-/// `None`: the levels are there. `Some`: the shard has to be recovered first.
-type Loaded = Result<Option<ShardFault>, LoadFailure>;
+/// What an asker is told. `None`: its levels are there. `Some`: the shard has to be recovered first. An error: the store
+/// that it waits for, which is Postgres when the flusher has to catch up first.
+type Answer = Result<Option<Fault>, Store>;
 
-/// Why levels could not be loaded.
-#[derive(Clone, Copy, Debug)]
-enum LoadFailure {
+/// What became of a load of several levels.
+enum Loaded {
+    /// All are there but these.
+    But(Vec<String>),
+    Fault(Fault),
     Away(Store),
-    TooManyPending,
 }
 
 /// Where loads are asked for.
@@ -81,7 +85,7 @@ impl LoadEntrance {
         &self,
         operation: &Operation,
         shard: u16,
-    ) -> Result<Option<ShardFault>, QuotaError> {
+    ) -> Result<Option<Fault>, QuotaError> {
         let levels = operation.touched_levels().map(str::to_owned).collect();
         let (answer, waiting) = oneshot::channel();
         let order = LoadOrder { shard, levels, answer };
@@ -89,10 +93,7 @@ impl LoadEntrance {
         let late = |_| QuotaError::away(Store::Postgres);
         let loaded =
             tokio::time::timeout_at(operation.deadline.into(), waiting).await.map_err(late)?;
-        loaded.map_err(|_| QuotaError::away(Store::Postgres))?.map_err(|failure| match failure {
-            LoadFailure::Away(store) => QuotaError::away(store),
-            LoadFailure::TooManyPending => QuotaError::away(Store::Postgres),
-        })
+        loaded.map_err(|_| QuotaError::away(Store::Postgres))?.map_err(QuotaError::away)
     }
 }
 
@@ -110,7 +111,7 @@ impl Loader {
             tracing::debug!(shard, levels = levels.len(), elapsed = ?started_at.elapsed(), "loaded");
             // Whoever asked for the same meanwhile is answered too: one load, however many ask.
             self.take_queued(&mut waiting);
-            waiting = answer(waiting, shard, &levels, loaded);
+            waiting = answer(waiting, shard, &levels, &loaded);
         }
     }
 
@@ -137,30 +138,49 @@ impl Loader {
     }
 
     async fn load(&self, shard: u16, levels: &[String]) -> Loaded {
+        if let Err(error) = recover::own_up(&self.counters, &self.ledger, shard).await {
+            return no_postgres(shard, &error);
+        }
         for _ in 0..SNAPSHOTS_MAX {
-            let ended_after = self.redis_now() - ENDED_MARGIN;
-            let names: Vec<&str> = levels.iter().map(String::as_str).collect();
-            let base = self.ledger.base(shard, &names, ended_after).await.map_err(|error| {
-                tracing::warn!(shard, %error, "a load found no postgres");
-                LoadFailure::Away(Store::Postgres)
-            })?;
-            let snapshot = snapshot(&base, levels, ended_after);
-            match self.counters.load(shard, &snapshot).await {
-                Ok(LoadOutcome::Loaded(count)) => {
-                    metrics::counter!(names::LOADS_TOTAL).increment(count as u64);
-                    return Ok(None);
-                }
-                Ok(LoadOutcome::ReadAgain) => {}
-                Ok(LoadOutcome::TooManyPending) => return Err(LoadFailure::TooManyPending),
-                Ok(LoadOutcome::Fault(fault)) => return Ok(Some(fault)),
-                Err(error) => {
-                    tracing::warn!(shard, %error, "a load found no redis");
-                    return Err(LoadFailure::Away(Store::Redis));
-                }
+            if let Some(loaded) = self.load_once(shard, levels).await {
+                return loaded;
             }
         }
-        Err(LoadFailure::TooManyPending)
+        Loaded::Away(Store::Postgres)
     }
+
+    /// One snapshot and one call; `None` when another snapshot is needed.
+    async fn load_once(&self, shard: u16, levels: &[String]) -> Option<Loaded> {
+        let ended_after = self.redis_now() - ENDED_MARGIN;
+        let names: Vec<&str> = levels.iter().map(String::as_str).collect();
+        let base = match self.ledger.base(shard, &names, ended_after).await {
+            Ok(base) => base,
+            Err(error) => return Some(no_postgres(shard, &error)),
+        };
+        match self.counters.load(shard, &snapshot(&base, levels, ended_after)).await {
+            Ok(LoadOutcome::Loaded(set)) => Some(loaded_but(set, Vec::new())),
+            Ok(LoadOutcome::LoadedBut(set, places)) => {
+                let left_out = places.into_iter().filter_map(|place| levels.get(place));
+                Some(loaded_but(set, left_out.cloned().collect()))
+            }
+            Ok(LoadOutcome::ReadAgain) => None,
+            Ok(LoadOutcome::Fault(fault)) => Some(Loaded::Fault(fault)),
+            Err(error) => {
+                tracing::warn!(shard, %error, "a load found no redis");
+                Some(Loaded::Away(Store::Redis))
+            }
+        }
+    }
+}
+
+fn loaded_but(set: usize, left_out: Vec<String>) -> Loaded {
+    metrics::counter!(names::LOADS_TOTAL).increment(set as u64);
+    Loaded::But(left_out)
+}
+
+fn no_postgres(shard: u16, error: &LedgerError) -> Loaded {
+    tracing::warn!(shard, %error, "a load found no postgres");
+    Loaded::Away(Store::Postgres)
 }
 
 /// The levels that the first requests of the shard ask for, each once.
@@ -177,15 +197,24 @@ fn answer(
     waiting: Vec<LoadOrder>,
     shard: u16,
     levels: &[String],
-    loaded: Loaded,
+    loaded: &Loaded,
 ) -> Vec<LoadOrder> {
     let is_done = |order: &LoadOrder| {
         order.shard == shard && order.levels.iter().all(|level| levels.binary_search(level).is_ok())
     };
     let (done, left): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_done);
     for order in done {
+        let answer = match loaded {
+            // One level that cannot be loaded must not fail those that were asked for with it.
+            Loaded::But(left_out) if order.levels.iter().any(|it| left_out.contains(it)) => {
+                Err(Store::Postgres)
+            }
+            Loaded::But(_) => Ok(None),
+            Loaded::Fault(fault) => Ok(Some(*fault)),
+            Loaded::Away(store) => Err(*store),
+        };
         // An asker that stopped waiting has no use for its answer.
-        let _ = order.answer.send(loaded);
+        let _ = order.answer.send(answer);
     }
     left
 }

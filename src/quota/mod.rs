@@ -13,6 +13,7 @@ mod order;
 mod recover;
 mod reset;
 mod resolve;
+mod salvage;
 mod usage;
 pub mod verify;
 

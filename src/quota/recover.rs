@@ -10,12 +10,13 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::counters::Entry;
+use crate::counters::Counters;
+use crate::counters::Fault;
 use crate::counters::Fenced;
 use crate::counters::ShardFault;
-use crate::domain::Event;
-use crate::ledger::DeadLetter;
+use crate::ledger::Cursor;
 use crate::ledger::Incident;
+use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::ledger::RecoveryTx;
 use crate::telemetry::names;
@@ -24,21 +25,17 @@ use super::Quota;
 use super::error::Chain;
 use super::error::QuotaError;
 use super::error::Store;
+use super::salvage::Salvaged;
 
 /// Times that a recovery begins again because another fence stands by the time it opens.
 const ATTEMPTS_MAX: usize = 8;
-/// Outbox entries salvaged at once.
-const PAGE_ENTRIES: usize = 500;
-
 /// Recoveries that may wait; each is a request or a flusher that waits for it.
 const QUEUE_MAX: usize = 4_096;
 
 /// A recovery that is asked for.
 struct RecoveryOrder {
     shard: u16,
-    fault: ShardFault,
-    /// The epoch that the asker knew when it met the fault.
-    seen_epoch: u64,
+    fault: Fault,
     answer: oneshot::Sender<Result<(), Store>>,
 }
 
@@ -58,8 +55,8 @@ impl Recoverer {
     /// Recovers until the token is cancelled. A recovery that is cut off is taken up by whoever finds the fence.
     pub async fn run(mut self, quota: Arc<Quota>, stop: CancellationToken) {
         while let Some(Some(order)) = stop.run_until_cancelled(self.0.recv()).await {
-            let RecoveryOrder { shard, fault, seen_epoch, answer } = order;
-            let recovery = Box::pin(quota.recover_now(shard, fault, seen_epoch));
+            let RecoveryOrder { shard, fault, answer } = order;
+            let recovery = Box::pin(quota.recover_now(shard, fault));
             let Some(recovered) = stop.run_until_cancelled(recovery).await else { return };
             // An asker that stopped waiting has no use for its answer.
             let _ = answer.send(recovered.map_err(|error| store_of(shard, &error)));
@@ -76,15 +73,6 @@ fn store_of(shard: u16, error: &QuotaError) -> Store {
     }
 }
 
-/// What a salvage found.
-#[derive(Clone, Copy, Debug, Default)]
-struct Salvaged {
-    /// Events that the log did not have.
-    fresh: u64,
-    /// Entries that cannot be decoded.
-    dead: u64,
-}
-
 impl Quota {
     /// Opens the shard at start: at once when Redis and Postgres agree, by a recovery otherwise.
     ///
@@ -92,11 +80,10 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when a store is away.
     pub(super) async fn open_at_start(&self, shard: u16) -> Result<(), QuotaError> {
-        if self.is_open_since(shard, 0).await? {
-            return Ok(());
+        match self.look(shard).await? {
+            Some(fault) => self.recover_now(shard, fault).await,
+            None => Ok(()),
         }
-        let seen_epoch = self.counters.sight(shard).epoch;
-        self.recover_now(shard, ShardFault::Uninitialised, seen_epoch).await
     }
 
     /// Asks for the shard to be made to serve again after a fault, and waits for it.
@@ -104,28 +91,29 @@ impl Quota {
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when a store is away; the next asker goes on where this stopped.
-    pub(super) async fn recover(&self, shard: u16, fault: ShardFault) -> Result<(), QuotaError> {
+    pub(super) async fn recover(&self, shard: u16, fault: Fault) -> Result<(), QuotaError> {
         let (answer, waiting) = oneshot::channel();
-        let seen_epoch = self.counters.sight(shard).epoch;
-        let order = RecoveryOrder { shard, fault, seen_epoch, answer };
+        let order = RecoveryOrder { shard, fault, answer };
         self.recoveries.0.try_send(order).map_err(|_| QuotaError::Overloaded)?;
         let stopping = |_| QuotaError::away(Store::Redis);
         waiting.await.map_err(stopping)?.map_err(QuotaError::away)
     }
 
-    async fn recover_now(
-        &self,
-        shard: u16,
-        fault: ShardFault,
-        seen_epoch: u64,
-    ) -> Result<(), QuotaError> {
-        let is_newer = self.counters.sight(shard).epoch > seen_epoch;
-        if is_newer || self.was_recovered(shard, fault, seen_epoch).await? {
+    async fn recover_now(&self, shard: u16, mut fault: Fault) -> Result<(), QuotaError> {
+        if self.is_left_behind(shard, fault).await? {
             return Ok(());
         }
-        tracing::warn!(shard, fault = fault.as_str(), "the shard has to be recovered");
+        tracing::warn!(shard, fault = fault.kind.as_str(), "the shard has to be recovered");
         for _ in 0..ATTEMPTS_MAX {
-            if self.try_recovery(shard, fault).await? {
+            let Some(fenced) = self.fence(shard, fault).await? else {
+                // Another node was faster. Its epoch may have a fault of its own.
+                match self.look(shard).await? {
+                    Some(another) => fault = another,
+                    None => return Ok(()),
+                }
+                continue;
+            };
+            if self.salvage_and_open(shard, &fenced).await? {
                 metrics::counter!(names::RECOVERIES_TOTAL).increment(1);
                 return Ok(());
             }
@@ -133,38 +121,42 @@ impl Quota {
         Err(QuotaError::away(Store::Redis))
     }
 
-    /// Whether another node recovered the shard since the fault was seen here.
-    async fn was_recovered(
-        &self,
-        shard: u16,
-        fault: ShardFault,
-        seen_epoch: u64,
-    ) -> Result<bool, QuotaError> {
-        // A fence is a recovery under way; it may be over by now, under the epoch that this node knows or the next.
-        let since = if fault == ShardFault::Fenced { seen_epoch } else { seen_epoch + 1 };
-        self.is_open_since(shard, since).await
+    /// Whether the shard was recovered since the fault was met.
+    async fn is_left_behind(&self, shard: u16, fault: Fault) -> Result<bool, QuotaError> {
+        if self.counters.sight(shard).epoch > fault.epoch {
+            return Ok(true);
+        }
+        if self.look(shard).await?.is_some() {
+            return Ok(false);
+        }
+        // A fence is a recovery under way; it may be over by now, under the epoch that was known or the next.
+        let epoch = self.counters.sight(shard).epoch;
+        Ok(epoch > fault.epoch || fault.kind == ShardFault::Fenced)
     }
 
-    /// Whether Redis and Postgres agree on an epoch of at least `since_epoch`, on the cursor, and there is no fence.
-    async fn is_open_since(&self, shard: u16, since_epoch: u64) -> Result<bool, QuotaError> {
+    /// What keeps the shard from serving, by its state in Redis and its cursor in Postgres. Takes in what it sees.
+    async fn look(&self, shard: u16) -> Result<Option<Fault>, QuotaError> {
         let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
         let page = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, 1).await;
         let page = page.map_err(QuotaError::of_counters)?;
-        let is_open = self.fault_of(&page, &cursor).is_none()
-            && page.epoch.is_some_and(|epoch| epoch >= since_epoch);
-        if is_open {
+        let fault = self.fault_of(&page, &cursor);
+        if fault.is_none() {
             self.counters.saw(shard, cursor.epoch, page.seq);
         }
-        Ok(is_open)
+        Ok(fault)
     }
 
-    /// One pass of the three steps. `false` when the shard was fenced anew before it was opened.
-    async fn try_recovery(&self, shard: u16, fault: ShardFault) -> Result<bool, QuotaError> {
+    async fn fence(&self, shard: u16, fault: Fault) -> Result<Option<Fenced>, QuotaError> {
         let fenced = if self.options.guards.fence {
-            self.counters.fence(shard, Uuid::now_v7()).await.map_err(QuotaError::of_counters)?
+            self.counters.fence(shard, Uuid::now_v7(), fault).await
         } else {
-            self.counters.unfenced(shard).await.map_err(QuotaError::of_counters)?
+            self.counters.unfenced(shard, fault).await
         };
+        fenced.map_err(QuotaError::of_counters)
+    }
+
+    /// The two steps after the fence. `false` when the shard was fenced anew before it was opened.
+    async fn salvage_and_open(&self, shard: u16, fenced: &Fenced) -> Result<bool, QuotaError> {
         let tx = self.ledger.begin_recovery(shard).await.map_err(QuotaError::of_ledger)?;
         let epoch = if tx.cursor().fence == Some(fenced.token) {
             // Salvaged under this very fence; only the opening is left.
@@ -172,132 +164,72 @@ impl Quota {
             tx.abandon().await;
             epoch
         } else {
-            self.salvage(tx, fault, &fenced).await?
+            self.salvage(tx, fenced).await?
         };
-        self.counters
-            .open(shard, fenced.token, epoch, self.instance)
-            .await
-            .map_err(QuotaError::of_counters)
+        let opened = self.counters.open(shard, fenced.token, epoch, self.instance).await;
+        opened.map_err(QuotaError::of_counters)
     }
 
     /// Logs what the outbox still holds, records the incident and commits the new epoch.
-    async fn salvage(
-        &self,
-        mut tx: RecoveryTx,
-        fault: ShardFault,
-        fenced: &Fenced,
-    ) -> Result<u64, QuotaError> {
+    async fn salvage(&self, mut tx: RecoveryTx, fenced: &Fenced) -> Result<u64, QuotaError> {
         let cursor = tx.cursor().clone();
         let salvaged = if self.options.guards.salvage {
-            self.salvage_pages(&mut tx).await?
+            self.salvage_outbox(&mut tx).await?
         } else {
             Salvaged::default()
         };
         let is_first = cursor.fence.is_none() && cursor.seq == 0 && fenced.epoch.is_none();
-        if is_first && salvaged.fresh == 0 && salvaged.dead == 0 {
+        if is_first && salvaged.is_empty() {
             return tx.open_first(fenced.token).await.map_err(QuotaError::of_ledger);
         }
-        let incident = self.incident(&cursor, fault, fenced, salvaged);
+        let incident = incident(&cursor, fenced, &salvaged);
         tracing::error!(
             shard = cursor.shard,
-            fault = fault.as_str(),
-            salvaged = salvaged.fresh,
+            fault = incident.reason,
+            salvaged = salvaged.events(),
             lost_at_most = incident.lost_at_most,
             "a new epoch begins"
         );
         metrics::counter!(names::LOST_UNITS_BOUND_TOTAL).increment(incident.lost_at_most);
         tx.finish(incident, fenced.token).await.map_err(QuotaError::of_ledger)
     }
-
-    async fn salvage_pages(&self, tx: &mut RecoveryTx) -> Result<Salvaged, QuotaError> {
-        let shard = tx.cursor().shard;
-        let mut salvaged = Salvaged::default();
-        let mut after = None;
-        loop {
-            let entries = self.counters.read_entries(shard, after, PAGE_ENTRIES).await;
-            let entries = entries.map_err(QuotaError::of_counters)?;
-            let Some(last) = entries.last() else { return Ok(salvaged) };
-            after = Some((last.epoch, last.last_seq));
-            for entry in entries {
-                salvage_entry(tx, entry, &mut salvaged).await.map_err(QuotaError::of_ledger)?;
-            }
-        }
-    }
-
-    /// What is known of the loss. Events up to the cursor are in the log; of those after it that were acknowledged, the
-    /// salvaged ones are safe, unless Redis gave their places out twice, which cannot be told apart.
-    fn incident(
-        &self,
-        cursor: &crate::ledger::Cursor,
-        fault: ShardFault,
-        fenced: &Fenced,
-        salvaged: Salvaged,
-    ) -> Incident {
-        let sight = self.counters.sight(cursor.shard);
-        let seen_seq = if sight.epoch == cursor.epoch { sight.seq } else { 0 };
-        let found_seq =
-            fenced.epoch.map(|epoch| if epoch == cursor.epoch { fenced.seq } else { 0 });
-        let expected_seq = cursor.seq.max(seen_seq).max(found_seq.unwrap_or(0));
-        let unlogged = expected_seq - cursor.seq;
-        let places_given_twice =
-            fault == ShardFault::Rollback && found_seq.is_some_and(|found| found >= seen_seq);
-        let safe = if places_given_twice { 0 } else { salvaged.fresh };
-        Incident {
-            reason: fault.as_str(),
-            redis_epoch: fenced.epoch,
-            found_seq,
-            expected_seq,
-            lost_at_most: unlogged.saturating_sub(safe),
-            detail: serde_json::json!({ "dead_letters": salvaged.dead, "floor": fenced.floor }),
-        }
-    }
 }
 
-async fn salvage_entry(
-    tx: &mut RecoveryTx,
-    entry: Entry,
-    salvaged: &mut Salvaged,
+/// Tells the ledger the last that this node saw of an epoch that ended, if it has not yet: whoever recovered the shard may
+/// have seen less, and then the incident's bound is too low.
+pub(super) async fn own_up(
+    counters: &Counters,
+    ledger: &Ledger,
+    shard: u16,
 ) -> Result<(), LedgerError> {
-    tx.found_epoch(entry.epoch);
-    match entry.events {
-        Ok(events) => salvage_events(tx, &events, salvaged).await,
-        Err(undecodable) => {
-            salvaged.dead += 1;
-            let letter = DeadLetter {
-                seq_first: entry.last_seq,
-                seq_last: entry.last_seq,
-                raw: undecodable.raw,
-                reason: undecodable.reason,
-            };
-            tx.salvage_dead(&[letter]).await
-        }
-    }
-}
-
-/// Salvages the events of one entry, at most 64; when Postgres cannot take them together, one by one.
-async fn salvage_events(
-    tx: &mut RecoveryTx,
-    events: &[Event],
-    salvaged: &mut Salvaged,
-) -> Result<(), LedgerError> {
-    match tx.salvage(events).await {
-        Ok(fresh) => {
-            salvaged.fresh += fresh;
-            return Ok(());
-        }
-        Err(LedgerError::BadData(_)) => {}
-        Err(error) => return Err(error),
-    }
-    for event in events {
-        match tx.salvage(std::slice::from_ref(event)).await {
-            Ok(fresh) => salvaged.fresh += fresh,
-            Err(LedgerError::BadData(cause)) => {
-                salvaged.dead += 1;
-                let letter = DeadLetter::of_event(event, &Chain(&*cause).to_string());
-                tx.salvage_dead(&[letter]).await?;
-            }
-            Err(error) => return Err(error),
-        }
+    if let Some((epoch, seq)) = counters.ended(shard) {
+        ledger.raise_expected(shard, epoch, seq).await?;
+        counters.owned_up(shard, epoch);
     }
     Ok(())
+}
+
+/// What is known of the loss. Events up to the cursor are in the log. Of those after it that were acknowledged, the
+/// salvaged ones are safe; but after a rollback other nodes may have been given the lost places again before it was
+/// noticed, so that what stands there proves nothing.
+fn incident(cursor: &Cursor, fenced: &Fenced, salvaged: &Salvaged) -> Incident {
+    let fault = fenced.fault;
+    let is_of_epoch = fault.epoch == cursor.epoch;
+    let seen_seq = if is_of_epoch { fault.seq } else { 0 };
+    let found_seq = fenced.epoch.map(|epoch| if epoch == cursor.epoch { fenced.seq } else { 0 });
+    let expected_seq = cursor.seq.max(seen_seq).max(found_seq.unwrap_or(0)).max(salvaged.last_seq);
+    let is_rollback = is_of_epoch && fault.kind == ShardFault::Rollback;
+    let safe = if is_rollback { 0 } else { salvaged.after_cursor };
+    Incident {
+        reason: fault.kind.as_str(),
+        redis_epoch: fenced.epoch,
+        found_seq,
+        expected_seq,
+        lost_at_most: (expected_seq - cursor.seq).saturating_sub(safe),
+        detail: serde_json::json!({
+            "dead_letters": salvaged.dead,
+            "floor": fenced.floor,
+            "units_on_older_state": salvaged.units_on_older_state,
+        }),
+    }
 }

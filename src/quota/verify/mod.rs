@@ -8,6 +8,8 @@ mod shard;
 
 use serde::Serialize;
 
+use crate::ledger::IncidentRow;
+
 use super::Quota;
 use super::error::QuotaError;
 
@@ -134,8 +136,9 @@ impl Quota {
         progress.i7.broken = totals.duplicates;
         let lost_at_most = self.lost_at_most().await?;
         let excess = progress.excess;
-        progress.i3.expect(excess <= lost_at_most, || {
-            format!("{excess} units above hard limits, but redis lost at most {lost_at_most}")
+        let excess_at_most = self.excess_at_most().await?;
+        progress.i3.expect(excess <= excess_at_most, || {
+            format!("{excess} units above hard limits, but losses explain {excess_at_most} at most")
         });
         let Progress { i1, i2, i3, i4, i5, i6, i7, i8, pending, loaded, .. } = progress;
         Ok(Report {
@@ -169,5 +172,13 @@ impl Quota {
     async fn lost_at_most(&self) -> Result<u64, QuotaError> {
         let incidents = self.ledger.incidents(10_000).await.map_err(QuotaError::of_ledger)?;
         Ok(incidents.iter().map(|incident| incident.lost_at_most).sum())
+    }
+
+    /// What may have been accepted beyond the limits: what Redis lost, and what it accepted before that was noticed.
+    async fn excess_at_most(&self) -> Result<u64, QuotaError> {
+        let incidents = self.ledger.incidents(10_000).await.map_err(QuotaError::of_ledger)?;
+        let units = |detail: &serde_json::Value| detail["units_on_older_state"].as_u64();
+        let excess = |it: &IncidentRow| it.lost_at_most + units(&it.detail).unwrap_or(0);
+        Ok(incidents.iter().map(excess).sum())
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use headroom::background::Supervisor;
 use headroom::clock::Clock;
 use headroom::counters::Counters;
+use headroom::counters::Fault;
 use headroom::counters::GroupOptions;
 use headroom::counters::GuardsOff;
 use headroom::counters::Lane;
@@ -17,6 +18,7 @@ use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
 use headroom::counters::RedisOptions;
+use headroom::counters::ShardFault;
 use headroom::counters::Snapshot;
 use headroom::domain::Amount;
 use headroom::domain::Limit;
@@ -91,7 +93,8 @@ impl Lanes {
 
     /// Begins an epoch, as a recovery by these counters does.
     pub async fn open(&self, counters: &Counters, epoch: u64) {
-        let fenced = counters.fence(0, Uuid::now_v7()).await.unwrap();
+        let fault = Fault { kind: ShardFault::Fenced, epoch, seq: 0 };
+        let fenced = counters.fence(0, Uuid::now_v7(), fault).await.unwrap().unwrap();
         assert!(counters.open(0, fenced.token, epoch, Uuid::nil()).await.unwrap());
     }
 

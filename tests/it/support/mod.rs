@@ -1,10 +1,11 @@
 //! What tests share: private stores, nodes in this process, callers.
 
 pub mod caller;
+pub mod forward;
 pub mod image;
 pub mod lanes;
-pub mod orders;
 pub mod openapi;
+pub mod orders;
 pub mod poll;
 pub mod process;
 pub mod program;
@@ -70,6 +71,15 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Waits long for the stores and for answers, so that a busy machine changes nothing.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        self.with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 30_000)
+            .with("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS", 30_000)
+            .with("HEADROOM_REDIS_CONNECT_TIMEOUT_MS", 10_000)
+            .with("HEADROOM_REDIS_RESPONSE_TIMEOUT_MS", 10_000)
+    }
+
     /// Adds a setting by the name of its environment variable.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl std::fmt::Display) -> Self {
@@ -138,6 +148,13 @@ impl TestApp {
         for app in self.apps.drain(..) {
             assert!(app.stop().await.is_clean());
         }
+    }
+
+    /// A setting of the nodes that are added from now on.
+    #[expect(clippy::needless_pass_by_value, reason = "calls read better without a reference")]
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.options.settings.retain(|(known, _)| known != name);
+        self.options.settings.push((name.to_owned(), value.to_string()));
     }
 
     /// The settings of the nodes.

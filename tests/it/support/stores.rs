@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use headroom::embedded::PostgresOptions;
 use headroom::embedded::PostgresServer;
@@ -65,14 +66,22 @@ impl Stores {
 
     /// A connection to Redis.
     pub async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
-        let client = redis::Client::open(self.redis.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        connect_redis(&self.redis).await
     }
 
     /// A client of Postgres.
     pub async fn postgres_client(&self) -> PostgresClient {
         connect(&self.postgres_url).await
     }
+}
+
+/// A connection to a Redis, which waits long for answers.
+pub async fn connect_redis(server: &RedisServer) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(server.url()).unwrap();
+    let patient = redis::AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(30)))
+        .set_response_timeout(Some(Duration::from_secs(30)));
+    client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
 /// A folder that the account of Postgres can enter.

@@ -1,0 +1,140 @@
+//! Who notices that Redis went back, and by what.
+
+use super::world;
+use super::world::SUBJECT;
+use crate::support::TestApp;
+use crate::support::orders::accept;
+use crate::support::orders::used;
+
+/// Two nodes of which the first saw the first event alone, and the second the five that Redis then loses.
+async fn after_a_rollback() -> TestApp {
+    let mut app = world::start(2, 100).await;
+    accept(app.quota_of(0), SUBJECT, 1).await;
+    let snapshot = world::snapshot(&mut app).await;
+    accept(app.quota_of(1), SUBJECT, 5).await;
+    world::restore(&mut app, &snapshot).await;
+    app
+}
+
+/// Guards ADR 0007: a node to which a later place was acknowledged refuses to decide on the older state, without a flusher.
+#[tokio::test]
+async fn a_node_notices_that_the_seq_went_back() {
+    let app = after_a_rollback().await;
+
+    assert_eq!(accept(app.quota_of(1), SUBJECT, 1).await, 2);
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.salvaged), ("rollback", 1));
+    assert_eq!((incident.expected_seq, incident.found_seq), (6, Some(1)));
+    assert!(incident.lost_at_most >= 5, "{incident:?}");
+    app.finish().await;
+}
+
+/// Guards ADR 0007 where the seq says nothing: another node has moved it past the lost events, and only the node's own
+/// last event, which is no longer at its place, tells.
+#[tokio::test]
+async fn a_node_notices_a_rollback_that_another_node_has_covered_up() {
+    let app = after_a_rollback().await;
+    accept(app.quota_of(0), SUBJECT, 8).await;
+
+    accept(app.quota_of(1), SUBJECT, 1).await;
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.found_seq), ("rollback", Some(9)));
+    assert_eq!((incident.expected_seq, incident.salvaged), (9, 9));
+    assert!(incident.lost_at_most >= 5, "{incident:?}");
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 10);
+    app.finish().await;
+}
+
+/// Guards the bound of the loss: the lost places were given again in part, so what stands there is not what was lost.
+#[tokio::test]
+async fn places_that_were_given_again_do_not_lower_the_bound() {
+    let app = after_a_rollback().await;
+    accept(app.quota_of(0), SUBJECT, 3).await;
+
+    accept(app.quota_of(1), SUBJECT, 1).await;
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.expected_seq, incident.found_seq), (6, Some(4)));
+    assert!(incident.lost_at_most >= 5, "{incident:?}");
+    app.finish().await;
+}
+
+/// Guards promise 3 without any traffic: the flusher compares Redis with its cursor.
+#[tokio::test]
+async fn the_flusher_notices_a_rollback_without_traffic() {
+    let mut app = world::start(1, 100).await;
+    accept(app.quota(), SUBJECT, 2).await;
+    let snapshot = world::snapshot(&mut app).await;
+    accept(app.quota(), SUBJECT, 5).await;
+    app.flush().await;
+    world::restore(&mut app, &snapshot).await;
+    app.stop_nodes().await;
+    app.add_node().await;
+
+    app.flush().await;
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.lost_at_most), ("rollback", 0));
+    assert_eq!(used(app.quota(), SUBJECT).await, 7);
+    app.finish().await;
+}
+
+/// Guards promise 3: events that were accepted at places that Postgres had passed already would never be flushed. The
+/// flusher notices by the event at its cursor, though nobody is left who remembers the lost ones.
+#[tokio::test]
+async fn the_flusher_notices_a_rollback_that_was_covered_up_before_it_looked() {
+    let mut app = world::start(2, 100).await;
+    accept(app.quota_of(0), SUBJECT, 1).await;
+    let snapshot = world::snapshot(&mut app).await;
+    accept(app.quota_of(1), SUBJECT, 5).await;
+    crate::support::flush_all(app.quota_of(1)).await;
+    world::restore(&mut app, &snapshot).await;
+
+    for others in [5, 8] {
+        accept(app.quota_of(0), SUBJECT, others).await;
+    }
+    crate::support::flush_all(app.quota_of(1)).await;
+
+    let incident = world::incident(&app).await;
+    assert_eq!(incident.reason, "rollback");
+    assert_eq!(world::logged(&app).await, 6 + 13, "nothing that was accepted is missing");
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 19);
+    app.finish().await;
+}
+
+/// Guards promise 1: what was accepted beyond a limit on the older state is what the incident explains, and no more.
+#[tokio::test]
+async fn what_was_accepted_on_the_older_state_is_explained_by_the_incident() {
+    let mut app = world::start(2, 6).await;
+    accept(app.quota_of(0), SUBJECT, 1).await;
+    let snapshot = world::snapshot(&mut app).await;
+    accept(app.quota_of(1), SUBJECT, 5).await;
+    crate::support::flush_all(app.quota_of(1)).await;
+    world::restore(&mut app, &snapshot).await;
+
+    accept(app.quota_of(0), SUBJECT, 5).await;
+    let refused = crate::support::orders::consume(app.quota_of(1), SUBJECT).await.unwrap();
+
+    assert!(!refused.allowed);
+    assert_eq!(world::incident(&app).await.detail["units_on_older_state"], 5);
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 11);
+    app.finish().await;
+}
+
+/// Guards I4 and I5 from the start on: a node that starts looks before it serves.
+#[tokio::test]
+async fn a_node_that_starts_notices_what_happened_while_none_ran() {
+    let mut app = world::start(1, 100).await;
+    accept(app.quota(), SUBJECT, 5).await;
+    app.flush().await;
+    app.stop_nodes().await;
+    world::forget_everything(&app).await;
+
+    app.add_node().await;
+
+    assert_eq!(world::incident(&app).await.reason, "uninitialised");
+    assert_eq!(accept(app.quota(), SUBJECT, 1).await, 6);
+    app.finish().await;
+}
