@@ -20,11 +20,11 @@ async fn an_attempt_after_a_lost_answer_charges_nothing_more() {
 async fn attempt_again(guards_off: &[&'static str]) -> (Vec<u64>, u64) {
     let lanes = Lanes::start_without(guards_off).await;
     lanes.load(&["user:u_1"], 0).await;
-    let first = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(3))]);
+    let first = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(3))]);
     let seen_before = lanes.counters.sight(0).seq;
-    let (first, _) = lanes.counters.submit(first).await.unwrap();
+    let (first, _) = lanes.counters.submit(Box::new(first)).await.unwrap();
 
-    let again = Box::new(Operation { since_seq: Some(seen_before), ..*first });
+    let again = Operation { since_seq: Some(seen_before), ..*first };
     let (accepted, used) = decided(&lanes.submit(again).await);
 
     assert!(accepted);

@@ -62,7 +62,7 @@ async fn decide_in_the_old_epoch(guards_off: &[&'static str]) -> (Outcome, u64, 
     let (other, _) = lanes::counters(&lanes.redis, 1, &Clock::system(), &guards_off);
     lanes.open(&other, 2).await;
 
-    let order = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(3))]);
+    let order = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(3))]);
     let outcome = lanes.submit(order).await;
 
     let page = other.read_outbox(0, 2, 0, 10).await.unwrap();

@@ -1,5 +1,6 @@
 //! The guards of a flush.
 
+use headroom::ledger::Batch;
 use headroom::ledger::FlushGuards;
 use headroom::ledger::LedgerError;
 use headroom::quota::Guards;
@@ -16,6 +17,7 @@ use super::fixture::shard;
 use super::fixture::start;
 use super::fixture::used;
 use crate::support::Options;
+use crate::support::TestApp;
 use crate::support::orders;
 
 const NO_COMPARE: FlushGuards = FlushGuards { dedupe: true, compare_and_set: false };
@@ -34,11 +36,7 @@ async fn the_slower_of_two_flushers_does_not_move_the_cursor_back() {
 /// The end after the slower flusher, and what a load then makes of two units.
 async fn flush_late(guards: FlushGuards) -> (Seen, u64) {
     let app = start(3, Options::default()).await;
-    let counters = app.counters();
-    assert!(consume(&app, 0).await);
-    let slow = read_batch(&app, &counters).await;
-    assert!(consume(&app, 0).await);
-    let fast = read_batch(&app, &counters).await;
+    let (slow, fast) = (consume_and_read(&app).await, consume_and_read(&app).await);
 
     app.ledger().flush(&fast, guards).await.unwrap();
     let late = app.ledger().flush(&slow, guards).await;
@@ -50,6 +48,11 @@ async fn flush_late(guards: FlushGuards) -> (Seen, u64) {
     let loaded = used(&app).await;
     end(app).await;
     (seen, loaded)
+}
+
+async fn consume_and_read(app: &TestApp) -> Batch {
+    assert!(consume(app, 0).await);
+    read_batch(app, &app.counters()).await
 }
 
 /// Guards I1 by `dedupe`, as the second line behind the cursor: with both away two flushers count twice what the log

@@ -80,10 +80,10 @@ async fn a_request_with_an_older_profile_than_the_stored_one_is_sent_to_read_it_
 async fn consume_with_an_old_profile(guards_off: &[&'static str]) -> Option<u64> {
     let lanes = Lanes::start_without(guards_off).await;
     lanes.load(&["user:u_1"], 2).await;
-    let mut new = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(1))]);
+    let mut new = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(1))]);
     new.profile_version = 2;
     assert_eq!(decided(&lanes.submit(new).await), (true, vec![1]));
-    let mut old = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
+    let mut old = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
     old.profile_version = 1;
 
     let outcome = lanes.submit(old).await;

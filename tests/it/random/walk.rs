@@ -77,10 +77,10 @@ impl Walk {
 
     /// Flushes, and compares Postgres with the reference.
     pub async fn finish(self) {
-        self.app.flush().await;
-        let postgres = self.app.postgres().await;
         const COUNTERS: &str = "SELECT subject, metric, period,
             extract(epoch FROM window_start)::bigint, used FROM usage_counters WHERE used <> 0";
+        self.app.flush().await;
+        let postgres = self.app.postgres().await;
         let rows = postgres.query(COUNTERS, &[]).await.unwrap();
         let counters = rows.iter().map(|row| {
             let period = Period::named(row.get(2)).unwrap();

@@ -24,8 +24,8 @@ async fn a_charge_reaches_every_level_of_the_path() {
     lanes.load(&LEVELS, 0).await;
 
     for (depth, path) in (1..).zip(LEVELS) {
-        let lines = (1..=depth).map(|depth| lanes.line(depth, "messages", Some(10))).collect();
-        let (accepted, used) = decided(&lanes.submit(lanes.consume(path, lines)).await);
+        let charged = (1..=depth).map(|depth| lanes.line(depth, "messages", Some(10))).collect();
+        let (accepted, used) = decided(&lanes.submit(Lanes::consume(path, charged)).await);
 
         // The root has been charged by every path so far, the last level by this one alone.
         let expected: Vec<u64> = (1..=u64::from(depth)).rev().collect();
@@ -39,17 +39,14 @@ async fn a_refusal_at_one_level_leaves_redis_as_it_was() {
     for refusing in 1..=4 {
         let mut lanes = Lanes::start().await;
         lanes.load(&LEVELS, 0).await;
-        let max = |depth| if depth == refusing { Some(0) } else { Some(10) };
+        let max = |depth, metric| (depth == refusing && metric == "tokens").then_some(0);
         let metrics = ["messages", "tokens", "ai_generations"];
-        let lines = (1..=4).flat_map(|depth| {
-            metrics
-                .map(|metric| (depth, metric, if metric == "tokens" { max(depth) } else { None }))
-        });
-        let lines: Vec<Line> =
-            lines.map(|(depth, metric, max)| lanes.line(depth, metric, max)).collect();
+        let charged = (1..=4).flat_map(|depth| metrics.map(|metric| (depth, metric)));
+        let charged: Vec<Line> =
+            charged.map(|(depth, metric)| lanes.line(depth, metric, max(depth, metric))).collect();
         let before = Image::take(&mut lanes.connection).await;
 
-        let (accepted, used) = decided(&lanes.submit(lanes.consume(LEVELS[3], lines)).await);
+        let (accepted, used) = decided(&lanes.submit(Lanes::consume(LEVELS[3], charged)).await);
 
         assert_eq!((accepted, used), (false, vec![0; 12]));
         assert_eq!(Image::take(&mut lanes.connection).await, before);
@@ -64,8 +61,8 @@ async fn a_check_decides_and_writes_nothing() {
     let before = Image::take(&mut lanes.connection).await;
     let line = |max| vec![lanes.line(1, "messages", Some(max))];
 
-    let allowed = lanes.submit(lanes.check("user:u_1", line(1))).await;
-    let refused = lanes.submit(lanes.check("user:u_1", line(0))).await;
+    let allowed = lanes.submit(Lanes::check("user:u_1", line(1))).await;
+    let refused = lanes.submit(Lanes::check("user:u_1", line(0))).await;
 
     assert_eq!((decided(&allowed), decided(&refused)), ((true, vec![0]), (false, vec![0])));
     assert_eq!(Image::take(&mut lanes.connection).await, before);
@@ -75,7 +72,7 @@ async fn a_check_decides_and_writes_nothing() {
 async fn accepted_of_ten(lanes: &Lanes, line: &Line) -> usize {
     let mut accepted = 0;
     for _ in 0..10 {
-        let order = lanes.consume("user:u_1", vec![line.clone()]);
+        let order = Lanes::consume("user:u_1", vec![line.clone()]);
         accepted += usize::from(decided(&lanes.submit(order).await).0);
     }
     accepted
@@ -114,7 +111,7 @@ async fn an_amount_is_charged_whole_or_not_at_all() {
     let of = |amount| {
         let mut line = lanes.line(1, "tokens", Some(10));
         line.amount = Amount::new(amount).unwrap();
-        lanes.consume("user:u_1", vec![line])
+        Lanes::consume("user:u_1", vec![line])
     };
 
     let mut outcomes = Vec::new();
@@ -144,7 +141,7 @@ async fn counts_are_exact_up_to_the_largest_number() {
 
     let mut outcomes = Vec::new();
     for _ in 0..4 {
-        let order = lanes.consume("user:u_1", vec![line.clone()]);
+        let order = Lanes::consume("user:u_1", vec![line.clone()]);
         outcomes.push(decided(&lanes.submit(order).await));
     }
 

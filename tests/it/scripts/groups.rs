@@ -11,12 +11,13 @@ use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
 use headroom::domain::Period;
 
+use crate::support::lanes;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::orders;
 
 /// Submits all at once, so that they queue while the lane has no turn, and answers their outcomes.
-async fn submit_together(lanes: &Lanes, operations: Vec<Box<Operation>>) -> Vec<Outcome> {
+async fn submit_together(lanes: &Lanes, operations: Vec<Operation>) -> Vec<Outcome> {
     join_all(operations.into_iter().map(|operation| lanes.submit(operation))).await
 }
 
@@ -26,7 +27,7 @@ async fn submit_together(lanes: &Lanes, operations: Vec<Box<Operation>>) -> Vec<
 async fn sixty_four_requests_of_a_group_are_decided_in_order() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
-    let order = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(40))]);
+    let order = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(40))]);
 
     let outcomes = submit_together(&lanes, (0..64).map(|_| order()).collect()).await;
 
@@ -43,13 +44,13 @@ async fn a_bad_request_in_a_group_does_not_fail_its_neighbours() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
     lanes.load(&["user:u_2"], 3).await;
-    let good = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
-    let blocked = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(0))]);
-    let missing = lanes.consume("user:u_3", vec![lanes.line(1, "messages", Some(9))]);
-    let stale = lanes.consume("user:u_2", vec![lanes.line(1, "messages", Some(9))]);
+    let good = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+    let blocked = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(0))]);
+    let missing = Lanes::consume("user:u_3", vec![lanes.line(1, "messages", Some(9))]);
+    let stale = Lanes::consume("user:u_2", vec![lanes.line(1, "messages", Some(9))]);
     let mut last_month = lanes.line(1, "messages", Some(9));
     last_month.window = Period::Month.window_at(lanes.clock.now() - chrono::TimeDelta::days(32));
-    let late = lanes.consume("user:u_1", vec![last_month]);
+    let late = Lanes::consume("user:u_1", vec![last_month]);
 
     let orders = vec![good(), blocked, good(), missing, good(), stale, good(), late, good()];
     let outcomes = submit_together(&lanes, orders).await;
@@ -70,9 +71,9 @@ async fn repetitions_within_a_group_are_answered_as_the_first() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
     let keyed = |fingerprint| {
-        let order = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+        let order = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
         let idempotency = Some(Idempotency { key_hash: [7; 16], fingerprint });
-        Box::new(Operation { idempotency, ..*order })
+        Operation { idempotency, ..order }
     };
 
     let first = submit_together(&lanes, vec![keyed([1; 8]), keyed([1; 8]), keyed([2; 8])]).await;
@@ -91,11 +92,11 @@ async fn repetitions_within_a_group_are_answered_as_the_first() {
 async fn a_reset_in_a_group_takes_back_what_came_before_it() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
-    let one = || lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
+    let one = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
     let window = Period::Month.window_at(lanes.clock.now());
     let metric = orders::metric("messages");
     let sheet = PackedSheet::reset(1, Some(&metric), &[(Period::Month, window)]);
-    let reset = lanes.operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));
+    let reset = lanes::operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));
 
     let outcomes = submit_together(&lanes, vec![one(), one(), one(), reset, one()]).await;
 

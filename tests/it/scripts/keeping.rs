@@ -39,12 +39,12 @@ async fn fields(lanes: &Lanes) -> Vec<String> {
 async fn the_counters_of_earlier_windows_go_on_touch() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
-    lanes.submit(lanes.consume("user:u_1", lines(&lanes))).await;
+    lanes.submit(Lanes::consume("user:u_1", lines(&lanes))).await;
     lanes.clock.advance(DAY_MS);
 
-    let looked = lanes.submit(lanes.check("user:u_1", lines(&lanes))).await;
+    let looked = lanes.submit(Lanes::check("user:u_1", lines(&lanes))).await;
     let before = fields(&lanes).await.len();
-    let outcome = lanes.submit(lanes.consume("user:u_1", lines(&lanes))).await;
+    let outcome = lanes.submit(Lanes::consume("user:u_1", lines(&lanes))).await;
 
     assert_eq!((decided(&looked).1, before), (vec![0, 1], 2));
     assert_eq!(decided(&outcome), (true, vec![1, 2]));
@@ -69,10 +69,10 @@ async fn the_idle_time_begins_anew_with_use() {
     let _: u64 = redis::cmd("EXPIRE").arg(&key).arg(50).query_async(&mut connection).await.unwrap();
 
     // Less than an eighth of the idle time after the load, then more.
-    lanes.submit(lanes.consume("user:u_1", lines(&lanes))).await;
+    lanes.submit(Lanes::consume("user:u_1", lines(&lanes))).await;
     let soon = ttl_s(&lanes).await;
     lanes.clock.advance(i64::try_from(IDLE_TTL_S).unwrap() * 1_000 / 8 + 1_000);
-    lanes.submit(lanes.consume("user:u_1", lines(&lanes))).await;
+    lanes.submit(Lanes::consume("user:u_1", lines(&lanes))).await;
 
     assert!(soon <= 50);
     assert!(ttl_s(&lanes).await > IDLE_TTL_S - 60);
@@ -88,8 +88,8 @@ async fn events_and_records_are_small() {
     let two = || ["messages", "premium_messages"].map(|it| lanes.line(1, it, Some(9_999))).to_vec();
     let keyed = |number: u8| {
         let idempotency = Idempotency { key_hash: [number; 16], fingerprint: [number; 8] };
-        let order = *lanes.consume("user:u_1", two());
-        Box::new(Operation { idempotency: Some(idempotency), ..order })
+        let order = Lanes::consume("user:u_1", two());
+        Operation { idempotency: Some(idempotency), ..order }
     };
     lanes.submit(keyed(0)).await;
     let record: u64 = redis::cmd("STRLEN")
@@ -100,7 +100,7 @@ async fn events_and_records_are_small() {
 
     let mut alone = 0;
     for _ in 0..100 {
-        lanes.submit(lanes.consume("user:u_1", two())).await;
+        lanes.submit(Lanes::consume("user:u_1", two())).await;
         alone += 1;
     }
     let page = lanes.counters.read_outbox(0, 1, 0, 1_000).await.unwrap();

@@ -80,17 +80,17 @@ fn keys_of(command: &[String]) -> &[String] {
 async fn everything(lanes: &Lanes) {
     let levels = ["org:acme", "org:acme/user:u_1"];
     lanes.load(&levels, 0).await;
-    let lines = |max| vec![lanes.line(1, "messages", max), lanes.line(2, "messages", Some(9))];
+    let charged = |max| vec![lanes.line(1, "messages", max), lanes.line(2, "messages", Some(9))];
     let keyed = || {
-        let order = *lanes.consume(levels[1], lines(Some(9)));
+        let order = Lanes::consume(levels[1], charged(Some(9)));
         let idempotency = Some(Idempotency { key_hash: [7; 16], fingerprint: [1; 8] });
-        Box::new(Operation { idempotency, ..order })
+        Operation { idempotency, ..order }
     };
-    for order in [keyed(), keyed(), lanes.consume(levels[1], lines(Some(0)))] {
+    for order in [keyed(), keyed(), Lanes::consume(levels[1], charged(Some(0)))] {
         lanes.submit(order).await;
     }
-    lanes.submit(lanes.check(levels[1], lines(None))).await;
-    lanes.submit(Box::new(Operation { since_seq: Some(0), ..*keyed() })).await;
+    lanes.submit(Lanes::check(levels[1], charged(None))).await;
+    lanes.submit(Operation { since_seq: Some(0), ..keyed() }).await;
     let forget = [levels[0].to_owned()];
     let order = Settlement { shard: 0, epoch: 1, cursor_seq: 1, trim_seq: 1, forget: &forget };
     assert_eq!(lanes.counters.settle(&order).await.unwrap(), None);
@@ -103,7 +103,7 @@ async fn everything(lanes: &Lanes) {
 async fn the_scripts_touch_only_the_keys_that_are_declared() {
     let lanes = Lanes::start().await;
 
-    let traces = watch(&lanes, everything(&lanes)).await;
+    let traces = Box::pin(watch(&lanes, everything(&lanes))).await;
 
     assert!(traces.len() >= 9, "{}", traces.len());
     for trace in &traces {
@@ -126,9 +126,9 @@ async fn the_event_is_written_before_anything_else() {
     const READS: [&str; 7] = ["time", "hmget", "hget", "mget", "xrange", "hkeys", "zscore"];
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
-    let order = lanes.consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+    let order = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
     let idempotency = Some(Idempotency { key_hash: [7; 16], fingerprint: [1; 8] });
-    let order = Box::new(Operation { idempotency, ..*order });
+    let order = Operation { idempotency, ..order };
 
     let traces = watch(&lanes, async {
         lanes.submit(order).await;

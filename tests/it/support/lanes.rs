@@ -118,37 +118,14 @@ impl Lanes {
     }
 
     /// A consume of these lines.
-    pub fn consume(&self, subject: &str, lines: Vec<Line>) -> Box<Operation> {
+    pub fn consume(subject: &str, lines: Vec<Line>) -> Operation {
         let sheet = PackedSheet::charge(Sheet { plan: "test".to_owned(), lines });
-        self.operation(OperationKind::Consume, subject, Arc::new(sheet))
+        operation(OperationKind::Consume, subject, Arc::new(sheet))
     }
 
     /// A check against these lines.
-    pub fn check(&self, subject: &str, lines: Vec<Line>) -> Box<Operation> {
-        Box::new(Operation { kind: OperationKind::Check, ..*self.consume(subject, lines) })
-    }
-
-    /// An operation against a sheet.
-    pub fn operation(
-        &self,
-        kind: OperationKind,
-        subject: &str,
-        sheet: Arc<PackedSheet>,
-    ) -> Box<Operation> {
-        Box::new(Operation {
-            kind,
-            subject: orders::subject(subject),
-            sheet,
-            event_id: Uuid::now_v7(),
-            idempotency: None,
-            model: None,
-            request_id: "a-test".to_owned(),
-            trace_id: None,
-            metadata: None,
-            profile_version: 0,
-            deadline: Instant::now() + Duration::from_secs(10),
-            since_seq: None,
-        })
+    pub fn check(subject: &str, lines: Vec<Line>) -> Operation {
+        Operation { kind: OperationKind::Check, ..Self::consume(subject, lines) }
     }
 
     /// A hard limit of the current month on the level at `depth`, charged one unit.
@@ -169,8 +146,8 @@ impl Lanes {
     }
 
     /// Submits one operation.
-    pub async fn submit(&self, operation: Box<Operation>) -> Outcome {
-        self.counters.submit(operation).await.unwrap().1.unwrap()
+    pub async fn submit(&self, operation: Operation) -> Outcome {
+        self.counters.submit(Box::new(operation)).await.unwrap().1.unwrap()
     }
 
     /// How many entries the outbox holds.
@@ -179,6 +156,24 @@ impl Lanes {
         let mut command = redis::cmd("XLEN");
         command.arg(headroom::counters::keys::outbox(0));
         command.query_async(&mut connection).await.unwrap()
+    }
+}
+
+/// An operation against a sheet.
+pub fn operation(kind: OperationKind, subject: &str, sheet: Arc<PackedSheet>) -> Operation {
+    Operation {
+        kind,
+        subject: orders::subject(subject),
+        sheet,
+        event_id: Uuid::now_v7(),
+        idempotency: None,
+        model: None,
+        request_id: "a-test".to_owned(),
+        trace_id: None,
+        metadata: None,
+        profile_version: 0,
+        deadline: Instant::now() + Duration::from_secs(10),
+        since_seq: None,
     }
 }
 
