@@ -150,13 +150,6 @@ impl TestApp {
         }
     }
 
-    /// A setting of the nodes that are added from now on.
-    #[expect(clippy::needless_pass_by_value, reason = "calls read better without a reference")]
-    pub fn set(&mut self, name: &str, value: impl ToString) {
-        self.options.settings.retain(|(known, _)| known != name);
-        self.options.settings.push((name.to_owned(), value.to_string()));
-    }
-
     /// The settings of the nodes.
     pub fn config(&self) -> Config {
         let role = if self.options.flushers { "all" } else { "api" };
