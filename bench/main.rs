@@ -41,9 +41,9 @@ struct Arguments {
     /// Write the results to docs/BENCHMARKS.md
     #[arg(long)]
     record: bool,
-    /// Leave out the comparison of the flusher with COPY
+    /// Only the bare handler and accepted requests with idempotency keys, for tuning
     #[arg(long)]
-    no_drain: bool,
+    brief: bool,
     /// Threads that run requests, in the bare handler and in the service
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -67,6 +67,7 @@ struct Plan {
     length: Duration,
     rounds: usize,
     subjects: u64,
+    cases: &'static [rounds::Case],
     drain_rounds: usize,
     drain_events: u64,
     workers: usize,
@@ -78,11 +79,13 @@ impl Plan {
             length: Duration::from_secs(arguments.seconds),
             rounds: arguments.rounds,
             subjects: 100_000,
+            cases: rounds::Case::ALL,
             drain_rounds: 3,
             drain_events: 120_000,
             workers: arguments.workers,
         };
-        let full = if arguments.no_drain { Self { drain_rounds: 0, ..full } } else { full };
+        let cases = rounds::Case::BRIEF;
+        let full = if arguments.brief { Self { cases, drain_rounds: 0, ..full } } else { full };
         if !arguments.quick {
             return full;
         }

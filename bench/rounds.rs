@@ -26,7 +26,9 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    pub(crate) const ALL: [Self; 7] = [
+    /// What `--brief` leaves.
+    pub(crate) const BRIEF: &[Self] = &[Self::Bare, Self::ConsumeWithKey(Flusher::Elsewhere)];
+    pub(crate) const ALL: &[Self] = &[
         Self::Bare,
         Self::Consume(Flusher::Elsewhere),
         Self::ConsumeWithKey(Flusher::Elsewhere),
@@ -68,7 +70,7 @@ pub(crate) struct Measured {
     pub(crate) lag: f64,
 }
 
-/// The cases of a round, in the order of [`Case::ALL`].
+/// The cases of a round, in the order of the plan's.
 pub(crate) type Round = Vec<Measured>;
 
 struct Bench {
@@ -106,7 +108,7 @@ pub(crate) async fn run(
 impl Bench {
     async fn round(&mut self) -> Result<Round, Failure> {
         let mut measured = Vec::new();
-        for case in Case::ALL {
+        for &case in self.plan.cases {
             let it = self.case(case).await?;
             eprintln!(
                 "round {} {:<66} {:>7.0}/s cpu {:>5.1} (redis {:>4.1}) p50 {:>6.0} p99 {:>6.0} lag {}",

@@ -17,8 +17,10 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::QuotaError;
 
-/// Outbox entries read at once; an entry holds up to 64 events.
+/// The most outbox entries read at once; an entry holds up to 64 events.
 const ENTRIES_MAX: usize = 1_000;
+/// The fewest: enough that an outbox which fills slowly is read in few passes.
+const ENTRIES_MIN: usize = 32;
 
 /// What one pass did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct FlushState {
     /// Flushed and not yet trimmed, oldest first.
     marks: VecDeque<Mark>,
     bytes: u64,
+    /// Entries of the last batch and the events in them: what tells how many entries the next batch takes.
+    last_batch: (usize, usize),
 }
 
 /// The end of a flushed batch.
@@ -55,6 +59,13 @@ impl FlushState {
         }
         self.bytes += mark.bytes;
         self.marks.push_back(mark);
+    }
+
+    /// How many entries to read for a batch of `events_max`. What is read and not written now is read again.
+    fn entries_wanted(&self, events_max: usize) -> usize {
+        let (entries, events) = self.last_batch;
+        let wanted = (events_max * entries).checked_div(events).unwrap_or(events_max / 64);
+        wanted.clamp(ENTRIES_MIN, ENTRIES_MAX)
     }
 
     /// The last event that need not be kept: older than the lag, or beyond the bytes that may stay.
@@ -90,14 +101,16 @@ impl Quota {
         if !cursor.forget.is_empty() {
             self.forget(&cursor).await?;
         }
-        let read = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, ENTRIES_MAX).await;
+        let entries_max = state.entries_wanted(self.options.batch_events_max);
+        let read = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, entries_max).await;
         let page = read.map_err(QuotaError::of_counters)?;
         if let Some(fault) = self.fault_of(&page, &cursor) {
             return self.recover_unless_moved(&cursor, fault).await;
         }
         let lag = u32::try_from(page.seq.saturating_sub(cursor.seq)).unwrap_or(u32::MAX);
         metrics::gauge!(names::FLUSH_LAG_EVENTS, "shard" => shard.to_string()).set(lag);
-        let (batch, mark) = self.batch(&cursor, page.entries);
+        let (batch, mark, entries) = self.batch(&cursor, page.entries);
+        state.last_batch = (entries, batch.events.len());
         let Some(mark) = mark else {
             self.trim(&cursor, state).await?;
             return Ok(FlushStep::Idle);
@@ -158,8 +171,9 @@ impl Quota {
         Ok(FlushStep::Again)
     }
 
-    /// The batch that the entries make, and where it ends. Stops before a gap: the next pass finds it.
-    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>) {
+    /// The batch that the entries make, where it ends, and how many entries it took. Stops before a gap: the next pass
+    /// finds it.
+    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>, usize) {
         let mut batch = Batch {
             shard: cursor.shard,
             epoch: cursor.epoch,
@@ -168,6 +182,7 @@ impl Quota {
             ..Batch::default()
         };
         let mut mark: Option<Mark> = None;
+        let mut taken = 0;
         for entry in entries {
             let is_next = entry.first_seq().is_none_or(|first| first == batch.to_seq + 1);
             let is_full = batch.events.len() >= self.options.batch_events_max;
@@ -186,8 +201,9 @@ impl Quota {
                 }),
             }
             batch.to_seq = entry.last_seq;
+            taken += 1;
         }
-        (batch, mark)
+        (batch, mark, taken)
     }
 
     /// Writes the batch. When Postgres cannot take one of its events, finds it by halving and sets it aside in the same
