@@ -18,6 +18,8 @@ use crate::stand::Stand;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     Bare,
+    /// With a worker thread a core, as axum's examples run.
+    BareOnAllCores,
     Consume(Flusher),
     ConsumeWithKey(Flusher),
     /// At half the rate that the round's [`Case::ConsumeWithKey`] reached.
@@ -30,6 +32,7 @@ impl Case {
     pub(crate) const BRIEF: &[Self] = &[Self::Bare, Self::ConsumeWithKey(Flusher::Elsewhere)];
     pub(crate) const ALL: &[Self] = &[
         Self::Bare,
+        Self::BareOnAllCores,
         Self::Consume(Flusher::Elsewhere),
         Self::ConsumeWithKey(Flusher::Elsewhere),
         Self::HalfRate,
@@ -41,6 +44,7 @@ impl Case {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare handler",
+            Self::BareOnAllCores => "bare handler with a worker thread a core",
             Self::Consume(Flusher::Inside) => "accepted, flusher in the same process",
             Self::Consume(_) => "accepted, flusher in another process",
             Self::ConsumeWithKey(Flusher::Inside) => {
@@ -76,6 +80,7 @@ pub(crate) type Round = Vec<Measured>;
 struct Bench {
     plan: Plan,
     bare: Child,
+    bare_on_all_cores: Child,
     apart: Stand,
     whole: Stand,
     round: usize,
@@ -89,19 +94,23 @@ pub(crate) async fn run(
     postgres: &PostgresServer,
     plan: Plan,
 ) -> Result<Vec<Round>, Failure> {
-    let bare = Child::bare(&dir.join("bare.log"), plan.workers).await?;
+    let log = dir.join("bare.log");
+    let bare = Child::bare(&log, plan.workers).await?;
+    let cores = std::thread::available_parallelism()?.get();
+    let bare_on_all_cores = Child::bare(&log, cores).await?;
     let mut apart = Stand::start(dir, postgres, "apart", Flusher::Elsewhere, plan).await?;
     let mut whole = Stand::start(dir, postgres, "whole", Flusher::Inside, plan).await?;
     eprintln!("loading {} subjects", plan.subjects);
     apart.warm_up(plan.subjects).await?;
     whole.warm_up(plan.subjects).await?;
-    let mut bench = Bench { plan, bare, apart, whole, round: 0, peak: 0.0 };
+    let mut bench = Bench { plan, bare, bare_on_all_cores, apart, whole, round: 0, peak: 0.0 };
     let mut rounds = Vec::new();
     for round in 1..=plan.rounds {
         bench.round = round;
         rounds.push(bench.round().await?);
     }
     bench.bare.kill().await?;
+    bench.bare_on_all_cores.kill().await?;
     Ok(rounds)
 }
 
@@ -132,12 +141,8 @@ impl Bench {
     async fn case(&mut self, case: Case) -> Result<Measured, Failure> {
         let load = self.load(case);
         let stand = match case {
-            Case::Bare => {
-                let pids = [self.bare.pid()];
-                let before = cpu_us(&pids)?;
-                let outcome = load.run().await?;
-                return Ok(measured(outcome, cpu_us(&pids)? - before, 0.0));
-            }
+            Case::Bare => return bare(&self.bare, &load).await,
+            Case::BareOnAllCores => return bare(&self.bare_on_all_cores, &load).await,
             Case::Consume(Flusher::Inside) | Case::ConsumeWithKey(Flusher::Inside) => {
                 &mut self.whole
             }
@@ -163,11 +168,9 @@ impl Bench {
         let key = |name: &str| Some(format!("{name}-{}", self.round));
         let apart = &self.apart;
         match case {
-            Case::Bare => Load {
-                address: self.bare.address,
-                idempotency: key("bare"),
-                ..plain(apart, length)
-            },
+            Case::Bare | Case::BareOnAllCores => {
+                Load { idempotency: key("bare"), ..plain(apart, length) }
+            }
             Case::Consume(Flusher::Inside) => plain(&self.whole, length),
             Case::Consume(_) => plain(apart, length),
             Case::ConsumeWithKey(Flusher::Inside) => {
@@ -181,6 +184,14 @@ impl Bench {
             Case::Refused => Load { scope: "anonymous", status: 429, ..plain(apart, length) },
         }
     }
+}
+
+async fn bare(child: &Child, load: &Load) -> Result<Measured, Failure> {
+    let load = Load { address: child.address, ..load.clone() };
+    let pids = [child.pid()];
+    let before = cpu_us(&pids)?;
+    let outcome = load.run().await?;
+    Ok(measured(outcome, cpu_us(&pids)? - before, 0.0))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a run has far less than 2^53 requests")]

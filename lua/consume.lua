@@ -290,9 +290,17 @@ local function clear(request, event)
   return { ACCEPTED, seq, made }
 end
 
+-- What the outbox keeps of a sheet. What a clear asks for is not a sheet: one that cleared nothing
+-- leaves an empty one in its place.
+local function raw_sheet(i)
+  if made_sheets[i] then return made_sheets[i] end
+  if sheets[i][5] then return pack({ 0, 0, '', {} }) end
+  return ARGV[1 + i]
+end
+
 local function write_outbox()
   local raw = {}
-  for i = 1, head[8] do raw[i] = made_sheets[i] or ARGV[1 + i] end
+  for i = 1, head[8] do raw[i] = raw_sheet(i) end
   local id = format('%.0f-%.0f', epoch, seq)
   local sheet_bytes, event_bytes = table.concat(raw), table.concat(events)
   call('XADD', KEYS[2], id, 'h', pack({ now, prevs }), 's', sheet_bytes, 'e', event_bytes)

@@ -138,9 +138,11 @@ impl Core {
             clock,
             options: quota_options(config, hooks.guards),
         };
-        let (quota, loader, report) = Quota::start(parts).await.map_err(AppError::Start)?;
-        supervisor.spawn("loader", loader.run());
-        Ok(Self { quota, ledger, report, supervisor })
+        let started = Quota::start(parts).await.map_err(AppError::Start)?;
+        let quota = started.quota;
+        supervisor.spawn("loader", started.loader.run());
+        supervisor.spawn("recovery", started.recoverer.run(quota.clone(), supervisor.token()));
+        Ok(Self { quota, ledger, report: started.report, supervisor })
     }
 
     /// Stops the tasks: at first those that watch the token, then the loader and the lanes, when the last request is done.
@@ -183,7 +185,22 @@ impl App {
                 tracing::error!(%error, "the http server ended");
             }
         });
-        Ok(Self { core, address, grace: config.server.shutdown_grace() })
+        let app = Self { core, address, grace: config.server.shutdown_grace() };
+        app.announce();
+        Ok(app)
+    }
+
+    /// Says where requests are answered, and how much of what is acknowledged survives a crash of Redis.
+    fn announce(&self) {
+        let report = &self.core.report;
+        tracing::info!(
+            address = %self.address,
+            redis = report.version,
+            durability = %report.durability,
+            eviction_policy = report.eviction_policy,
+            skew_ms = report.skew_ms,
+            "serving"
+        );
     }
 
     /// The address that requests are answered on.

@@ -27,9 +27,24 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), QuotaError> {
     let mut state = FlushState::default();
+    flush_until_stopped(&quota, shard, idle_poll, (&mut state, &stop)).await?;
+    for _ in 0..LAST_PASSES_MAX {
+        if quota.flush(shard, &mut state).await? == FlushStep::Idle {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn flush_until_stopped(
+    quota: &Quota,
+    shard: u16,
+    idle_poll: Duration,
+    (state, stop): (&mut FlushState, &CancellationToken),
+) -> Result<(), QuotaError> {
     let mut was_away = false;
     while !stop.is_cancelled() {
-        let pause = pause_after(quota.flush(shard, &mut state).await, idle_poll)?;
+        let pause = pause_after(quota.flush(shard, state).await, idle_poll)?;
         let is_away = pause == AWAY_PAUSE;
         if is_away && !was_away {
             // Said once, not five times a second.
@@ -38,11 +53,6 @@ pub async fn run(
         was_away = is_away;
         if !pause.is_zero() {
             let _stopped = tokio::time::timeout(pause, stop.cancelled()).await;
-        }
-    }
-    for _ in 0..LAST_PASSES_MAX {
-        if quota.flush(shard, &mut state).await? == FlushStep::Idle {
-            break;
         }
     }
     Ok(())

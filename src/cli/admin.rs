@@ -29,7 +29,7 @@ const FLUSH_PASSES_MAX: usize = 1_000;
 /// What `headroom reset` clears.
 #[derive(Debug, Args)]
 pub(super) struct ResetArguments {
-    /// A path such as user:u_1 or org:acme/user:u_1
+    /// A path such as `user:u_1` or `org:acme/user:u_1`
     subject: String,
     /// Clear this metric only
     #[arg(long)]

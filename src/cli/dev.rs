@@ -178,7 +178,7 @@ fn write_secrets(file: &Path, secrets: &Secrets) -> Result<(), Failure> {
 
 /// 32 hexadecimal digits, 128 bits of chance.
 fn random_hex() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 16];
+    let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -43,7 +43,7 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Print the state of a subject's limits
     Usage {
-        /// A path such as user:u_1 or org:acme/user:u_1
+        /// A path such as `user:u_1` or `org:acme/user:u_1`
         subject: String,
     },
     /// Clear a subject's counters in their current windows

@@ -34,15 +34,6 @@ pub(super) fn runtime(config: &Config) -> Result<Runtime, Failure> {
 /// Serves until SIGTERM or SIGINT.
 pub(super) async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let app = App::start(config, Hooks::default()).await?;
-    let report = app.report();
-    tracing::info!(
-        address = %app.address(),
-        redis = report.version,
-        durability = %report.durability,
-        eviction_policy = report.eviction_policy,
-        skew_ms = report.skew_ms,
-        "serving"
-    );
     wait_for_stop().await?;
     Ok(stop(app).await)
 }
@@ -55,16 +46,15 @@ pub(super) async fn wait_for_stop() -> Result<(), Failure> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    tracing::info!("stopping");
     Ok(())
 }
 
 /// Stops the service. The exit code is 1 when something did not stop in time.
 pub(super) async fn stop(app: App) -> ExitCode {
-    tracing::info!("stopping");
-    let shutdown = app.stop().await;
-    if shutdown.is_clean() {
-        return ExitCode::SUCCESS;
+    let still_running = app.stop().await.still_running;
+    if !still_running.is_empty() {
+        tracing::error!(tasks = ?still_running, "did not stop in time");
     }
-    tracing::error!(tasks = ?shutdown.still_running, "did not stop in time");
-    ExitCode::FAILURE
+    ExitCode::from(u8::from(!still_running.is_empty()))
 }

@@ -86,18 +86,16 @@ impl Lane {
 
     /// Attempts the group until each request has an answer or no time left. The bound on attempts is the requests'
     /// deadline: every round takes a pause at least.
-    async fn serve(&mut self, mut group: Vec<Ticket>) {
-        loop {
+    async fn serve(&mut self, group: Vec<Ticket>) {
+        let mut group = still_waiting(group, false, None);
+        while !group.is_empty() {
             let (ambiguous, source) = match self.attempt(&mut group).await {
                 Ok(reply) => return deliver(reply, group),
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
                 Err(error) => return fail(&error, group),
             };
-            group = still_waiting(group, ambiguous, source.as_ref());
-            if group.is_empty() {
-                return;
-            }
             tokio::time::sleep(RETRY_PAUSE).await;
+            group = still_waiting(group, ambiguous, source.as_ref());
         }
     }
 
@@ -229,9 +227,9 @@ fn still_waiting(
     ambiguous: bool,
     source: Option<&redis::RedisError>,
 ) -> Vec<Ticket> {
-    let soon = Instant::now() + RETRY_PAUSE;
+    let now = Instant::now();
     let (left, late): (Vec<_>, Vec<_>) =
-        group.into_iter().partition(|ticket| ticket.operation.deadline > soon);
+        group.into_iter().partition(|ticket| ticket.operation.deadline > now);
     for ticket in late {
         let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
         let source = source.cloned();

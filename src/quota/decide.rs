@@ -11,6 +11,7 @@ use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
+use crate::counters::ShardFault;
 use crate::counters::StoredAnswer;
 use crate::domain::Decision;
 use crate::domain::LimitState;
@@ -135,13 +136,11 @@ impl Quota {
     ) -> Result<(), QuotaError> {
         let shard = operation.subject.shard(self.shard_count());
         match again {
-            Again::Load => {
-                if let Some(fault) = self.loads.load(operation, shard).await? {
-                    self.recover(shard, fault).await?;
-                }
-                Ok(())
-            }
-            Again::Recover(fault) => self.recover(shard, fault).await,
+            Again::Load => match self.loads.load(operation, shard).await? {
+                Some(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
+                None => Ok(()),
+            },
+            Again::Recover(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
             Again::Stale | Again::WrongWindow(_) => {
                 if let Again::WrongWindow(now_ms) = again {
                     self.counters.set_clock_delta_ms(now_ms - self.clock.now_ms());
@@ -150,6 +149,17 @@ impl Quota {
                 Ok(())
             }
         }
+    }
+
+    /// Waits for a recovery, at most until the deadline; the recovery goes on without the request.
+    async fn recover_in_time(
+        &self,
+        shard: u16,
+        fault: ShardFault,
+        deadline: Instant,
+    ) -> Result<(), QuotaError> {
+        let recovered = tokio::time::timeout_at(deadline.into(), self.recover(shard, fault)).await;
+        recovered.unwrap_or_else(|_| Err(QuotaError::away(Store::Redis)))
     }
 
     fn decided(

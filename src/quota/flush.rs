@@ -17,10 +17,10 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::QuotaError;
 
-/// The most outbox entries read at once; an entry holds up to 64 events.
+/// Outbox entries read at once; an entry holds up to 64 events.
 const ENTRIES_MAX: usize = 1_000;
-/// The fewest: enough that an outbox which fills slowly is read in few passes.
-const ENTRIES_MIN: usize = 32;
+/// Entries read at once when each has been full: never so few that a pass gets nowhere.
+const ENTRIES_MIN: usize = 16;
 
 /// What one pass did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +40,8 @@ pub struct FlushState {
     /// Flushed and not yet trimmed, oldest first.
     marks: VecDeque<Mark>,
     bytes: u64,
-    /// Entries of the last batch and the events in them: what tells how many entries the next batch takes.
-    last_batch: (usize, usize),
+    /// Entries and events of the last batch: how much one entry holds at present.
+    last_batch: Option<(usize, usize)>,
 }
 
 /// The end of a flushed batch.
@@ -50,22 +50,22 @@ struct Mark {
     seq: u64,
     written_at_ms: i64,
     bytes: u64,
+    entries: usize,
 }
 
 impl FlushState {
     fn remember(&mut self, epoch: u64, mark: Mark) {
         if self.epoch != epoch {
-            *self = Self { epoch, ..Self::default() };
+            *self = Self { epoch, last_batch: self.last_batch, ..Self::default() };
         }
         self.bytes += mark.bytes;
         self.marks.push_back(mark);
     }
 
-    /// How many entries to read for a batch of `events_max`. What is read and not written now is read again.
-    fn entries_wanted(&self, events_max: usize) -> usize {
-        let (entries, events) = self.last_batch;
-        let wanted = (events_max * entries).checked_div(events).unwrap_or(events_max / 64);
-        wanted.clamp(ENTRIES_MIN, ENTRIES_MAX)
+    /// How many entries make a full batch, going by the last one. Reading more would decode them for nothing.
+    fn entries_max(&self, events_max: usize) -> usize {
+        let Some((entries, events)) = self.last_batch else { return ENTRIES_MAX };
+        (events_max * entries / events.max(1) + 1).clamp(ENTRIES_MIN, ENTRIES_MAX)
     }
 
     /// The last event that need not be kept: older than the lag, or beyond the bytes that may stay.
@@ -101,7 +101,7 @@ impl Quota {
         if !cursor.forget.is_empty() {
             self.forget(&cursor).await?;
         }
-        let entries_max = state.entries_wanted(self.options.batch_events_max);
+        let entries_max = state.entries_max(self.options.batch_events_max);
         let read = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, entries_max).await;
         let page = read.map_err(QuotaError::of_counters)?;
         if let Some(fault) = self.fault_of(&page, &cursor) {
@@ -109,8 +109,8 @@ impl Quota {
         }
         let lag = u32::try_from(page.seq.saturating_sub(cursor.seq)).unwrap_or(u32::MAX);
         metrics::gauge!(names::FLUSH_LAG_EVENTS, "shard" => shard.to_string()).set(lag);
-        let (batch, mark, entries) = self.batch(&cursor, page.entries);
-        state.last_batch = (entries, batch.events.len());
+        let (batch, mark) = self.batch(&cursor, page.entries);
+        state.last_batch = mark.map(|mark| (mark.entries, batch.events.len()));
         let Some(mark) = mark else {
             self.trim(&cursor, state).await?;
             return Ok(FlushStep::Idle);
@@ -171,9 +171,8 @@ impl Quota {
         Ok(FlushStep::Again)
     }
 
-    /// The batch that the entries make, where it ends, and how many entries it took. Stops before a gap: the next pass
-    /// finds it.
-    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>, usize) {
+    /// The batch that the entries make, and where it ends. Stops before a gap: the next pass finds it.
+    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>) {
         let mut batch = Batch {
             shard: cursor.shard,
             epoch: cursor.epoch,
@@ -182,15 +181,19 @@ impl Quota {
             ..Batch::default()
         };
         let mut mark: Option<Mark> = None;
-        let mut taken = 0;
         for entry in entries {
             let is_next = entry.first_seq().is_none_or(|first| first == batch.to_seq + 1);
             let is_full = batch.events.len() >= self.options.batch_events_max;
             if is_full || (!is_next && self.options.guards.seq_check) {
                 break;
             }
-            let bytes = mark.map_or(0, |mark| mark.bytes) + entry.bytes as u64;
-            mark = Some(Mark { seq: entry.last_seq, written_at_ms: entry.written_at_ms, bytes });
+            let (bytes, entries) = mark.map_or((0, 0), |mark| (mark.bytes, mark.entries));
+            mark = Some(Mark {
+                seq: entry.last_seq,
+                written_at_ms: entry.written_at_ms,
+                bytes: bytes + entry.bytes as u64,
+                entries: entries + 1,
+            });
             match entry.events {
                 Ok(events) => batch.events.extend(events),
                 Err(undecodable) => batch.dead.push(DeadLetter {
@@ -201,9 +204,8 @@ impl Quota {
                 }),
             }
             batch.to_seq = entry.last_seq;
-            taken += 1;
         }
-        (batch, mark, taken)
+        (batch, mark)
     }
 
     /// Writes the batch. When Postgres cannot take one of its events, finds it by halving and sets it aside in the same
@@ -298,7 +300,8 @@ mod tests {
     fn state(marks: &[(u64, i64, u64)]) -> FlushState {
         let mut state = FlushState::default();
         for (seq, written_at_ms, bytes) in marks {
-            let mark = Mark { seq: *seq, written_at_ms: *written_at_ms, bytes: *bytes };
+            let (seq, written_at_ms, bytes) = (*seq, *written_at_ms, *bytes);
+            let mark = Mark { seq, written_at_ms, bytes, entries: 1 };
             state.remember(1, mark);
         }
         state
@@ -314,9 +317,18 @@ mod tests {
     }
 
     #[test]
+    fn a_pass_reads_as_many_entries_as_a_batch_takes() {
+        let of = |last_batch| FlushState { last_batch, ..FlushState::default() }.entries_max(5_000);
+        assert_eq!(of(None), ENTRIES_MAX);
+        assert_eq!(of(Some((80, 5_120))), 79);
+        assert_eq!(of(Some((100, 100))), ENTRIES_MAX);
+        assert_eq!(of(Some((10, 0))), ENTRIES_MAX);
+    }
+
+    #[test]
     fn a_new_epoch_forgets_the_marks_of_the_old() {
         let mut state = state(&[(10, 1_000, 50)]);
-        state.remember(2, Mark { seq: 1, written_at_ms: 5_000, bytes: 7 });
+        state.remember(2, Mark { seq: 1, written_at_ms: 5_000, bytes: 7, entries: 1 });
         assert_eq!((state.marks.len(), state.bytes), (1, 7));
         state.trimmed(1);
         assert_eq!((state.marks.len(), state.bytes), (0, 0));

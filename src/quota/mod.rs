@@ -43,11 +43,13 @@ pub use self::order::Ask;
 pub use self::order::Order;
 pub use self::order::RequestContext;
 pub use self::order::ResetScope;
+pub use self::recover::Recoverer;
 pub use self::reset::Cleared;
 pub use self::reset::ResetReport;
 pub use self::usage::Usage;
 
 use self::loader::LoadEntrance;
+use self::recover::RecoveryEntrance;
 use self::resolve::Resolver;
 
 /// Settings of the use-cases.
@@ -104,8 +106,7 @@ pub struct Quota {
     keys: KeyRing,
     resolver: Resolver,
     loads: LoadEntrance,
-    /// One recovery of a shard at a time in this node.
-    recoveries: Vec<tokio::sync::Mutex<()>>,
+    recoveries: RecoveryEntrance,
     instance: Uuid,
     clock: Clock,
     options: QuotaOptions,
@@ -158,16 +159,26 @@ pub struct QuotaParts {
     pub options: QuotaOptions,
 }
 
+/// The use-cases, and the tasks without which they wait.
+pub struct Started {
+    /// The use-cases.
+    pub quota: Arc<Quota>,
+    /// Loads missing subjects.
+    pub loader: Loader,
+    /// Recovers broken shards.
+    pub recoverer: Recoverer,
+    /// What was found in Redis.
+    pub report: StartupReport,
+}
+
 impl Quota {
-    /// Checks both stores, opens the shards that are not open, and answers the use-cases with the loader, which the
-    /// caller has to run.
+    /// Checks both stores, opens the shards that are not open, and answers the use-cases with the tasks that the caller
+    /// has to run.
     ///
     /// # Errors
     ///
     /// [`StartError`] naming the store and what is wrong with it.
-    pub async fn start(
-        parts: QuotaParts,
-    ) -> Result<(Arc<Self>, Loader, StartupReport), StartError> {
+    pub async fn start(parts: QuotaParts) -> Result<Started, StartError> {
         let settings = parts.ledger.settings().await.map_err(StartError::Ledger)?;
         let configured = parts.counters.shard_count();
         if settings.shards != configured {
@@ -177,8 +188,9 @@ impl Quota {
             parts.counters.check_at_start(settings.instance).await.map_err(StartError::Counters)?;
         let (loads, loader) =
             loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
+        let (recoveries, recoverer) = recover::new();
         let quota = Arc::new(Self {
-            recoveries: (0..configured).map(|_| tokio::sync::Mutex::new(())).collect(),
+            recoveries,
             counters: parts.counters,
             ledger: parts.ledger,
             keys: parts.keys,
@@ -191,7 +203,7 @@ impl Quota {
         for shard in 0..configured {
             quota.open_at_start(shard).await.map_err(StartError::Recovery)?;
         }
-        Ok((quota, loader, report))
+        Ok(Started { quota, loader, recoverer, report })
     }
 
     /// The API keys.

@@ -3,6 +3,11 @@
 //! Each step is idempotent, and the whole may be interrupted anywhere: whoever finds the fence goes on. Every counter of
 //! the old epoch becomes stale by comparison; nothing is scanned or deleted.
 
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::counters::Entry;
@@ -16,6 +21,7 @@ use crate::ledger::RecoveryTx;
 use crate::telemetry::names;
 
 use super::Quota;
+use super::error::Chain;
 use super::error::QuotaError;
 use super::error::Store;
 
@@ -23,6 +29,52 @@ use super::error::Store;
 const ATTEMPTS_MAX: usize = 8;
 /// Outbox entries salvaged at once.
 const PAGE_ENTRIES: usize = 500;
+
+/// Recoveries that may wait; each is a request or a flusher that waits for it.
+const QUEUE_MAX: usize = 4_096;
+
+/// A recovery that is asked for.
+struct RecoveryOrder {
+    shard: u16,
+    fault: ShardFault,
+    /// The epoch that the asker knew when it met the fault.
+    seen_epoch: u64,
+    answer: oneshot::Sender<Result<(), Store>>,
+}
+
+/// Where recoveries are asked for.
+pub(super) struct RecoveryEntrance(mpsc::Sender<RecoveryOrder>);
+
+/// The task that recovers, one shard at a time in this node. It is not a request's own work, so that a request's
+/// deadline never cuts a recovery off half-way.
+pub struct Recoverer(mpsc::Receiver<RecoveryOrder>);
+
+pub(super) fn new() -> (RecoveryEntrance, Recoverer) {
+    let (entrance, queue) = mpsc::channel(QUEUE_MAX);
+    (RecoveryEntrance(entrance), Recoverer(queue))
+}
+
+impl Recoverer {
+    /// Recovers until the token is cancelled. A recovery that is cut off is taken up by whoever finds the fence.
+    pub async fn run(mut self, quota: Arc<Quota>, stop: CancellationToken) {
+        while let Some(Some(order)) = stop.run_until_cancelled(self.0.recv()).await {
+            let RecoveryOrder { shard, fault, seen_epoch, answer } = order;
+            let recovery = Box::pin(quota.recover_now(shard, fault, seen_epoch));
+            let Some(recovered) = stop.run_until_cancelled(recovery).await else { return };
+            // An asker that stopped waiting has no use for its answer.
+            let _ = answer.send(recovered.map_err(|error| store_of(shard, &error)));
+        }
+    }
+}
+
+/// Says in the log why the shard is not recovered, and answers the store that it waits for.
+fn store_of(shard: u16, error: &QuotaError) -> Store {
+    tracing::warn!(shard, error = %Chain(error), "not recovered yet");
+    match error {
+        QuotaError::Unavailable { store, .. } => *store,
+        _ => Store::Redis,
+    }
+}
 
 /// What a salvage found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,17 +95,30 @@ impl Quota {
         if self.is_open_since(shard, 0).await? {
             return Ok(());
         }
-        self.recover(shard, ShardFault::Uninitialised).await
+        let seen_epoch = self.counters.sight(shard).epoch;
+        self.recover_now(shard, ShardFault::Uninitialised, seen_epoch).await
     }
 
-    /// Makes the shard serve again after a fault. Callers in one node wait for one recovery.
+    /// Asks for the shard to be made to serve again after a fault, and waits for it.
     ///
     /// # Errors
     ///
-    /// [`QuotaError::Unavailable`] when a store is away; the next request goes on where this stopped.
+    /// [`QuotaError::Unavailable`] when a store is away; the next asker goes on where this stopped.
     pub(super) async fn recover(&self, shard: u16, fault: ShardFault) -> Result<(), QuotaError> {
+        let (answer, waiting) = oneshot::channel();
         let seen_epoch = self.counters.sight(shard).epoch;
-        let _one_at_a_time = self.recoveries[usize::from(shard)].lock().await;
+        let order = RecoveryOrder { shard, fault, seen_epoch, answer };
+        self.recoveries.0.try_send(order).map_err(|_| QuotaError::Overloaded)?;
+        let stopping = |_| QuotaError::away(Store::Redis);
+        waiting.await.map_err(stopping)?.map_err(QuotaError::away)
+    }
+
+    async fn recover_now(
+        &self,
+        shard: u16,
+        fault: ShardFault,
+        seen_epoch: u64,
+    ) -> Result<(), QuotaError> {
         let is_newer = self.counters.sight(shard).epoch > seen_epoch;
         if is_newer || self.was_recovered(shard, fault, seen_epoch).await? {
             return Ok(());

@@ -1,11 +1,11 @@
 //! What tests share: private stores, nodes in this process, callers.
 
 pub mod caller;
+pub mod poll;
 pub mod process;
 pub mod stores;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use headroom::app::App;
 use headroom::app::Core;
@@ -204,20 +204,4 @@ pub async fn flush_all(quota: &Quota) -> u64 {
         }
     }
     events
-}
-
-/// Waits for something that another process does, looking every 10 ms; panics after `within`. The only wait in the tests:
-/// what happens in this process is awaited, and time is moved by the clock.
-pub async fn eventually<F: Future<Output = bool>>(
-    what: &str,
-    within: Duration,
-    mut look: impl FnMut() -> F,
-) {
-    let looked = tokio::time::timeout(within, async {
-        let mut pause = tokio::time::interval(Duration::from_millis(10));
-        while !look().await {
-            pause.tick().await;
-        }
-    });
-    assert!(looked.await.is_ok(), "{what} did not happen within {within:?}");
 }

@@ -36,9 +36,13 @@ impl Node {
         let node = Self { child, url: format!("http://{address}") };
         let client = reqwest::Client::new();
         let ready = format!("{}/readyz", node.url);
-        super::eventually("the node's readiness", std::time::Duration::from_secs(30), || async {
-            client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success())
-        })
+        super::poll::eventually(
+            "the node's readiness",
+            std::time::Duration::from_secs(30),
+            || async {
+                client.get(&ready).send().await.is_ok_and(|answer| answer.status().is_success())
+            },
+        )
         .await;
         node
     }
