@@ -1,2 +1,146 @@
-//! Headroom.
-fn main() {}
+//! `make bench`: what a decision costs beside a bare handler, and whether the flusher keeps up.
+//!
+//! Everything is started here and ends with this process: a Redis with an append-only file, a durable Postgres, the
+//! release binary `headroom`, and this binary again as the bare handler. The load generator is our own (`load`): it
+//! shares the cores with what it measures, so it has to be cheap, and every request needs its own idempotency key.
+
+mod bare;
+mod child;
+mod drain;
+mod load;
+mod report;
+mod rounds;
+mod stand;
+mod wire;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::Subcommand;
+
+/// Any failure ends the run.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Measures the service in turn with a bare handler.
+#[derive(Debug, Parser)]
+#[command(name = "headroom-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Seconds that each case is loaded for in each round
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// Rounds; each runs every case once
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// One short round with few subjects: a check that the benchmark works, not a measurement
+    #[arg(long)]
+    quick: bool,
+    /// Write the results to docs/BENCHMARKS.md
+    #[arg(long)]
+    record: bool,
+    /// Only the bare handler and accepted requests with idempotency keys, for tuning
+    #[arg(long)]
+    brief: bool,
+    /// Threads that run requests, in the bare handler and in the service
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The bare handler
+    #[command(hide = true)]
+    Bare {
+        /// Where to listen
+        address: std::net::SocketAddr,
+        /// Threads
+        workers: usize,
+    },
+}
+
+/// How long and how much is measured.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    length: Duration,
+    rounds: usize,
+    subjects: u64,
+    cases: &'static [rounds::Case],
+    drain_rounds: usize,
+    drain_events: u64,
+    workers: usize,
+}
+
+impl Plan {
+    fn of(arguments: &Arguments) -> Self {
+        let full = Self {
+            length: Duration::from_secs(arguments.seconds),
+            rounds: arguments.rounds,
+            subjects: 100_000,
+            cases: rounds::Case::ALL,
+            drain_rounds: 3,
+            drain_events: 120_000,
+            workers: arguments.workers,
+        };
+        let cases = rounds::Case::BRIEF;
+        let full = if arguments.brief { Self { cases, drain_rounds: 0, ..full } } else { full };
+        if !arguments.quick {
+            return full;
+        }
+        let drain_rounds = full.drain_rounds.min(1);
+        Self {
+            length: Duration::from_secs(1),
+            rounds: 1,
+            subjects: 5_000,
+            drain_rounds,
+            drain_events: 20_000,
+            ..full
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("headroom-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(Command::Bare { address, workers }) = arguments.command {
+        return bare::serve(address, workers);
+    }
+    let plan = Plan::of(arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let text = runtime.block_on(measure(plan))?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    if arguments.record {
+        report::record(&text)?;
+    }
+    Ok(())
+}
+
+async fn measure(plan: Plan) -> Result<String, Failure> {
+    let dir = std::env::temp_dir().join(format!("headroom-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&dir)?;
+    let measured = measure_in(&dir, plan).await;
+    // What is left behind costs disk space and nothing else.
+    let _ = std::fs::remove_dir_all(&dir);
+    measured
+}
+
+async fn measure_in(dir: &std::path::Path, plan: Plan) -> Result<String, Failure> {
+    let mut postgres = stand::postgres(dir).await?;
+    let rounds = rounds::run(dir, &postgres, plan).await?;
+    let drains = drain::run(dir, &postgres, plan).await?;
+    // A Postgres that is slow to stop ends with this process, and is no reason to lose the results.
+    if let Err(error) = postgres.stop().await {
+        eprintln!("postgres: {error}");
+    }
+    Ok(report::text(plan, &rounds, &drains))
+}

@@ -27,6 +27,7 @@ Cost      O(requests x limits): one HMGET and one HSET a subject level, one XADD
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
+local char = string.char
 local head = unpack_all(ARGV[1])
 local epoch, requests = head[1], head[9]
 local meta = read_meta(KEYS[1])
@@ -60,22 +61,31 @@ local function add_field(state, field, value)
   state.used[field] = tonumber(value) or 0
 end
 
-local function read_state(place, lines, depth)
-  local fields, count = { 'e', 'v', 'o', 't', 'z' }, 5
+-- What is read of a level: the same for all requests that share a sheet, so worked out once.
+local known_fields = {}
+local function fields_of(lines, depth)
+  local by_depth = known_fields[lines] or {}
+  known_fields[lines] = by_depth
+  local fields = by_depth[depth]
+  if fields then return fields end
+  fields = { 'e', 'v', 'o', 't', 'z' }
   for i = 1, #lines do
-    if lines[i][1] == depth then
-      count = count + 1
-      fields[count] = lines[i][2]
-    end
+    if lines[i][1] == depth then fields[#fields + 1] = lines[i][2] end
   end
-  local got = call('HMGET', KEYS[place], unpack(fields))
+  by_depth[depth] = fields
+  return fields
+end
+
+local function read_state(place, lines, depth)
+  local key, fields = KEYS[place], fields_of(lines, depth)
+  local got = call('HMGET', key, unpack(fields))
+  local last = tonumber(got[3]) or 0
   local state = {
-    key = KEYS[place], epoch = tonumber(got[1]), version = tonumber(got[2]) or 0,
-    last = tonumber(got[3]) or 0, touched_s = tonumber(got[4]) or 0,
-    reset_at = tonumber(got[5]) or 0, used = {}, changed = {},
+    key = key, epoch = tonumber(got[1]), version = tonumber(got[2]) or 0, last = last,
+    stored_last = last, touched_s = tonumber(got[4]) or 0, reset_at = tonumber(got[5]) or 0,
+    used = {}, changed = {}, dirty = false, opens_window = false, was_reset = false,
   }
-  state.stored_last = state.last
-  for i = 6, count do add_field(state, fields[i], got[i]) end
+  for i = 6, #fields do add_field(state, fields[i], got[i]) end
   states[place] = state
   return state
 end
@@ -115,9 +125,10 @@ end
 
 -- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
 -- be told.
-local function earlier_attempt(request, event_id)
+local function earlier_attempt(request, event)
   local since, depth = request[5], 0
   if since < 0 then return false end
+  local event_id = sub(event, 5, 20)
   for i = 7, #request, 2 do
     depth = depth + 1
     if request[i] > 0 then
@@ -190,8 +201,11 @@ end
 local function record(request, event, result)
   local place = request[3]
   if place == 0 then return end
-  fresh[place] = request[4]
-    .. pack({ sub(event, 5, 20), request[6], now, ARGV[1 + request[2]], unpack(result, 3) })
+  -- An array's head, then its items: the bytes of a packed table, without making the table.
+  local length = 2 + #result
+  local array_head = length < 16 and char(0x90 + length) or char(0xdc, 0, length)
+  local id, sheet = sub(event, 5, 20), ARGV[1 + request[2]]
+  fresh[place] = request[4] .. array_head .. pack(id, request[6], now, sheet, unpack(result, 3))
   fresh_keys[#fresh_keys + 1] = place
 end
 
@@ -215,7 +229,7 @@ local function decide(request, event)
   if away then return away end
   local result, fits = measure(request, lines)
   if request[1] == 0 then return look(request, result, fits) end
-  local known = earlier_attempt(request, sub(event, 5, 20)) -- guard: earlier_attempt
+  local known = earlier_attempt(request, event) -- guard: earlier_attempt
   if known == nil then return { UNSURE } end -- guard: earlier_attempt
   if known then result[1], result[2] = ACCEPTED, known return result end -- guard: earlier_attempt
   if not fits then return result end
@@ -252,7 +266,7 @@ local function clear(request, event)
   if now < sheet[1] or now >= sheet[2] then return { WRONG_WINDOW } end
   local away = not_ready(request, {})
   if away then return away end
-  local known = earlier_attempt(request, sub(event, 5, 20))
+  local known = earlier_attempt(request, event)
   if known == nil then return { UNSURE } end
   if known then
     local entry = entry_at(KEYS[2], epoch, known)
@@ -331,14 +345,14 @@ local function write()
   local pending = {}
   for i = 1, #dirty do
     write_state(dirty[i])
-    pending[#pending + 1] = dirty[i].last
-    pending[#pending + 1] = dirty[i].key
+    pending[2 * i - 1], pending[2 * i] = dirty[i].last, dirty[i].key
   end
   if #pending > 0 then call('ZADD', KEYS[3], unpack(pending)) end
   call('HSET', KEYS[1], 'seq', seq, 'now', now)
+  local ttl_s = format('%d', head[4])
   for i = 1, #fresh_keys do
     local place = fresh_keys[i]
-    call('SET', KEYS[place], fresh[place], 'EX', head[4])
+    call('SET', KEYS[place], fresh[place], 'EX', ttl_s)
   end
 end
 

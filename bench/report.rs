@@ -1,0 +1,102 @@
+//! The results as Markdown.
+
+use std::fmt::Write;
+use std::process::Command;
+
+use headroom::clock::Clock;
+
+use crate::Failure;
+use crate::Plan;
+use crate::drain::Drain;
+use crate::load::CONNECTIONS;
+use crate::rounds::Case;
+use crate::rounds::Measured;
+use crate::rounds::Round;
+
+const FILE: &str = "docs/BENCHMARKS.md";
+/// What `--record` replaces lies between these; the rest of the file is written by hand.
+const BEGIN: &str = "<!-- results: begin -->\n";
+const END: &str = "<!-- results: end -->\n";
+
+/// The whole report.
+pub(crate) fn text(plan: Plan, rounds: &[Round], drains: &[Drain]) -> String {
+    let mut text = String::new();
+    let _infallible = writeln!(text, "{}\n", conditions(plan));
+    text += "| case | req/s | p50 ms | p99 ms | CPU µs/request | of it Redis | CPU ÷ bare | events behind at the end |\n";
+    text += "|---|--:|--:|--:|--:|--:|--:|--:|\n";
+    for (place, case) in plan.cases.iter().enumerate() {
+        text += &line(*case, place, rounds);
+    }
+    if !drains.is_empty() {
+        text += &drained(drains);
+    }
+    text
+}
+
+fn line(case: Case, place: usize, rounds: &[Round]) -> String {
+    let of = |value: fn(&Measured) -> f64| median(rounds.iter().map(|round| value(&round[place])));
+    let ratio = median(rounds.iter().map(|round| round[place].cpu_us / round[0].cpu_us));
+    let (rate, cpu, redis, lag) =
+        (of(|it| it.rate), of(|it| it.cpu_us), of(|it| it.redis_us), of(|it| it.lag));
+    let (p50, p99) = (of(|it| it.p50_us) / 1_000.0, of(|it| it.p99_us) / 1_000.0);
+    format!(
+        "| {} | {rate:.0} | {p50:.2} | {p99:.2} | {cpu:.1} | {redis:.1} | {ratio:.2} | {lag:.0} |\n",
+        case.name()
+    )
+}
+
+fn drained(drains: &[Drain]) -> String {
+    let flushed = median(drains.iter().map(|it| it.flushed));
+    let copied = median(drains.iter().map(|it| it.copied));
+    let ratio = median(drains.iter().map(|it| it.flushed / it.copied));
+    format!(
+        "\n| a full outbox | rows/s |\n|---|--:|\n\
+         | flusher: log, counters and cursor | {flushed:.0} |\n\
+         | `COPY` of the same rows into a table with the same indexes, no counters | {copied:.0} |\n\
+         | ratio | {ratio:.2} |\n"
+    )
+}
+
+fn conditions(plan: Plan) -> String {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let date = Clock::system().now().format("%Y-%m-%d");
+    let version = |program: &str| {
+        let output = Command::new(program).arg("--version").output();
+        let text = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
+        text.unwrap_or_else(|_| format!("{program} of an unknown version"))
+    };
+    let redis = version("redis-server");
+    let redis = redis.split(" sha").next().unwrap_or_default();
+    let postgres = version("psql");
+    let postgres = postgres.replace("psql (PostgreSQL)", "Postgres");
+    format!(
+        "{date}; {cores} cores; {redis}; {postgres}; {}. {CONNECTIONS} connections, {} subjects, \
+         {} rounds of {} s a case, {} worker thread(s).",
+        version("rustc"),
+        plan.subjects,
+        plan.rounds,
+        plan.length.as_secs(),
+        plan.workers
+    )
+}
+
+/// The middle value; of two middle ones the mean. NaN when there is none.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.get(half) {
+        None => f64::NAN,
+        Some(upper) if values.len() % 2 == 1 => *upper,
+        Some(upper) => f64::midpoint(values[half - 1], *upper),
+    }
+}
+
+/// Puts the results between the marks of docs/BENCHMARKS.md.
+pub(crate) fn record(results: &str) -> Result<(), Failure> {
+    let page = std::fs::read_to_string(FILE)?;
+    let (before, rest) = page.split_once(BEGIN).ok_or("no mark where the results begin")?;
+    let (_, after) = rest.split_once(END).ok_or("no mark where the results end")?;
+    std::fs::write(FILE, format!("{before}{BEGIN}\n{results}\n{END}{after}"))?;
+    Ok(())
+}
