@@ -71,6 +71,8 @@ pub fn env_of(app: &TestApp) -> Vec<(String, String)> {
         ("REDIS_URL", app.stores.redis.url()),
         ("HEADROOM_QUOTA_SHARDS", super::stores::SHARDS.to_string()),
         ("HEADROOM_AUTH_ADMIN_KEY", ADMIN_KEY.to_owned()),
+        // On a machine that runs all tests at once a connection may take its time.
+        ("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS", "10000".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .to_vec()
