@@ -83,7 +83,7 @@ pub struct Guards {
     pub salvage: bool,
     /// Nothing is trimmed before it is committed.
     pub trim_after_commit: bool,
-    /// A reset is an event; without it, Postgres is set to zero and the key deleted.
+    /// Nothing is decided, loaded or trimmed in a shard while it is recovered.
     pub fence: bool,
     /// Passed on to the ledger.
     pub flush: crate::ledger::FlushGuards,

@@ -103,7 +103,8 @@ impl Quota {
         if self.is_left_behind(shard, fault).await? {
             return Ok(());
         }
-        tracing::warn!(shard, fault = fault.kind.as_str(), "the shard has to be recovered");
+        // Also the first start of an installation comes here; a loss is said louder, with its incident.
+        tracing::info!(shard, fault = fault.kind.as_str(), "opening the shard");
         for _ in 0..ATTEMPTS_MAX {
             let Some(fenced) = self.fence(shard, fault).await? else {
                 // Another node was faster. Its epoch may have a fault of its own.
