@@ -21,13 +21,13 @@ use metrics::counter;
 use utoipa::openapi::OpenApi;
 
 use super::error::ApiError;
-use super::error::Chain;
 use super::problem;
 use super::request_id::RequestScope;
 use super::request_id::X_REQUEST_ID;
 use super::series::AllSeries;
 use super::series::Series;
 use super::state::Api;
+use crate::telemetry::Chain;
 use crate::telemetry::names;
 
 /// A route calls at most so many use-cases in turn, and each ends by itself within `server.request_timeout_ms`, with a

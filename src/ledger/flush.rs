@@ -134,10 +134,7 @@ async fn write_events<'a>(
 /// cursor, so that a crash before Redis has forgotten them does not lose it; distinct, so that it cannot outgrow the
 /// number of subjects.
 fn still_to_forget(cursor: &Cursor, batch: &Batch, duplicates: &[&Event]) -> Vec<String> {
-    let levels = duplicates.iter().flat_map(|event| {
-        let depth = 1 + event.subject.matches('/').count();
-        (1..=depth).map(|depth| event.level(u8::try_from(depth).unwrap_or(u8::MAX)))
-    });
+    let levels = duplicates.iter().flat_map(|event| event.levels());
     let named = cursor.forget.iter().chain(&batch.forget).map(String::as_str);
     let distinct: BTreeSet<&str> = named.chain(levels).collect();
     distinct.into_iter().map(str::to_owned).collect()

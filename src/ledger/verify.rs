@@ -7,7 +7,6 @@ use tokio_postgres::Row;
 use super::Ledger;
 use super::convert::unsigned;
 use super::error::LedgerError;
-use super::load::Base;
 use super::tx::Connection;
 use super::tx::Params;
 use super::tx::Tx;
@@ -109,20 +108,6 @@ impl Ledger {
             dead_letters: total("dead_letters")?,
             duplicates: total("duplicates")?,
         })
-    }
-
-    /// What Redis must agree with (I2): the same as [`Ledger::base`].
-    ///
-    /// # Errors
-    ///
-    /// As of [`Ledger::base`].
-    pub async fn counters_of(
-        &self,
-        shard: u16,
-        subjects: &[&str],
-        ended_after: DateTime<Utc>,
-    ) -> Result<Base, LedgerError> {
-        self.base(shard, subjects, ended_after).await
     }
 
     async fn snapshot(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, LedgerError> {

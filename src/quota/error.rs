@@ -56,22 +56,6 @@ pub enum QuotaError {
     Internal(#[source] Cause),
 }
 
-/// An error and its causes on one line, for the log and for dead letters: a store's client hides what the server said in
-/// a cause.
-pub(super) struct Chain<'a>(pub(super) &'a (dyn std::error::Error + 'static));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
-}
-
 impl QuotaError {
     /// A store that did not answer in time.
     pub(super) const fn away(store: Store) -> Self {

@@ -17,10 +17,10 @@ use crate::ledger::Cursor;
 use crate::ledger::DeadLetter;
 use crate::ledger::Flushed;
 use crate::ledger::LedgerError;
+use crate::telemetry::Chain;
 use crate::telemetry::names;
 
 use super::Quota;
-use super::error::Chain;
 use super::error::QuotaError;
 use super::recover;
 

@@ -19,10 +19,10 @@ use crate::ledger::Incident;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::ledger::RecoveryTx;
+use crate::telemetry::Chain;
 use crate::telemetry::names;
 
 use super::Quota;
-use super::error::Chain;
 use super::error::QuotaError;
 use super::error::Store;
 use super::salvage::Salvaged;

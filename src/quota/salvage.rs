@@ -5,9 +5,9 @@ use crate::domain::Event;
 use crate::ledger::DeadLetter;
 use crate::ledger::LedgerError;
 use crate::ledger::RecoveryTx;
+use crate::telemetry::Chain;
 
 use super::Quota;
-use super::error::Chain;
 use super::error::QuotaError;
 
 /// Outbox entries read at once.

@@ -1,5 +1,6 @@
 //! The log and the metrics of this process.
 
+mod chain;
 pub mod names;
 
 use std::io;
@@ -15,6 +16,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogConfig;
 use crate::config::LogFormat;
+
+pub use self::chain::Chain;
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]

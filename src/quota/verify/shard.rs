@@ -67,8 +67,7 @@ impl Quota {
         for _ in 0..PICTURES_MAX {
             let names: Vec<&str> = paths.iter().map(String::as_str).collect();
             let now = self.redis_now();
-            let base =
-                self.ledger.counters_of(shard, &names, now).await.map_err(QuotaError::of_ledger)?;
+            let base = self.ledger.base(shard, &names, now).await.map_err(QuotaError::of_ledger)?;
             let read = self.counters.inspect(shard, paths, base.epoch, base.seq).await;
             let (states, page) = read.map_err(QuotaError::of_counters)?;
             // The flusher may have trimmed since Postgres was read. But a cursor that was read after a trim and is
