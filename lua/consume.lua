@@ -1,370 +1,356 @@
 --[[
 consume — decide up to 64 requests of one shard, in order and each on its own: add units to every
-limit of a subject path or to none, look without adding, or clear counters. One outbox entry holds
-all accepted events.
+limit of a subject path or to none, look without adding, or rewrite counters (clear, set,
+decrement). One outbox entry holds all accepted events.
 
-KEYS: 3 + distinct keys of the requests
+KEYS: 3 + distinct keys of the requests, those of levels first
   1  meta     hash    epoch, seq, floor, fence, now
   2  outbox   stream
   3  pending  zset    subject key -> seq of its last event that may not be trimmed yet
-  …  subject hashes and idempotency records, named by index in the requests
+  …  states of levels and idempotency records, named by index in the requests; all strings
 ARGV: 1 + sheets + requests
-  1  head     msgpack { epoch, seen_seq, offset_ms, idempotency_ttl_s, idle_ttl_s,
-              outbox_events_max, chain_max, sheets, requests }; a request is { kind (0 look, 1 add,
-              2 clear), sheet, record key or 0, fingerprint, seq seen before a first attempt of
-              unknown fate or -1, request id, then for each level: key or 0, profile version }
-  …  a sheet  msgpack { start_ms, end_ms, plan, { { depth, field, units, ceiling or -1,
-              end_s } … } } or, to clear, { start_ms, end_ms, metric or '', depth,
-              { { letter, start_s, end_s } … } }
+  1  head     msgpack values, one after the other: epoch, seen_seq, offset_ms, idempotency_ttl_s,
+              idle_ttl_s, outbox_events_max, chain_max, sheets, requests, keys of levels; then for
+              each request: kind (0 look, 1 add, 2 clear, 3 set, 4 decrement), sheet, record key
+              or 0, fingerprint or 0, request id or 0, seq seen before a first attempt of unknown
+              fate or -1, amount, and for each level of the path: key, profile version. A key is
+              its index after the third
+  …  a sheet  msgpack { start_ms, end_ms, plan, lines, depth of the path }; a line is { depth,
+              field, weight, ceiling or -1, end_s, four values for readers, fields of earlier
+              slices }, of which all but the first five may be missing. To clear: { start_ms,
+              end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }
   …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20)
-Returns   msgpack { code, epoch, seq, now_ms, results }; a result is { outcome, … }:
+A state is what lib/prelude.lua says beside E_EPOCH.
+Returns   msgpack { code, epoch, seq, now_ms, then for each request: outcome, extra … }:
           REFUSED, 0, used … | ACCEPTED, seq, used after … (added)
-          ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (cleared)
-          REPLAYED, record | LOAD, depth | STALE, depth | others alone
+          ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (rewritten)
+          REPLAYED, record | LOAD, depth | STALE, depth | others, 0
 Errors    BADARG (caller bug, not retried)
-Cost      O(requests x limits): one HMGET and one HSET a subject level, one XADD, one ZADD, one SET
-          a record
+Cost      O(requests x limits): one MGET, one XADD, one ZADD, one SET a touched level and a record
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
-local char = string.char
-local head = unpack_all(ARGV[1])
-local epoch, requests = head[1], head[9]
+local LOOK, CLEAR, SET = 0, 2, 3
+local LEVELS_AT = 7 -- a request's levels follow so many values
+
+local head = { unpack_all(ARGV[1]) }
+local epoch, sheet_count, request_count = head[1], head[8], head[9]
 local meta = read_meta(KEYS[1])
 local now = read_now(meta, head[3])
 local code = shard_code(meta, epoch, head[2])
-if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now, {} }) end
+if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now }) end
 
 local sheets = {}
-for i = 1, head[8] do sheets[i] = unpack_all(ARGV[1 + i]) end
-local seq = meta.seq
-local states, dirty = {}, {} -- by key index; dirty in order of the first touch
-local stored, fresh, fresh_keys = {}, {}, {} -- idempotency records, found and new
-local events, prevs, made_sheets = {}, {}, {} -- what the outbox entry will hold
+for i = 1, sheet_count do sheets[i] = unpack_all(ARGV[1 + i]) end
+local seq, now_s = meta.seq, math.floor(now / 1000)
+-- What the keys after the third hold: decoded states, and records; a new record is put in its place.
+local stored = call('MGET', unpack(KEYS, 4))
+for i = 1, head[10] do
+  if stored[i] then stored[i] = { unpack_all(stored[i]) } end
+end
+local last_before, touched = {}, {} -- of the levels that change: their last events before this call
+local record_places = {}
+local events, links, made_sheets = {}, { now, 1 }, {} -- what the outbox entry will hold
+local results, filled = { OK, epoch, seq, now }, 4
 
-local function read_records()
-  local names, places = {}, {}
-  for i = 1, #requests do
-    local place = requests[i][3]
-    if place > 0 then
-      names[#names + 1] = KEYS[place]
-      places[#places + 1] = place
-    end
+local function emit(outcome, extra)
+  results[filled + 1], results[filled + 2] = outcome, extra
+  filled = filled + 2
+end
+
+-- Where a state has which count. Most subjects have the same fields in the same order.
+local layouts = {}
+local function layout_of(fields)
+  local layout = layouts[fields]
+  if layout then return layout end
+  layout = {}
+  local place = E_FIELDS
+  for field in gmatch(fields, '%S+') do
+    place = place + 1
+    layout[field] = place
   end
-  if #names == 0 then return end
-  local got = call('MGET', unpack(names))
-  for i = 1, #places do stored[places[i]] = got[i] end
+  layouts[fields] = layout
+  return layout
 end
 
-local function add_field(state, field, value)
-  if not value then state.opens_window = true end
-  state.used[field] = tonumber(value) or 0
-end
+local levels, places = {}, {} -- of the request at hand by depth: the states and their layouts
 
--- What is read of a level: the same for all requests that share a sheet, so worked out once.
-local known_fields = {}
-local function fields_of(lines, depth)
-  local by_depth = known_fields[lines] or {}
-  known_fields[lines] = by_depth
-  local fields = by_depth[depth]
-  if fields then return fields end
-  fields = { 'e', 'v', 'o', 't', 'z' }
-  for i = 1, #lines do
-    if lines[i][1] == depth then fields[#fields + 1] = lines[i][2] end
-  end
-  by_depth[depth] = fields
-  return fields
-end
-
-local function read_state(place, lines, depth)
-  local key, fields = KEYS[place], fields_of(lines, depth)
-  local got = call('HMGET', key, unpack(fields))
-  local last = tonumber(got[3]) or 0
-  local state = {
-    key = key, epoch = tonumber(got[1]), version = tonumber(got[2]) or 0, last = last,
-    stored_last = last, touched_s = tonumber(got[4]) or 0, reset_at = tonumber(got[5]) or 0,
-    used = {}, changed = {}, dirty = false, opens_window = false, was_reset = false,
-  }
-  for i = 6, #fields do add_field(state, fields[i], got[i]) end
-  states[place] = state
-  return state
-end
-
-local function state_of(place, lines, depth)
-  local state = states[place]
-  if not state then return read_state(place, lines, depth) end
-  for i = 1, #lines do
-    local field = lines[i][2]
-    if lines[i][1] == depth and not state.used[field] then
-      add_field(state, field, call('HGET', state.key, field))
-    end
-  end
-  return state
-end
-
--- The result that sends the caller away before the limits are looked at, or nil.
-local function not_ready(request, lines)
-  local depth = 0
-  for i = 7, #request, 2 do
-    depth = depth + 1
-    if request[i] > 0 then
-      local state = state_of(request[i], lines, depth)
-      if not state.epoch then return { LOAD, depth } end
-      if state.epoch ~= epoch then return { LOAD, depth } end -- guard: epoch_in_counter
-      if request[i + 1] < state.version then return { STALE, depth } end -- guard: profile_version
-    end
+-- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil.
+local function not_ready(at, depth)
+  local place = at + LEVELS_AT
+  for d = 1, depth do
+    local state, version = stored[head[place]], head[place + 1]
+    if not state then return LOAD, d end
+    if state[E_EPOCH] ~= epoch then return LOAD, d end -- guard: epoch_in_counter
+    if version < state[E_VERSION] then return STALE, d end -- guard: profile_version
+    levels[d], places[d], place = state, layout_of(state[E_FIELDS]), place + 2
   end
 end
 
-local function recorded(request)
-  local record = fresh[request[3]] or stored[request[3]]
-  if not record then return nil end
-  if sub(record, 1, 8) ~= request[4] then return { MISMATCH } end
-  return { REPLAYED, record }
+-- What earlier slices of a sliding window hold.
+local function slices_of(depth, fields)
+  local used = 0
+  for i = 1, #fields do
+    local place = places[depth][fields[i]]
+    if place then used = used + levels[depth][place] end
+  end
+  return used
 end
 
 -- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
 -- be told.
-local function earlier_attempt(request, event)
-  local since, depth = request[5], 0
+local function earlier_attempt(at, event, depth)
+  local since = head[at + 5]
   if since < 0 then return false end
-  local event_id = sub(event, 5, 20)
-  for i = 7, #request, 2 do
-    depth = depth + 1
-    if request[i] > 0 then
-      local at = states[request[i]].stored_last
-      for _ = 1, head[7] do
-        if at <= since then return false end
-        local entry = entry_at(KEYS[2], epoch, at)
-        if not entry then return nil end
-        local index = at - entry.first + 1
-        if entry.events[index][3] == event_id then return at end
-        at = entry.prevs[index][depth] or 0
-      end
-      return nil
-    end
+  local place = head[at + LEVELS_AT + 2 * depth - 2]
+  local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
+  for _ = 1, head[7] do
+    if last <= since then return false end
+    local entry = entry_at(KEYS[2], epoch, last)
+    if not entry then return nil end
+    local index = last - entry.first + 1
+    if entry.events[index][3] == event_id then return last end
+    last = link_of(entry, index, depth)
   end
-  return false
 end
 
-local function touch(place, depth, links)
-  local state = states[place]
-  if not state.dirty then
-    state.dirty = true
-    dirty[#dirty + 1] = state
+local function touch(place, version)
+  local state = stored[place]
+  local last = state[E_LAST]
+  -- A caller may know of a change that Redis has forgotten: from now on the others have to ask.
+  if version > state[E_VERSION] then state[E_VERSION] = version end
+  if not last_before[place] then
+    last_before[place] = last
+    touched[#touched + 1] = place
   end
-  links[depth] = state.last
-  state.last = seq
+  state[E_LAST] = seq
+  return last
 end
 
 -- Gives an accepted request its place in the outbox.
-local function append(request, event)
+local function append(at, event, depth)
   seq = seq + 1
-  local links, depth = {}, 0
-  for i = 7, #request, 2 do
-    depth = depth + 1
-    links[depth] = 0
-    if request[i] > 0 then touch(request[i], depth, links) end
-  end
   events[#events + 1] = event
-  prevs[#prevs + 1] = links
+  for d = 1, depth do
+    local level = at + LEVELS_AT + 2 * d - 2
+    links[#links + 1] = touch(head[level], head[level + 1])
+  end
+  for _ = depth + 1, links[2] do links[#links + 1] = 0 end
 end
 
-local function place_of(request, depth) return request[5 + 2 * depth] end
-
--- The counters as they are, in the order of the lines, and whether all ceilings hold what would be
--- added.
-local function measure(request, lines)
-  local result, fits = { REFUSED, 0 }, true
+-- The counts as they are, in the order of the lines, behind the outcome that is yet to come, and
+-- whether all ceilings hold what would be added.
+local function measure(at, lines)
+  local amount, base, fits = head[at + 6], filled + 2, true
   for i = 1, #lines do
     local line = lines[i]
-    local used = states[place_of(request, line[1])].used[line[2]]
-    local after = used + line[3]
-    local over = after > UNITS_MAX or (line[4] >= 0 and after > line[4])
-    if line[3] > 0 and over then fits = false end
-    result[i + 2] = used
+    local place = places[line[1]][line[2]]
+    local used = place and levels[line[1]][place] or 0
+    if line[10] then used = used + slices_of(line[1], line[10]) end
+    results[base + i] = used
+    local units = line[3] * amount
+    local ceiling = line[4] >= 0 and line[4] or UNITS_MAX
+    if units > 0 and used + units > ceiling then fits = false end
   end
-  return result, fits
+  return fits
 end
 
-local function add(request, lines, result)
+-- Begins a counter at zero, and drops those of windows that have ended: the earlier ones of the
+-- same limit, and what is older than any window.
+local function open_field(depth, field)
+  local state, place, kept, fields = levels[depth], E_FIELDS, E_FIELDS, {}
+  local own_name, own_start = match(field, '^([%l%d_]+:%l:)(%d+)$')
+  for known in gmatch(state[E_FIELDS], '%S+') do
+    local name, letter, start = match(known, '^([%l%d_]+:(%a):)(%d+)$')
+    local is_earlier = name == own_name and tonumber(start) < tonumber(own_start)
+    place = place + 1
+    if not is_earlier and tonumber(start) + LONGEST_S[letter] > now_s then
+      kept = kept + 1
+      state[kept], fields[#fields + 1] = state[place], known .. ' '
+    end
+  end
+  for i = #state, kept + 1, -1 do state[i] = nil end
+  state[kept + 1], fields[#fields + 1] = 0, field .. ' '
+  state[E_FIELDS] = table.concat(fields)
+  places[depth] = layout_of(state[E_FIELDS])
+  return kept + 1
+end
+
+local function add(at, lines)
+  local amount, base = head[at + 6], filled + 2
   for i = 1, #lines do
     local line = lines[i]
-    local state = states[place_of(request, line[1])]
-    local after = state.used[line[2]] + line[3]
-    state.used[line[2]] = after
-    state.changed[line[2]] = true
-    result[i + 2] = after
+    local state, units = levels[line[1]], line[3] * amount
+    local place = places[line[1]][line[2]] or open_field(line[1], line[2])
+    state[place] = state[place] + units
+    results[base + i] = results[base + i] + units
   end
 end
 
-local function record(request, event, result)
-  local place = request[3]
+local function record(at, event, lines)
+  local place = head[at + 2]
   if place == 0 then return end
-  -- An array's head, then its items: the bytes of a packed table, without making the table.
-  local length = 2 + #result
-  local array_head = length < 16 and char(0x90 + length) or char(0xdc, 0, length)
-  local id, sheet = sub(event, 5, 20), ARGV[1 + request[2]]
-  fresh[place] = request[4] .. array_head .. pack(id, request[6], now, sheet, unpack(result, 3))
-  fresh_keys[#fresh_keys + 1] = place
+  stored[place] = head[at + 3] .. sub(event, 5, 20) .. ARGV[1 + head[at + 1]]
+    .. pack(now, head[at + 4], unpack(results, filled - #lines + 1, filled))
+  record_places[#record_places + 1] = place
 end
 
--- The answer to a look: what add would say, and when the subject itself was last cleared.
-local function look(request, result, fits)
-  if fits then result[1] = ACCEPTED end
-  local state = states[place_of(request, (#request - 6) / 2)]
-  result[2] = state and state.reset_at or 0
-  return result
+-- Whether the request was answered before; the answer is given then.
+local function replayed(at)
+  local place = head[at + 2]
+  local known = place > 0 and stored[place]
+  if not known then return false end
+  if sub(known, 1, 8) ~= head[at + 3] then
+    emit(MISMATCH, 0)
+  else
+    emit(REPLAYED, known)
+  end
+  return true
+end
+
+-- The counts of the lines stand behind the outcome already.
+local function decided(outcome, extra, lines)
+  emit(outcome, extra)
+  filled = filled + #lines
 end
 
 local function full() return seq - meta.floor >= head[6] end
 
-local function decide(request, event)
-  local earlier = recorded(request)
-  if earlier then return earlier end
-  local sheet = sheets[request[2]]
-  if now < sheet[1] or now >= sheet[2] then return { WRONG_WINDOW } end -- guard: window
-  local lines = sheet[4]
-  local away = not_ready(request, lines)
-  if away then return away end
-  local result, fits = measure(request, lines)
-  if request[1] == 0 then return look(request, result, fits) end
-  local known = earlier_attempt(request, event) -- guard: earlier_attempt
-  if known == nil then return { UNSURE } end -- guard: earlier_attempt
-  if known then result[1], result[2] = ACCEPTED, known return result end -- guard: earlier_attempt
-  if not fits then return result end
-  if full() then return { FULL } end
-  add(request, lines, result)
-  append(request, event)
-  result[1], result[2] = ACCEPTED, seq
-  record(request, event, result)
-  return result
+local function decide(at, sheet, event)
+  local lines, depth = sheet[4], sheet[5]
+  local fits = measure(at, lines)
+  if head[at] == LOOK then
+    local state = levels[depth]
+    return decided(fits and ACCEPTED or REFUSED, state[E_RESET], lines)
+  end
+  local known = earlier_attempt(at, event, depth) -- guard: earlier_attempt
+  if known == nil then return emit(UNSURE, 0) end -- guard: earlier_attempt
+  if known then return decided(ACCEPTED, known, lines) end -- guard: earlier_attempt
+  if not fits then return decided(REFUSED, 0, lines) end
+  if full() then return emit(FULL, 0) end
+  add(at, lines)
+  append(at, event, depth)
+  decided(ACCEPTED, seq, lines)
+  record(at, event, lines)
 end
 
--- The counters that a clear takes back, as the lines of a sheet with negative units.
-local function lines_to_clear(state, metric, depth, windows)
+-- The counts that a clear takes back, as the lines of a sheet.
+local function lines_to_clear(state, sheet)
+  local metric, windows, depth, lines, place = sheet[3], {}, sheet[5], {}, E_FIELDS
+  for i = 1, #sheet[4] do windows[sheet[4][i][1]] = sheet[4][i] end
+  for field in gmatch(state[E_FIELDS], '%S+') do
+    place = place + 1
+    local name, letter, start = match(field, '^([%l%d_]+):(%a):(%d+)$')
+    local window, used = windows[letter], state[place]
+    local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
+    if is_current and (metric == '' or metric == name) and used > 0 then
+      lines[#lines + 1] = { depth, field, -used, -1, window[4] }
+      state[place] = 0
+    end
+  end
+  state[E_RESET] = now
+  return lines
+end
+
+-- The changes that give each line's counter its new count, as the lines of a sheet.
+local function lines_to_set(sheet, is_set, amount)
   local lines = {}
-  for field, used in pairs(state.used) do
-    local name, letter, start = match(field, '^([%l%d_]+):(%l):(%d+)$')
-    local window = windows[letter]
-    local wanted = window and tonumber(start) == window[2] and (metric == '' or metric == name)
-    if wanted and used > 0 then lines[#lines + 1] = { depth, field, -used, -1, window[3] } end
+  for i = 1, #sheet[4] do
+    local line = sheet[4][i]
+    local state = levels[line[1]]
+    local place = places[line[1]][line[2]] or open_field(line[1], line[2])
+    local after = is_set and amount or math.max(0, state[place] - amount)
+    lines[i] = { line[1], line[2], after - state[place], -1, line[5] }
+    state[place] = after
   end
   return lines
 end
 
-local function read_all_fields(state)
-  local got = call('HGETALL', state.key)
-  for i = 1, #got, 2 do
-    local field = got[i]
-    if #field > 1 and not state.used[field] then state.used[field] = tonumber(got[i + 1]) end
-  end
+-- The sheet that an earlier attempt made.
+local function sheet_made_at(known)
+  local entry = entry_at(KEYS[2], epoch, known)
+  return pack(entry.sheets[entry.events[known - entry.first + 1][1] + 1])
 end
 
-local function clear(request, event)
-  local sheet = sheets[request[2]]
-  if now < sheet[1] or now >= sheet[2] then return { WRONG_WINDOW } end
-  local away = not_ready(request, {})
-  if away then return away end
-  local known = earlier_attempt(request, event)
-  if known == nil then return { UNSURE } end
+local function rewrite(at, sheet, event)
+  local kind, depth = head[at], sheet[5]
+  local known = earlier_attempt(at, event, depth)
+  if known == nil then return emit(UNSURE, 0) end
   if known then
-    local entry = entry_at(KEYS[2], epoch, known)
-    local number = entry.events[known - entry.first + 1][1]
-    return { ACCEPTED, known, pack(entry.sheets[number + 1]) }
+    emit(ACCEPTED, known)
+  else
+    if full() then return emit(FULL, 0) end
+    local lines
+    if kind == CLEAR then
+      lines = lines_to_clear(levels[depth], sheet)
+    else
+      lines = lines_to_set(sheet, kind == SET, head[at + 6])
+    end
+    append(at, event, depth)
+    local plan = kind == CLEAR and '' or sheet[3]
+    made_sheets[head[at + 1]] = pack({ sheet[1], sheet[2], plan, lines, depth })
+    emit(ACCEPTED, seq)
   end
-  if full() then return { FULL } end
-  local windows = {}
-  for i = 1, #sheet[5] do windows[sheet[5][i][1]] = sheet[5][i] end
-  local state = states[place_of(request, sheet[4])]
-  read_all_fields(state)
-  local lines = lines_to_clear(state, sheet[3], sheet[4], windows)
-  for i = 1, #lines do
-    state.used[lines[i][2]] = 0
-    state.changed[lines[i][2]] = true
-  end
-  state.reset_at, state.was_reset = now, true
-  append(request, event)
-  local made = pack({ sheet[1], sheet[2], '', lines })
-  made_sheets[request[2]] = made
-  return { ACCEPTED, seq, made }
+  filled = filled + 1
+  results[filled] = known and sheet_made_at(known) or made_sheets[head[at + 1]]
 end
 
--- What the outbox keeps of a sheet. What a clear asks for is not a sheet: one that cleared nothing
--- leaves an empty one in its place.
-local function raw_sheet(i)
-  if made_sheets[i] then return made_sheets[i] end
-  if sheets[i][5] then return pack({ 0, 0, '', {} }) end
-  return ARGV[1 + i]
+local function serve(at, sheet, event)
+  -- What a clear asks for is not a sheet: one that clears nothing leaves an empty one in its place.
+  if head[at] == CLEAR then made_sheets[head[at + 1]] = pack({ 0, 0, '', {}, 1 }) end
+  if replayed(at) then return end
+  if now < sheet[1] or now >= sheet[2] then return emit(WRONG_WINDOW, 0) end -- guard: window
+  local away, depth = not_ready(at, sheet[5])
+  if away then return emit(away, depth) end
+  if head[at] >= CLEAR then return rewrite(at, sheet, event) end
+  return decide(at, sheet, event)
 end
 
 local function write_outbox()
   local raw = {}
-  for i = 1, head[8] do raw[i] = raw_sheet(i) end
+  for i = 1, sheet_count do raw[i] = made_sheets[i] or ARGV[1 + i] end
   local id = format('%.0f-%.0f', epoch, seq)
-  local sheet_bytes, event_bytes = table.concat(raw), table.concat(events)
-  call('XADD', KEYS[2], id, 'h', pack({ now, prevs }), 's', sheet_bytes, 'e', event_bytes)
+  call(
+    'XADD', KEYS[2], id, 'h', pack(links), 's', table.concat(raw), 'e', table.concat(events)
+  )
 end
 
--- A subject's fields of windows before those that were just written.
-local function drop_old_windows(state)
-  local starts = {}
-  for field in pairs(state.changed) do
-    local name, start = match(field, '^(.*):(%d+)$')
-    starts[name] = tonumber(start)
-  end
-  local fields = call('HKEYS', state.key)
-  for i = 1, #fields do
-    local name, start = match(fields[i], '^(.*):(%d+)$')
-    if name and starts[name] and tonumber(start) < starts[name] then
-      call('HDEL', state.key, fields[i])
+local function write_states()
+  local pending = {}
+  for i = 1, #touched do
+    local place = touched[i]
+    local state = stored[place]
+    pending[2 * i - 1], pending[2 * i] = state[E_LAST], KEYS[3 + place]
+    if now_s - state[E_TOUCHED] > head[5] / 8 then
+      state[E_TOUCHED] = now_s
+      call('SET', KEYS[3 + place], pack(unpack(state)), 'EX', format('%d', head[5]))
+    else
+      call('SET', KEYS[3 + place], pack(unpack(state)), 'KEEPTTL')
     end
   end
-end
-
-local function write_state(state)
-  local arguments, count = { 'o', state.last }, 2
-  for field in pairs(state.changed) do
-    arguments[count + 1], arguments[count + 2] = field, state.used[field]
-    count = count + 2
-  end
-  if state.was_reset then
-    arguments[count + 1], arguments[count + 2] = 'z', state.reset_at
-    count = count + 2
-  end
-  local now_s = math.floor(now / 1000)
-  local due = now_s - state.touched_s > head[5] / 8
-  if due then arguments[count + 1], arguments[count + 2] = 't', now_s end
-  call('HSET', state.key, unpack(arguments))
-  if due then call('EXPIRE', state.key, head[5]) end
-  if state.opens_window then drop_old_windows(state) end
+  call('ZADD', KEYS[3], unpack(pending))
 end
 
 local function write()
   write_outbox()
-  local pending = {}
-  for i = 1, #dirty do
-    write_state(dirty[i])
-    pending[2 * i - 1], pending[2 * i] = dirty[i].last, dirty[i].key
-  end
-  if #pending > 0 then call('ZADD', KEYS[3], unpack(pending)) end
+  write_states()
   call('HSET', KEYS[1], 'seq', seq, 'now', now)
   local ttl_s = format('%d', head[4])
-  for i = 1, #fresh_keys do
-    local place = fresh_keys[i]
-    call('SET', KEYS[place], fresh[place], 'EX', ttl_s)
+  for i = 1, #record_places do
+    local place = record_places[i]
+    call('SET', KEYS[3 + place], stored[place], 'EX', ttl_s)
   end
 end
 
-read_records()
-local results = {}
-for i = 1, #requests do
-  local request, event = requests[i], ARGV[1 + head[8] + i]
-  if request[1] == 2 then
-    results[i] = clear(request, event)
-  else
-    results[i] = decide(request, event)
-  end
+for i = 1, sheet_count do
+  if sheets[i][5] > links[2] then links[2] = sheets[i][5] end
+end
+local at = 11
+for i = 1, request_count do
+  local sheet = sheets[head[at + 1]]
+  serve(at, sheet, ARGV[1 + sheet_count + i])
+  at = at + LEVELS_AT + 2 * sheet[5]
 end
 if #events > 0 then write() end
-return pack({ OK, epoch, seq, now, results })
+results[3] = seq
+return pack(results)

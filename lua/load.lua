@@ -2,21 +2,22 @@
 load — set the counters of missing subjects: what Postgres holds at its cursor, plus the outbox
 after it.
 
-KEYS: 3 + subjects
-  1  meta     hash    epoch, seq, floor, fence, now
+KEYS: 3 + 2 a subject
+  1  meta     hash    epoch, seq, floor, fence, now, profiles
   2  outbox   stream
   3  pending  zset    subject key -> seq of its last event
-  …  subject hashes
-ARGV: 1
+  …  for each subject its state and its profile, both strings
+ARGV: 1 + subjects
   1  head     msgpack { epoch, cursor_seq, ended_after_ms, offset_ms, idle_ttl_s, chain_max,
-              subjects }; a subject is { depth, profile version, reset_at_ms, field, used, field,
+              profiles: the version of the newest profile in the snapshot }
+  …  a subject, msgpack { depth, profile version, profile, reset_at_ms, field, used, field,
               used … } as one Postgres snapshot has it
 Returns   msgpack { code, epoch, seq, now_ms, results }; a result is 0 already there, 1 loaded,
           2 too many events pending. BEHIND: the snapshot is older than the trimmed part of the
-          outbox, read Postgres again. WRONG_CLOCK: counters that are current by Redis' time may be
-          missing from the snapshot
+          outbox or than a profile, read Postgres again. WRONG_CLOCK: counters that are current by
+          Redis' time may be missing from the snapshot
 Errors    none of its own
-Cost      O(subjects x (fields + own pending events)), bounded by chain_max events a subject
+Cost      O(subjects x (fields + own events in the outbox)), bounded by chain_max events a subject
 Retry     safe: a subject that is there is left alone
 ]]
 
@@ -29,6 +30,8 @@ local function load_code()
   local code = shard_code(meta, epoch, cursor)
   if code ~= OK then return code end
   if cursor < meta.floor then return BEHIND end -- guard: floor_check
+  local profiles = tonumber(call('HGET', KEYS[1], 'profiles')) or 0
+  if head[7] < profiles then return BEHIND end -- guard: newest_profile
   if now < head[3] then return WRONG_CLOCK end
   return OK
 end
@@ -36,29 +39,39 @@ end
 local code = load_code()
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now, {} }) end
 
--- Adds what one pending event did to the level at `depth`.
-local function add_event(subject, entry, index)
+-- Whether a load takes a line from the outbox. Postgres has what is not after the cursor, but for
+-- counters of minutes and hours, which Redis alone keeps. A slice counts longer than it lasts.
+local function counts(line, is_pending)
+  local letter, start = match(line[2], ':(%a):(%d+)$')
+  if not is_pending and not match(letter, '[nhNH]') then return false end
+  if match(letter, '%u') then return (tonumber(start) + LONGEST_S[letter]) * 1000 > now end
+  return line[5] * 1000 > now
+end
+
+-- Adds what one event of the outbox did to the subject's level.
+local function add_event(subject, entry, index, is_pending)
   local event = entry.events[index]
-  local sheet = entry.sheets[event[1] + 1]
+  local lines = entry.sheets[event[1] + 1][4]
   if event[2] == 2 and subject.reset_at < entry.now then subject.reset_at = entry.now end
-  for i = 1, #sheet[4] do
-    local line = sheet[4][i]
-    if line[1] == subject.depth and line[5] * 1000 > now then
-      subject.used[line[2]] = (subject.used[line[2]] or 0) + line[3]
+  for i = 1, #lines do
+    local line = lines[i]
+    if line[1] == subject.depth and counts(line, is_pending) then
+      subject.used[line[2]] = (subject.used[line[2]] or 0) + line[3] * event[5]
     end
   end
 end
 
--- Follows the subject's events back from its last one to the cursor. 1 done, 2 too many, 3 broken.
+-- Follows the subject's events back from its last one: to the cursor, and as far beyond as the
+-- outbox goes. 1 done, 2 too many, 3 broken.
 local function add_tail(subject)
   local at = subject.last
   for _ = 1, head[6] do
-    if at <= cursor then return 1 end
+    if at <= meta.floor then return 1 end
     local entry = entry_at(KEYS[2], epoch, at)
     if not entry then return 3 end
     local index = at - entry.first + 1
-    add_event(subject, entry, index)
-    at = entry.prevs[index][subject.depth] or 0
+    add_event(subject, entry, index, at > cursor)
+    at = link_of(entry, index, subject.depth)
   end
   if at <= cursor then return 1 end
   return 2
@@ -66,10 +79,12 @@ end
 
 local function read_subject(place, given)
   local subject = {
-    key = KEYS[place], depth = given[1], version = given[2], reset_at = given[3], used = {},
+    key = KEYS[place], depth = given[1], version = given[2], profile = given[3],
+    reset_at = given[4], used = {},
   }
-  if tonumber(call('HGET', subject.key, 'e')) == epoch then return subject, 0 end
-  for i = 4, #given, 2 do subject.used[given[i]] = given[i + 1] end
+  local state = call('GET', subject.key)
+  if state and unpack_all(state) == epoch then return subject, 0 end
+  for i = 5, #given, 2 do subject.used[given[i]] = given[i + 1] end
   subject.last = tonumber(call('ZSCORE', KEYS[3], subject.key)) or 0
   -- Without the guarded line a load must still answer something.
   local found = 1 -- luacheck: ignore 311
@@ -77,31 +92,28 @@ local function read_subject(place, given)
   return subject, found
 end
 
-local function write_subject(subject)
-  local now_s = math.floor(now / 1000)
-  local arguments = {
-    'e', epoch, 'v', subject.version, 'o', subject.last, 'b', cursor, 't', now_s,
-    'z', subject.reset_at,
-  }
+local function write_subject(subject, profile_key)
+  local now_s, fields = math.floor(now / 1000), {}
+  local state = { epoch, subject.version, subject.last, cursor, now_s, subject.reset_at, '' }
   for field, used in pairs(subject.used) do
-    arguments[#arguments + 1] = field
-    arguments[#arguments + 1] = used
+    fields[#fields + 1] = field .. ' '
+    state[#state + 1] = used
   end
-  -- The first write of a script must be one that Redis refuses when its memory is full: it lets all
-  -- later ones pass, and a DEL always.
-  call('HSET', subject.key, 'e', epoch)
-  call('DEL', subject.key)
-  call('HSET', subject.key, unpack(arguments))
-  call('EXPIRE', subject.key, head[5])
+  state[E_FIELDS] = table.concat(fields)
+  local ttl_s = format('%d', head[5])
+  call('SET', subject.key, pack(unpack(state)), 'EX', ttl_s)
+  if subject.version > 0 then
+    call('SET', profile_key, pack(subject.version, subject.profile), 'EX', ttl_s)
+  end
 end
 
 local subjects, results = {}, {}
-for i = 1, #head[7] do
-  local subject, found = read_subject(3 + i, head[7][i])
+for i = 1, #ARGV - 1 do
+  local subject, found = read_subject(2 + 2 * i, unpack_all(ARGV[1 + i]))
   if found == 3 then return pack({ ROLLBACK, meta.epoch, meta.seq, now, {} }) end
   subjects[i], results[i] = subject, found
 end
 for i = 1, #subjects do
-  if results[i] == 1 then write_subject(subjects[i]) end
+  if results[i] == 1 then write_subject(subjects[i], KEYS[3 + 2 * i]) end
 end
 return pack({ OK, epoch, meta.seq, now, results })

@@ -6,7 +6,7 @@ KEYS: 3 + subjects
   1  meta     hash    epoch, seq, floor, fence, now
   2  outbox   stream
   3  pending  zset    subject key -> seq of its last event
-  …  subject hashes to forget
+  …  states of subjects to forget, strings
 ARGV: 3
   1  epoch        integer, the epoch of the cursor
   2  cursor_seq   integer, the cursor that is committed in Postgres
@@ -25,7 +25,8 @@ local code = shard_code(meta, epoch, cursor)
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, meta.floor }) end
 
 for i = 4, #KEYS do
-  local base = tonumber(call('HGET', KEYS[i], 'b'))
+  local state = call('GET', KEYS[i])
+  local base = state and select(E_BASE, unpack_all(state))
   if base and base < cursor then call('DEL', KEYS[i]) end
 end
 if trim > meta.floor then

@@ -2,7 +2,8 @@
 -- front of each.
 -- A line that ends in `-- guard: NAME` can be taken out by a test, which must then fail.
 
-local call, sub, format, match = redis.call, string.sub, string.format, string.match
+local call, sub, format = redis.call, string.sub, string.format
+local match, gmatch = string.match, string.gmatch
 local pack, unpack_all = cmsgpack.pack, cmsgpack.unpack
 
 -- What a whole call may answer. OK is followed by one result a request.
@@ -12,6 +13,15 @@ local REFUSED, ACCEPTED, REPLAYED, MISMATCH, LOAD = 0, 1, 2, 3, 4
 local STALE, WRONG_WINDOW, UNSURE, FULL = 5, 6, 7, 8
 -- The largest count that a Lua number, an f64, holds exactly.
 local UNITS_MAX = 9007199254740991
+-- A level's state is a string of msgpack values: the epoch in which it was loaded, the version of
+-- its profile, the seq of its last event, the cursor at its load, when it was touched (s), when it
+-- was last cleared (ms), its counters' fields with a space behind each, and their counts.
+local E_EPOCH, E_VERSION, E_LAST, E_BASE, E_TOUCHED, E_RESET, E_FIELDS = 1, 2, 3, 4, 5, 6, 7
+-- No window of a period is longer than this, in any time zone; by the letter in a field's name.
+-- Capital letters are slices, which count for six more of their kind.
+local LONGEST_S = {
+  n = 60, h = 3600, d = 259200, w = 864000, m = 2851200, l = 253402214400, N = 70, H = 4200,
+}
 
 local function read_meta(key)
   local got = call('HMGET', key, 'epoch', 'seq', 'floor', 'fence', 'now')
@@ -57,18 +67,24 @@ local function entry_at(out, epoch, seq)
     for i = 1, #fields, 2 do
       local name, value = fields[i], fields[i + 1]
       if name == 'h' then
-        local head = unpack_all(value)
-        entry.now, entry.prevs = head[1], head[2]
+        entry.links = unpack_all(value)
+        entry.now = entry.links[1]
       elseif name == 's' then
         entry.sheets = { unpack_all(value) }
       else
         entry.events = { unpack_all(value) }
       end
     end
-    entry.first = entry.last - #entry.prevs + 1
+    entry.first = entry.last - #entry.events + 1
     entries[got[1][1]] = entry
   end
   if seq < entry.first then return nil end
   last_entry = entry
   return entry
+end
+
+-- The seq of the previous event of the level at `depth` before the entry's event at `index`; 0 for
+-- none. The links follow the time and the number of links an event.
+local function link_of(entry, index, depth)
+  return entry.links[2 + (index - 1) * entry.links[2] + depth] or 0
 end
