@@ -4,6 +4,7 @@
 //! knows that Redis, Postgres or HTTP exist.
 
 pub mod api_key;
+pub mod calendar;
 pub mod catalogue;
 pub mod decision;
 pub mod event;
@@ -20,6 +21,9 @@ pub use api_key::NewApiKey;
 pub use api_key::Permission;
 pub use api_key::Permissions;
 pub use api_key::SecretDigest;
+pub use calendar::AnchorDay;
+pub use calendar::Calendar;
+pub use calendar::CalendarError;
 pub use catalogue::Catalogue;
 pub use catalogue::CatalogueError;
 pub use catalogue::Plan;
@@ -33,6 +37,7 @@ pub use limit::Mode;
 pub use limit::StoreAway;
 pub use model::ModelRule;
 pub use period::Period;
+pub use period::Slices;
 pub use period::Window;
 pub use sheet::Line;
 pub use sheet::Sheet;

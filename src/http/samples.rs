@@ -1,5 +1,6 @@
 //! Decisions for tests.
 
+use crate::domain::Calendar;
 use crate::domain::Decision;
 use crate::domain::LimitState;
 use crate::domain::Metric;
@@ -22,7 +23,10 @@ pub fn limit(
         subject: subject.to_owned(),
         metric: Metric::new(metric).unwrap(),
         period,
-        window: period.window_at(chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap()),
+        window: period.window_at(
+            chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap(),
+            &Calendar::UTC,
+        ),
         max: max.map(|max| Units::new(max).unwrap()),
         mode: Mode::Hard,
         used: Units::new(used).unwrap(),

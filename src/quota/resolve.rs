@@ -10,6 +10,7 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::Calendar;
 use crate::domain::Catalogue;
 use crate::domain::Limit;
 use crate::domain::Line;
@@ -148,7 +149,7 @@ impl Resolver {
         let line = |limit: &Limit, amount: Amount| Line {
             depth: key.depth,
             limit: limit.clone(),
-            window: limit.period.window_at(at),
+            window: limit.period.window_at(at, &Calendar::UTC),
             amount,
         };
         let mut lines = Vec::new();

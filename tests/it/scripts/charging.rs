@@ -2,6 +2,7 @@
 
 use headroom::counters::LevelBase;
 use headroom::domain::Amount;
+use headroom::domain::Calendar;
 use headroom::domain::Line;
 use headroom::domain::Mode;
 use headroom::domain::Period;
@@ -128,7 +129,7 @@ async fn an_amount_is_charged_whole_or_not_at_all() {
 async fn counts_are_exact_up_to_the_largest_number() {
     const MOST: u64 = 9_007_199_254_740_991;
     let lanes = Lanes::start().await;
-    let window = Period::Month.window_at(lanes.clock.now());
+    let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let nearly = i64::try_from(MOST - 3).unwrap();
     let level = LevelBase {
         path: "user:u_1".to_owned(),

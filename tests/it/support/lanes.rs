@@ -21,6 +21,7 @@ use headroom::counters::RedisOptions;
 use headroom::counters::ShardFault;
 use headroom::counters::Snapshot;
 use headroom::domain::Amount;
+use headroom::domain::Calendar;
 use headroom::domain::Limit;
 use headroom::domain::Line;
 use headroom::domain::Mode;
@@ -140,7 +141,7 @@ impl Lanes {
                 grace: 0,
                 store_away: None,
             },
-            window: Period::Month.window_at(self.clock.now()),
+            window: Period::Month.window_at(self.clock.now(), &Calendar::UTC),
             amount: Amount::ONE,
         }
     }
