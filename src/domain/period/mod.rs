@@ -109,11 +109,11 @@ impl Period {
             Self::Minute => fixed(second, 60),
             Self::Hour => fixed(second, 3_600),
             Self::Day if calendar.zone == Tz::UTC => fixed(second, 86_400),
-            Self::Day => dated(at, calendar, |date| date, |day| day + Days::new(1)),
-            Self::Week => dated(at, calendar, monday_of, |monday| monday + Days::new(7)),
+            Self::Day => dated(at, *calendar, |date| date, |day| day + Days::new(1)),
+            Self::Week => dated(at, *calendar, monday_of, |monday| monday + Days::new(7)),
             Self::Month => dated(
                 at,
-                calendar,
+                *calendar,
                 |date| month_begin(date, anchor),
                 |begin| anchored(first_of_month(begin) + Months::new(1), anchor),
             ),
@@ -183,7 +183,7 @@ const fn fixed(second: i64, length_s: i64) -> Window {
 /// begins.
 fn dated(
     at: DateTime<Utc>,
-    calendar: &Calendar,
+    calendar: Calendar,
     begin: impl Fn(NaiveDate) -> NaiveDate,
     next: impl Fn(NaiveDate) -> NaiveDate,
 ) -> Window {

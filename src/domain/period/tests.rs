@@ -29,7 +29,7 @@ mod reference {
 
     const STEP_S: i64 = 30;
 
-    pub fn window(period: Period, calendar: &Calendar, second: i64) -> Window {
+    pub fn window(period: Period, calendar: Calendar, second: i64) -> Window {
         let mut first = reached(calendar.zone, second);
         while !begins(period, calendar, first) {
             first = first - Days::new(1);
@@ -51,7 +51,7 @@ mod reference {
         seconds.map(|second| date(zone, second)).max().unwrap()
     }
 
-    fn begins(period: Period, calendar: &Calendar, date: NaiveDate) -> bool {
+    fn begins(period: Period, calendar: Calendar, date: NaiveDate) -> bool {
         let last = (date.day()..=31).rev().find(|day| date.with_day(*day).is_some()).unwrap();
         match period {
             Period::Week => date.weekday() == chrono::Weekday::Mon,
@@ -79,8 +79,8 @@ fn calendar(zone: &str, anchor_day: i64) -> Calendar {
     Calendar::parse(zone, anchor_day).unwrap()
 }
 
-fn bounds(period: Period, calendar: &Calendar, instant: &str) -> (String, String) {
-    let window = period.window_at(at(instant), calendar);
+fn bounds(period: Period, calendar: Calendar, instant: &str) -> (String, String) {
+    let window = period.window_at(at(instant), &calendar);
     let text = |at: DateTime<Utc>| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
     (text(window.start_at()), text(window.end_at()))
 }
@@ -88,7 +88,7 @@ fn bounds(period: Period, calendar: &Calendar, instant: &str) -> (String, String
 #[test]
 fn a_month_goes_from_the_first_to_the_first() {
     assert_eq!(
-        bounds(Period::Month, &Calendar::UTC, "2024-02-29T23:59:59Z"),
+        bounds(Period::Month, Calendar::UTC, "2024-02-29T23:59:59Z"),
         ("2024-02-01T00:00:00Z".to_owned(), "2024-03-01T00:00:00Z".to_owned())
     );
 }
@@ -113,7 +113,7 @@ fn an_anchor_day_that_a_month_does_not_have_is_its_last_day() {
         (28, "2026-01-01T00:00:00Z", "2025-12-28", "2026-01-28"),
     ] {
         let wanted = (format!("{start}T00:00:00Z"), format!("{end}T00:00:00Z"));
-        assert_eq!(bounds(Period::Month, &utc(anchor_day), instant), wanted, "{anchor_day}");
+        assert_eq!(bounds(Period::Month, utc(anchor_day), instant), wanted, "{anchor_day}");
     }
 }
 
@@ -150,7 +150,7 @@ fn days_are_as_long_as_the_clocks_make_them() {
         ),
     ] {
         let wanted = (start.to_owned(), end.to_owned());
-        assert_eq!(bounds(Period::Day, &calendar(zone, 1), instant), wanted, "{zone} {instant}");
+        assert_eq!(bounds(Period::Day, calendar(zone, 1), instant), wanted, "{zone} {instant}");
     }
 }
 
@@ -214,7 +214,7 @@ proptest! {
     fn windows_are_what_the_definition_says((calendar, second) in any_moment(), index in 2_usize..5) {
         let period = Period::ALL[index];
         let window = period.window_at(at_second(second), &calendar);
-        prop_assert_eq!(window, reference::window(period, &calendar, second));
+        prop_assert_eq!(window, reference::window(period, calendar, second));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use headroom::counters::LevelBase;
 use headroom::domain::Amount;
 use headroom::domain::Calendar;
+use headroom::domain::Grace;
 use headroom::domain::Line;
 use headroom::domain::Mode;
 use headroom::domain::Period;
+use headroom::domain::Units;
 
 use crate::support::image::Image;
 use crate::support::lanes::Lanes;
@@ -87,7 +89,8 @@ async fn each_mode_accepts_as_far_as_it_says() {
     lanes.load(&["user:u_1"], 0).await;
     let of_mode = |metric, max, mode, grace| {
         let mut line = lanes.line(1, metric, max);
-        (line.limit.mode, line.limit.grace) = (mode, grace);
+        line.limit.mode = mode;
+        line.limit.grace = Grace::Units(Units::new(grace).unwrap());
         line
     };
 

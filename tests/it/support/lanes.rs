@@ -24,7 +24,6 @@ use headroom::domain::Amount;
 use headroom::domain::Calendar;
 use headroom::domain::Limit;
 use headroom::domain::Line;
-use headroom::domain::Mode;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
 use headroom::domain::Units;
@@ -133,14 +132,11 @@ impl Lanes {
     pub fn line(&self, depth: u8, metric: &str, max: Option<u64>) -> Line {
         Line {
             depth,
-            limit: Limit {
-                metric: orders::metric(metric),
-                period: Period::Month,
-                max: max.map(|max| Units::new(max).unwrap()),
-                mode: Mode::Hard,
-                grace: 0,
-                store_away: None,
-            },
+            limit: Limit::new(
+                orders::metric(metric),
+                Period::Month,
+                max.map(|max| Units::new(max).unwrap()),
+            ),
             window: Period::Month.window_at(self.clock.now(), &Calendar::UTC),
             amount: Amount::ONE,
         }
