@@ -88,7 +88,7 @@ pub struct Limit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_away: Option<StoreAway>,
     /// Whether a refund gives units of this limit back.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub refundable: bool,
     /// Whether the trailing minute or hour counts, instead of the current one.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -249,11 +249,6 @@ const fn warning_percent() -> u8 {
 
 const fn critical_percent() -> u8 {
     Limit::CRITICAL_PERCENT
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field")]
-const fn is_yes(value: &bool) -> bool {
-    *value
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field")]
