@@ -14,24 +14,26 @@ use super::units::Units;
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Warning {
-    /// Below 80 %.
+    /// Below the limit's `warning_percent`.
     None,
-    /// 80 % or more.
+    /// At its `warning_percent` or more.
     Warning,
-    /// 95 % or more.
+    /// At its `critical_percent` or more.
     Critical,
 }
 
 impl Warning {
-    /// The level at `used` of `max`: 80 % warns and 95 % is critical (the thresholds of most usage meters). An
-    /// unlimited counter never warns; a blocked one is critical.
+    /// The level at `used` of `max`, with the shares of `max` from which it warns and is critical. An unlimited counter
+    /// never warns; a blocked one is critical.
     #[must_use]
-    pub fn of(used: Units, max: Option<Units>) -> Self {
+    pub fn of(used: Units, max: Option<Units>, warning_percent: u8, critical_percent: u8) -> Self {
         let Some(max) = max else { return Self::None };
-        let (used, max) = (u128::from(used.get()), u128::from(max.get()));
-        if used * 100 >= max * 95 {
+        let reaches = |percent: u8| {
+            u128::from(used.get()) * 100 >= u128::from(max.get()) * u128::from(percent)
+        };
+        if reaches(critical_percent) {
             Self::Critical
-        } else if used * 100 >= max * 80 {
+        } else if reaches(warning_percent) {
             Self::Warning
         } else {
             Self::None
@@ -54,6 +56,10 @@ pub struct LimitState {
     pub max: Option<Units>,
     /// What happens past the limit.
     pub mode: Mode,
+    /// The share of `max` from which the counter warns, in percent.
+    pub warning_percent: u8,
+    /// The share of `max` from which the counter is critical, in percent.
+    pub critical_percent: u8,
     /// Units used in the window, after the decision.
     pub used: Units,
     /// Units held for work in progress.
@@ -72,14 +78,25 @@ impl LimitState {
     /// Units that are left in the window; `None` is unlimited.
     #[must_use]
     pub fn remaining(&self) -> Option<Units> {
-        let taken = self.used.saturating_add(self.reserved.get());
-        self.max.map(|max| max.saturating_sub(taken))
+        self.max.map(|max| max.saturating_sub(self.taken()))
+    }
+
+    /// Units above `max`, which soft and shadow limits let pass; 0 when there are none.
+    #[must_use]
+    pub fn overage(&self) -> Units {
+        self.max.map_or(Units::ZERO, |max| self.taken().saturating_sub(max))
     }
 
     /// How near the counter is to its limit.
     #[must_use]
     pub fn warning(&self) -> Warning {
-        Warning::of(self.used.saturating_add(self.reserved.get()), self.max)
+        Warning::of(self.taken(), self.max, self.warning_percent, self.critical_percent)
+    }
+
+    /// Units used or held.
+    #[must_use]
+    pub fn taken(&self) -> Units {
+        self.used.saturating_add(self.reserved.get())
     }
 }
 
@@ -102,6 +119,8 @@ pub struct Decision {
     pub plan: String,
     /// Where the subject can get more, when the plan names it.
     pub upgrade_url: Option<String>,
+    /// After a refusal, the cheapest listed plan under which the request would have passed.
+    pub recommended_plan: Option<String>,
     /// When Redis decided, in Unix milliseconds.
     pub decided_at_ms: i64,
 }
@@ -124,13 +143,43 @@ impl Decision {
 mod tests {
     use super::*;
 
+    fn state(max: Option<u64>, used: u64, reserved: u64) -> LimitState {
+        LimitState {
+            subject: "user:u_1".to_owned(),
+            metric: Metric::new("messages").unwrap(),
+            period: Period::Lifetime,
+            window: Window::LIFETIME,
+            max: max.map(|max| Units::new(max).unwrap()),
+            mode: Mode::Soft,
+            warning_percent: 50,
+            critical_percent: 60,
+            used: Units::new(used).unwrap(),
+            reserved: Units::new(reserved).unwrap(),
+            violated: false,
+        }
+    }
+
     #[test]
-    fn warnings_begin_at_80_and_95_percent() {
-        let of = |used, max| Warning::of(Units::new(used).unwrap(), Units::new(max).ok());
+    fn warnings_begin_at_the_percentages() {
+        let of = |used, max| Warning::of(Units::new(used).unwrap(), Units::new(max).ok(), 80, 95);
         assert_eq!(of(79, 100), Warning::None);
         assert_eq!(of(80, 100), Warning::Warning);
         assert_eq!(of(95, 100), Warning::Critical);
         assert_eq!(of(0, 0), Warning::Critical);
-        assert_eq!(Warning::of(Units::MAX, None), Warning::None);
+        assert_eq!(Warning::of(Units::MAX, None, 1, 1), Warning::None);
+        assert_eq!(state(Some(100), 30, 20).warning(), Warning::Warning);
+        assert_eq!(state(Some(100), 30, 30).warning(), Warning::Critical);
+    }
+
+    #[test]
+    fn what_is_taken_is_either_within_max_or_overage() {
+        let of = |max, used, reserved| {
+            let state = state(max, used, reserved);
+            (state.remaining().map(Units::get), state.overage().get())
+        };
+        assert_eq!(of(Some(10), 4, 3), (Some(3), 0));
+        assert_eq!(of(Some(10), 10, 0), (Some(0), 0));
+        assert_eq!(of(Some(10), 10, 3), (Some(0), 3));
+        assert_eq!(of(None, 10, 3), (None, 0));
     }
 }

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::Serialize;
 
 use super::units::Metric;
 
 /// Which models a rule covers, what each of their messages charges, and who may use them.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelRule {
     /// Model names, or globs in which `*` stands for any characters.
     pub names: Vec<String>,
-    /// Weight by metric: how many units one use charges.
+    /// Weight by metric: how many units one use charges, at most 2^31.
+    #[schema(value_type = BTreeMap<String, u32>)]
     pub charges: BTreeMap<Metric, u32>,
     /// Whether callers who have not signed in may use these models.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub anonymous: bool,
+    /// The feature that a subject must have to use these models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature: Option<String>,
 }
 
 impl ModelRule {

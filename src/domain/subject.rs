@@ -1,9 +1,13 @@
 //! Who is charged.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use crc::CRC_16_XMODEM;
 use crc::Crc;
+use serde::Deserialize;
+use serde::Serialize;
 
 /// A path of 1–4 segments `scope:id` joined by `/`, such as `org:acme/user:u_1`.
 ///
@@ -116,6 +120,14 @@ impl Subject {
         &self.path[..usize::from(self.ends[index])]
     }
 
+    /// The scope of the level at `depth` (1 is the root): `user` of `org:acme/user:u_1` at 2.
+    #[must_use]
+    pub fn scope(&self, depth: u8) -> &str {
+        let level = self.level(depth);
+        let segment = level.rsplit('/').next().unwrap_or(level);
+        segment.split_once(':').map_or(segment, |(scope, _)| scope)
+    }
+
     /// The id of the last segment: `u_1` of `org:acme/user:u_1`.
     #[must_use]
     pub fn id(&self) -> &str {
@@ -145,12 +157,67 @@ impl Subject {
     }
 }
 
-fn check_segment(segment: &str) -> Result<(), SubjectError> {
-    let (scope, id) = segment.split_once(':').ok_or(SubjectError::NoScope)?;
-    let mut letters = scope.bytes();
+/// What kind of subject a segment names: `org`, `user`, `project`. 1–32 bytes of `a-z0-9_` beginning with a letter.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Scope(Arc<str>);
+
+/// A scope outside its alphabet or length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a scope must be 1 to 32 of a-z, 0-9 and _, beginning with a letter")]
+pub struct BadScope;
+
+impl Scope {
+    /// # Errors
+    ///
+    /// [`BadScope`] when `name` is not 1–32 bytes of `a-z0-9_` beginning with a letter.
+    pub fn new(name: &str) -> Result<Self, BadScope> {
+        if is_scope(name) { Ok(Self(name.into())) } else { Err(BadScope) }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Scope {
+    type Error = BadScope;
+
+    fn try_from(name: String) -> Result<Self, BadScope> {
+        Self::new(&name)
+    }
+}
+
+impl From<Scope> for String {
+    fn from(scope: Scope) -> Self {
+        scope.0.as_ref().to_owned()
+    }
+}
+
+impl Borrow<str> for Scope {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+fn is_scope(name: &str) -> bool {
+    let mut letters = name.bytes();
     let starts_well = letters.next().is_some_and(|b| b.is_ascii_lowercase());
     let goes_on_well = letters.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if !starts_well || !goes_on_well || scope.len() > 32 {
+    starts_well && goes_on_well && name.len() <= 32
+}
+
+fn check_segment(segment: &str) -> Result<(), SubjectError> {
+    let (scope, id) = segment.split_once(':').ok_or(SubjectError::NoScope)?;
+    if !is_scope(scope) {
         return Err(SubjectError::BadScope);
     }
     if id.is_empty() || id.len() > 128 {
@@ -177,6 +244,7 @@ mod tests {
         assert_eq!(levels, ["org:acme", "org:acme/user:u_1", "org:acme/user:u_1/project:p_9"]);
         assert_eq!(subject.level(2), "org:acme/user:u_1");
         assert_eq!((subject.depth(), subject.id()), (3, "p_9"));
+        assert_eq!([1, 2, 3].map(|depth| subject.scope(depth)), ["org", "user", "project"]);
     }
 
     #[test]

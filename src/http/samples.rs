@@ -1,6 +1,8 @@
 //! Decisions for tests.
 
+use crate::domain::Calendar;
 use crate::domain::Decision;
+use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::Metric;
 use crate::domain::Mode;
@@ -22,9 +24,14 @@ pub fn limit(
         subject: subject.to_owned(),
         metric: Metric::new(metric).unwrap(),
         period,
-        window: period.window_at(chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap()),
+        window: period.window_at(
+            chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap(),
+            &Calendar::UTC,
+        ),
         max: max.map(|max| Units::new(max).unwrap()),
         mode: Mode::Hard,
+        warning_percent: Limit::WARNING_PERCENT,
+        critical_percent: Limit::CRITICAL_PERCENT,
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         violated: false,
@@ -42,6 +49,7 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         request_id: "req-1".to_owned(),
         plan: "chat".to_owned(),
         upgrade_url: None,
+        recommended_plan: None,
         decided_at_ms: DECIDED_AT_MS,
     }
 }

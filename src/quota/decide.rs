@@ -14,6 +14,7 @@ use crate::counters::Outcome;
 use crate::counters::PackedSheet;
 use crate::counters::StoredAnswer;
 use crate::domain::Decision;
+use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
@@ -197,6 +198,8 @@ impl Quota {
             window: line.window,
             max: line.max,
             mode: line.mode,
+            warning_percent: Limit::WARNING_PERCENT,
+            critical_percent: Limit::CRITICAL_PERCENT,
             used: line.used,
             reserved: Units::ZERO,
             violated: false,
@@ -269,6 +272,8 @@ pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) ->
             window: line.window,
             max: line.limit.max,
             mode: line.limit.mode,
+            warning_percent: line.limit.warning_percent,
+            critical_percent: line.limit.critical_percent,
             used: *used,
             reserved: Units::ZERO,
             violated: is_refused && line.would_refuse(*used),

@@ -8,6 +8,7 @@ use uuid::Builder;
 use uuid::Uuid;
 
 use crate::counters::Idempotency;
+use crate::domain::Calendar;
 use crate::domain::Period;
 
 use super::order::Ask;
@@ -37,7 +38,7 @@ pub(super) fn of_consume(order: &Order, at: DateTime<Utc>) -> Identity {
 
 /// A `UUIDv7` (RFC 9562 §5.7) whose time is the first instant of the month and whose other bits are given.
 fn id_in_month(bits: [u8; 16], at: DateTime<Utc>) -> Uuid {
-    let start_ms = Period::Month.window_at(at).start_s.cast_unsigned() * 1_000;
+    let start_ms = Period::Month.window_at(at, &Calendar::UTC).start_s.cast_unsigned() * 1_000;
     let mut random = [0; 10];
     random.copy_from_slice(&bits[..10]);
     Builder::from_unix_timestamp_millis(start_ms, &random).into_uuid()

@@ -11,6 +11,7 @@ use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
+use crate::domain::Calendar;
 use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Subject;
@@ -107,7 +108,7 @@ fn sheet(subject: &Subject, scope: &ResetScope, at: DateTime<Utc>) -> PackedShee
     let windows: Vec<(Period, Window)> = Period::ALL
         .into_iter()
         .filter(is_wanted)
-        .map(|period| (period, period.window_at(at)))
+        .map(|period| (period, period.window_at(at, &Calendar::UTC)))
         .collect();
     PackedSheet::reset(subject.depth(), scope.metric.as_ref(), &windows)
 }

@@ -10,11 +10,11 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::Calendar;
 use crate::domain::Catalogue;
 use crate::domain::Limit;
 use crate::domain::Line;
 use crate::domain::Metric;
-use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Plan;
 use crate::domain::Sheet;
@@ -148,7 +148,7 @@ impl Resolver {
         let line = |limit: &Limit, amount: Amount| Line {
             depth: key.depth,
             limit: limit.clone(),
-            window: limit.period.window_at(at),
+            window: limit.period.window_at(at, &Calendar::UTC),
             amount,
         };
         let mut lines = Vec::new();
@@ -161,7 +161,7 @@ impl Resolver {
             lines.extend(limits.map(|limit| line(limit, amount)));
             // A metric that the plan does not mention is unlimited, and counted by the month.
             if lines.len() == known {
-                lines.push(line(&unlimited(metric), amount));
+                lines.push(line(&Limit::new(metric, Period::Month, None), amount));
             }
         }
         Ok(Sheet { plan: name.to_owned(), lines })
@@ -183,8 +183,4 @@ impl Resolver {
             }
         }
     }
-}
-
-const fn unlimited(metric: Metric) -> Limit {
-    Limit { metric, period: Period::Month, max: None, mode: Mode::Hard, grace: 0, store_away: None }
 }

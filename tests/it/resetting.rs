@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use headroom::domain::Calendar;
 use headroom::domain::Period;
 use headroom::quota::RequestContext;
 use headroom::quota::ResetReport;
@@ -224,7 +225,7 @@ async fn the_chats_json_after_a_reset_shows_an_empty_month() {
             "canSendPremiumMessage": can_send_premium,
         })
     };
-    let month = Period::Month.window_at(app.clock.now()).start_at();
+    let month = Period::Month.window_at(app.clock.now(), &Calendar::UTC).start_at();
     let month = month.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     assert_eq!(before, body(20, false, &month));
     let last_reset = after["lastReset"].as_str().unwrap();

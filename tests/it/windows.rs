@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use futures_util::StreamExt;
 use futures_util::stream;
 use headroom::clock::Clock;
+use headroom::domain::Calendar;
 use headroom::domain::Period;
 use reqwest::StatusCode;
 use serde_json::json;
@@ -27,7 +28,7 @@ async fn start(max: u64, options: Options) -> TestApp {
 
 /// Moves the clock to that long before the end of its month.
 fn move_before_the_end_of_the_month(clock: &Clock, before: TimeDelta) {
-    let end_s = Period::Month.window_at(clock.now()).end_s;
+    let end_s = Period::Month.window_at(clock.now(), &Calendar::UTC).end_s;
     clock.advance(end_s * 1_000 - before.num_milliseconds() - clock.now_ms());
 }
 
@@ -85,7 +86,7 @@ async fn a_month_that_ends_under_load_is_exact_on_both_sides() {
     let lagging = Clock::with_offset_ms(app.clock.offset_ms());
     app.add_node_with_clock(lagging).await;
     let callers = [app.caller_of(0), app.caller_of(1)];
-    let old = Period::Month.window_at(app.clock.now());
+    let old = Period::Month.window_at(app.clock.now(), &Calendar::UTC);
 
     let mut answers = burst(&callers, 20, || ()).await;
     answers.extend(burst(&callers, 300, || app.clock.advance(2 * 3_600_000)).await);
@@ -117,7 +118,7 @@ async fn a_node_whose_clock_lags_charges_the_window_that_redis_is_in() {
     let decision = app.quota().consume(order()).await.unwrap();
     let usage = app.quota().usage(&orders::subject(SUBJECT)).await.unwrap();
 
-    let next = Period::Month.window_at(ahead.now());
+    let next = Period::Month.window_at(ahead.now(), &Calendar::UTC);
     assert_eq!((decision.limits[0].window, decision.limits[0].used.get()), (next, 2));
     assert_eq!((usage.limits[0].window, usage.limits[0].used.get()), (next, 2));
     app.flush().await;

@@ -14,6 +14,7 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::domain::Calendar;
 use crate::domain::LimitState;
 use crate::domain::Mode;
 use crate::domain::Period;
@@ -171,7 +172,7 @@ fn has_room(usage: &Usage, metric: &str) -> bool {
 
 fn last_reset_at(usage: &Usage) -> DateTime<Utc> {
     let decided_at = DateTime::from_timestamp_millis(usage.decided_at_ms);
-    let month = Period::Month.window_at(decided_at.unwrap_or_default());
+    let month = Period::Month.window_at(decided_at.unwrap_or_default(), &Calendar::UTC);
     let window = monthly(usage, MESSAGES).map_or(month, |state| state.window);
     usage.last_reset_at.map_or(window.start_at(), |reset_at| reset_at.max(window.start_at()))
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::counters::OutboxPage;
 use crate::counters::SubjectState;
+use crate::domain::Calendar;
 use crate::domain::Event;
 use crate::domain::Mode;
 use crate::domain::Period;
@@ -143,7 +144,7 @@ impl Quota {
 /// Whether the window that begins at the key's start holds the instant.
 fn is_current(key: &CounterKey, now_s: i64) -> bool {
     let now = chrono::DateTime::from_timestamp(now_s, 0).unwrap_or_default();
-    key.2.window_at(now).start_s == key.3
+    key.2.window_at(now, &Calendar::UTC).start_s == key.3
 }
 
 /// Postgres' counters plus the outbox after the cursor, for the levels of the picture.

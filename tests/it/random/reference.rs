@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::DateTime;
+use headroom::domain::Calendar;
 use headroom::domain::Catalogue;
 use headroom::domain::Decision;
 use headroom::domain::Limit;
@@ -124,7 +125,7 @@ impl Reference {
             let Some(units) = units.filter(|units| is_metric && is_period && **units > 0) else {
                 continue;
             };
-            let window = limit.period.window_at(instant(at_ms));
+            let window = limit.period.window_at(instant(at_ms), &Calendar::UTC);
             let units = std::mem::take(units);
             cleared.push(Cleared {
                 metric: limit.metric.clone(),
@@ -163,12 +164,17 @@ pub fn used(limits: &[LimitState]) -> Vec<u64> {
 /// Panics when a limit's window is not the one of the instant.
 pub fn check_windows(limits: &[LimitState], at_ms: i64) {
     for state in limits {
-        assert_eq!(state.window, state.period.window_at(instant(at_ms)), "{}", state.name());
+        assert_eq!(
+            state.window,
+            state.period.window_at(instant(at_ms), &Calendar::UTC),
+            "{}",
+            state.name()
+        );
     }
 }
 
 fn counter(subject: &str, limit: &Limit, at_ms: i64) -> Counter {
-    let start_s = limit.period.window_at(instant(at_ms)).start_s;
+    let start_s = limit.period.window_at(instant(at_ms), &Calendar::UTC).start_s;
     (subject.to_owned(), limit.metric.as_str().to_owned(), limit.period, start_s)
 }
 

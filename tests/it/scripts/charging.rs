@@ -2,9 +2,12 @@
 
 use headroom::counters::LevelBase;
 use headroom::domain::Amount;
+use headroom::domain::Calendar;
+use headroom::domain::Grace;
 use headroom::domain::Line;
 use headroom::domain::Mode;
 use headroom::domain::Period;
+use headroom::domain::Units;
 
 use crate::support::image::Image;
 use crate::support::lanes::Lanes;
@@ -86,7 +89,8 @@ async fn each_mode_accepts_as_far_as_it_says() {
     lanes.load(&["user:u_1"], 0).await;
     let of_mode = |metric, max, mode, grace| {
         let mut line = lanes.line(1, metric, max);
-        (line.limit.mode, line.limit.grace) = (mode, grace);
+        line.limit.mode = mode;
+        line.limit.grace = Grace::Units(Units::new(grace).unwrap());
         line
     };
 
@@ -128,7 +132,7 @@ async fn an_amount_is_charged_whole_or_not_at_all() {
 async fn counts_are_exact_up_to_the_largest_number() {
     const MOST: u64 = 9_007_199_254_740_991;
     let lanes = Lanes::start().await;
-    let window = Period::Month.window_at(lanes.clock.now());
+    let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let nearly = i64::try_from(MOST - 3).unwrap();
     let level = LevelBase {
         path: "user:u_1".to_owned(),

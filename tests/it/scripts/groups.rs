@@ -9,6 +9,7 @@ use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
+use headroom::domain::Calendar;
 use headroom::domain::Period;
 
 use crate::support::lanes;
@@ -49,7 +50,8 @@ async fn a_bad_request_in_a_group_does_not_fail_its_neighbours() {
     let missing = Lanes::consume("user:u_3", vec![lanes.line(1, "messages", Some(9))]);
     let stale = Lanes::consume("user:u_2", vec![lanes.line(1, "messages", Some(9))]);
     let mut last_month = lanes.line(1, "messages", Some(9));
-    last_month.window = Period::Month.window_at(lanes.clock.now() - chrono::TimeDelta::days(32));
+    last_month.window =
+        Period::Month.window_at(lanes.clock.now() - chrono::TimeDelta::days(32), &Calendar::UTC);
     let late = Lanes::consume("user:u_1", vec![last_month]);
 
     let orders = vec![good(), blocked, good(), missing, good(), stale, good(), late, good()];
@@ -93,7 +95,7 @@ async fn a_reset_in_a_group_takes_back_what_came_before_it() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
     let one = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
-    let window = Period::Month.window_at(lanes.clock.now());
+    let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let metric = orders::metric("messages");
     let sheet = PackedSheet::reset(1, Some(&metric), &[(Period::Month, window)]);
     let reset = lanes::operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));

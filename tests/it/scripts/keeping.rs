@@ -3,6 +3,7 @@
 use headroom::counters::Idempotency;
 use headroom::counters::Operation;
 use headroom::counters::keys;
+use headroom::domain::Calendar;
 use headroom::domain::Line;
 use headroom::domain::Period;
 
@@ -16,7 +17,8 @@ const DAY_MS: i64 = 86_400_000;
 fn lines(lanes: &Lanes) -> Vec<Line> {
     let of_period = |period: Period| {
         let mut line = lanes.line(1, "messages", Some(99));
-        (line.limit.period, line.window) = (period, period.window_at(lanes.clock.now()));
+        (line.limit.period, line.window) =
+            (period, period.window_at(lanes.clock.now(), &Calendar::UTC));
         line
     };
     vec![of_period(Period::Day), of_period(Period::Lifetime)]
@@ -48,7 +50,7 @@ async fn the_counters_of_earlier_windows_go_on_touch() {
 
     assert_eq!((decided(&looked).1, before), (vec![0, 1], 2));
     assert_eq!(decided(&outcome), (true, vec![1, 2]));
-    let day = Period::Day.window_at(lanes.clock.now()).start_s;
+    let day = Period::Day.window_at(lanes.clock.now(), &Calendar::UTC).start_s;
     assert_eq!(fields(&lanes).await, [format!("messages:d:{day}"), "messages:l:0".to_owned()]);
 }
 

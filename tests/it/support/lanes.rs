@@ -21,9 +21,9 @@ use headroom::counters::RedisOptions;
 use headroom::counters::ShardFault;
 use headroom::counters::Snapshot;
 use headroom::domain::Amount;
+use headroom::domain::Calendar;
 use headroom::domain::Limit;
 use headroom::domain::Line;
-use headroom::domain::Mode;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
 use headroom::domain::Units;
@@ -132,15 +132,12 @@ impl Lanes {
     pub fn line(&self, depth: u8, metric: &str, max: Option<u64>) -> Line {
         Line {
             depth,
-            limit: Limit {
-                metric: orders::metric(metric),
-                period: Period::Month,
-                max: max.map(|max| Units::new(max).unwrap()),
-                mode: Mode::Hard,
-                grace: 0,
-                store_away: None,
-            },
-            window: Period::Month.window_at(self.clock.now()),
+            limit: Limit::new(
+                orders::metric(metric),
+                Period::Month,
+                max.map(|max| Units::new(max).unwrap()),
+            ),
+            window: Period::Month.window_at(self.clock.now(), &Calendar::UTC),
             amount: Amount::ONE,
         }
     }
