@@ -43,7 +43,7 @@ if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now }) end
 local sheets = {}
 for i = 1, sheet_count do sheets[i] = unpack_all(ARGV[1 + i]) end
 local seq, now_s = meta.seq, math.floor(now / 1000)
--- What the keys after the third hold: decoded states, and records; a new record is put in its place.
+-- What the keys after the third hold: decoded states, and records, each new one in its place.
 local stored = call('MGET', unpack(KEYS, 4))
 for i = 1, head[10] do
   if stored[i] then stored[i] = { unpack_all(stored[i]) } end

@@ -21,6 +21,8 @@ Cost      O(subjects x (fields + own events in the outbox)), bounded by chain_ma
 Retry     safe: a subject that is there is left alone
 ]]
 
+local RESET = 2 -- an event's kind
+
 local head = unpack_all(ARGV[1])
 local epoch, cursor = head[1], head[2]
 local meta = read_meta(KEYS[1])
@@ -48,15 +50,28 @@ local function counts(line, is_pending)
   return line[5] * 1000 > now
 end
 
--- Adds what one event of the outbox did to the subject's level.
+-- Adds what one event of the outbox did to a counter. Earlier events than a reset do not matter to
+-- a counter that Redis alone keeps: what the reset took may stand before the outbox.
+local function add_line(subject, line, event)
+  local field = line[2]
+  if match(field, ':[nhNH]:') then
+    if subject.cleared[field] then return end
+    if event[2] == RESET then
+      subject.cleared[field] = true
+      return
+    end
+  end
+  subject.used[field] = (subject.used[field] or 0) + line[3] * event[5]
+end
+
 local function add_event(subject, entry, index, is_pending)
   local event = entry.events[index]
   local lines = entry.sheets[event[1] + 1][4]
-  if event[2] == 2 and subject.reset_at < entry.now then subject.reset_at = entry.now end
+  if event[2] == RESET and subject.reset_at < entry.now then subject.reset_at = entry.now end
   for i = 1, #lines do
     local line = lines[i]
     if line[1] == subject.depth and counts(line, is_pending) then
-      subject.used[line[2]] = (subject.used[line[2]] or 0) + line[3] * event[5]
+      add_line(subject, line, event)
     end
   end
 end
@@ -80,7 +95,7 @@ end
 local function read_subject(place, given)
   local subject = {
     key = KEYS[place], depth = given[1], version = given[2], profile = given[3],
-    reset_at = given[4], used = {},
+    reset_at = given[4], used = {}, cleared = {},
   }
   local state = call('GET', subject.key)
   if state and unpack_all(state) == epoch then return subject, 0 end

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::Subject;
+
 use super::error::CountersError;
 use super::keys;
 use super::operation::Operation;
-use super::operation::OperationKind;
-use super::operation::PackedSheet;
 use super::pack::Packer;
 use super::shard::Sight;
+use super::sheet::PackedSheet;
 
 /// Settings of the consume script.
 #[derive(Clone, Copy, Debug)]
@@ -37,28 +38,20 @@ pub(super) struct GroupCall {
 /// Collects each distinct key and sheet once.
 struct Collector<'a> {
     shard: u16,
-    keys: Vec<Vec<u8>>,
+    levels: Vec<Vec<u8>>,
+    records: Vec<Vec<u8>>,
     sheets: Vec<&'a Arc<PackedSheet>>,
 }
 
 impl<'a> Collector<'a> {
-    fn new(shard: u16) -> Self {
-        let keys = [keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
-        Self { shard, keys: keys.into_iter().map(String::into_bytes).collect(), sheets: Vec::new() }
+    fn new(shard: u16, operations: usize) -> Self {
+        let (levels, records) = (Vec::with_capacity(operations), Vec::new());
+        Self { shard, levels, records, sheets: Vec::new() }
     }
 
-    /// The key's place in `KEYS`, from 1. At most 64 × 5 keys: a scan is cheaper than a map.
-    fn key(&mut self, key: Vec<u8>) -> usize {
-        if let Some(place) = self.keys.iter().position(|known| *known == key) {
-            return place + 1;
-        }
-        self.keys.push(key);
-        self.keys.len()
-    }
-
-    /// The sheet's place in the outbox entry, from 0. A reset's sheet is its own, since the script fills it.
+    /// The sheet's place in the outbox entry, from 0. A sheet that the script may rewrite is the operation's own.
     fn sheet(&mut self, operation: &'a Operation) -> usize {
-        let shared = operation.kind != OperationKind::Reset;
+        let shared = !operation.kind.rewrites();
         let known =
             self.sheets.iter().position(|sheet| shared && Arc::ptr_eq(sheet, &operation.sheet));
         known.unwrap_or_else(|| {
@@ -67,27 +60,54 @@ impl<'a> Collector<'a> {
         })
     }
 
-    fn request(&mut self, packer: &mut Packer, operation: &'a Operation, sheet: usize) {
-        let record = match operation.idempotency {
-            Some(it) => {
-                self.key(keys::idempotency(self.shard, operation.subject.as_str(), it.key_hash))
-            }
-            None => 0,
-        };
-        let depth = operation.subject.depth();
-        packer.array(6 + 2 * usize::from(depth)).int(operation.kind.code());
-        packer.count(sheet as u64 + 1).count(record as u64);
-        packer.bytes(operation.idempotency.as_ref().map_or(&[], |it| &it.fingerprint));
-        packer.int(operation.since_seq.map_or(-1, u64::cast_signed));
-        packer.text(if record > 0 { &operation.request_id } else { "" });
-        for (index, level) in (1..).zip(operation.subject.levels()) {
-            let place = if operation.sheet.touches(index) {
-                self.key(keys::subject(self.shard, level).into_bytes())
-            } else {
-                0
-            };
-            packer.count(place as u64).count(operation.profile_version);
+    /// The places of the operation's levels among the keys of levels, from 1.
+    fn levels(&mut self, operation: &Operation) -> [usize; Subject::LEVELS_MAX] {
+        let mut places = [0; Subject::LEVELS_MAX];
+        for (place, level) in places.iter_mut().zip(operation.subject.levels()) {
+            *place = place_of(&mut self.levels, keys::subject(self.shard, level).into_bytes());
         }
+        places
+    }
+
+    /// The place of the operation's record among the keys of records, from 1; 0 when it has none.
+    fn record(&mut self, operation: &Operation) -> usize {
+        operation.idempotency.map_or(0, |idempotency| {
+            let subject = operation.subject.as_str();
+            let key = keys::idempotency(self.shard, subject, idempotency.key_hash);
+            place_of(&mut self.records, key)
+        })
+    }
+}
+
+/// The key's place in the list, from 1; it is added when it is missing. At most 64 × 4 keys: a scan is cheaper than a
+/// map.
+fn place_of(keys: &mut Vec<Vec<u8>>, key: Vec<u8>) -> usize {
+    if let Some(place) = keys.iter().position(|known| *known == key) {
+        return place + 1;
+    }
+    keys.push(key);
+    keys.len()
+}
+
+/// Where an operation's parts are in the call.
+struct Places {
+    sheet: usize,
+    levels: [usize; Subject::LEVELS_MAX],
+    record: usize,
+}
+
+fn pack_request(head: &mut Packer, operation: &Operation, places: &Places, levels: usize) {
+    head.int(operation.kind.code()).count(places.sheet as u64 + 1);
+    if let Some(idempotency) = &operation.idempotency {
+        head.count((levels + places.record) as u64);
+        head.bytes(&idempotency.fingerprint).text(&operation.request_id);
+    } else {
+        head.count(0).count(0).count(0);
+    }
+    head.int(operation.since_seq.map_or(-1, u64::cast_signed)).count(operation.amount.get());
+    let depth = usize::from(operation.subject.depth());
+    for (place, version) in places.levels.iter().zip(operation.profile_versions).take(depth) {
+        head.count(*place as u64).count(version);
     }
 }
 
@@ -99,21 +119,30 @@ pub(super) fn build(
     options: &GroupOptions,
     operations: &[&Operation],
 ) -> GroupCall {
-    let mut collector = Collector::new(shard);
-    let places: Vec<usize> = operations.iter().map(|it| collector.sheet(it)).collect();
+    let mut collector = Collector::new(shard, operations.len());
+    let mut places = Vec::with_capacity(operations.len());
+    for operation in operations {
+        let (sheet, levels) = (collector.sheet(operation), collector.levels(operation));
+        places.push(Places { sheet, levels, record: collector.record(operation) });
+    }
+    let levels = collector.levels.len();
     let mut head = Packer::with_capacity(64 + 96 * operations.len());
-    head.array(9).count(sight.epoch).count(sight.seq).int(clock_offset_ms);
+    head.count(sight.epoch).count(sight.seq).int(clock_offset_ms);
     head.count(options.idempotency_ttl.as_secs()).count(options.idle_ttl.as_secs());
     head.count(options.outbox_events_max).count(CHAIN_MAX);
-    head.count(collector.sheets.len() as u64).array(operations.len());
-    for (operation, sheet) in operations.iter().zip(&places) {
-        collector.request(&mut head, operation, *sheet);
+    head.count(collector.sheets.len() as u64).count(operations.len() as u64).count(levels as u64);
+    for (operation, places) in operations.iter().zip(&places) {
+        pack_request(&mut head, operation, places, levels);
     }
+    let mut keys = Vec::with_capacity(3 + levels + collector.records.len());
+    keys.extend([keys::meta(shard), keys::outbox(shard), keys::pending(shard)].map(String::into_bytes));
+    keys.append(&mut collector.levels);
+    keys.append(&mut collector.records);
     let mut arguments = Vec::with_capacity(1 + collector.sheets.len() + operations.len());
     arguments.push(head.finish());
     arguments.extend(collector.sheets.iter().map(|sheet| sheet.bytes.clone()));
-    arguments.extend(operations.iter().zip(places).map(|(it, sheet)| it.pack_event(sheet)));
-    GroupCall { keys: collector.keys, arguments }
+    arguments.extend(operations.iter().zip(&places).map(|(it, at)| it.pack_event(at.sheet)));
+    GroupCall { keys, arguments }
 }
 
 /// What a whole call answered.

@@ -1,14 +1,13 @@
 //! Looking at the state of subjects, for `headroom verify`.
 
-use std::collections::HashMap;
-
 use crate::domain::Period;
 
 use super::Counters;
 use super::error::CountersError;
 use super::keys;
-use super::operation::read_field;
 use super::outbox::Range;
+use super::pack::Unpacker;
+use super::sheet::read_field;
 
 /// The state of one level as Redis has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +16,8 @@ pub struct SubjectState {
     pub path: String,
     /// The epoch in which it was loaded.
     pub epoch: u64,
+    /// The version of its profile.
+    pub profile_version: u64,
     /// Its counters: metric, period, start of the window, units used.
     pub counters: Vec<(String, Period, i64, i64)>,
 }
@@ -69,7 +70,7 @@ impl Counters {
         let mut pipe = redis::pipe();
         pipe.atomic();
         for path in paths {
-            pipe.cmd("HGETALL").arg(keys::subject(shard, path));
+            pipe.cmd("GET").arg(keys::subject(shard, path));
         }
         pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
         pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}")).arg(epoch);
@@ -83,19 +84,25 @@ impl Counters {
         let meta: Vec<Option<String>> = redis::from_redis_value(meta).map_err(malformed)?;
         let mut states = Vec::new();
         for (path, answer) in paths.iter().zip(answers) {
-            let fields: HashMap<String, String> =
-                redis::from_redis_value(answer).map_err(malformed)?;
-            states.extend(read_state(path, &fields));
+            let bytes: Option<Vec<u8>> = redis::from_redis_value(answer).map_err(malformed)?;
+            states.extend(bytes.map(|bytes| read_state(path, &bytes)).transpose()?);
         }
         Ok((states, super::outbox::page(&meta, &range)?))
     }
 }
 
-fn read_state(path: &str, fields: &HashMap<String, String>) -> Option<SubjectState> {
-    let epoch = fields.get("e")?.parse().ok()?;
-    let counters = fields.iter().filter_map(|(name, used)| {
-        let (metric, period, start_s) = read_field(name)?;
-        Some((metric.to_owned(), period, start_s, used.parse().ok()?))
-    });
-    Some(SubjectState { path: path.to_owned(), epoch, counters: counters.collect() })
+/// A state is the values that `lua/lib/prelude.lua` lists beside `E_EPOCH`.
+fn read_state(path: &str, bytes: &[u8]) -> Result<SubjectState, CountersError> {
+    let mut input = Unpacker::new(bytes);
+    let (epoch, profile_version) = (input.count()?, input.count()?);
+    let (_last, _base, _touched_s, _reset_at_ms) =
+        (input.count()?, input.count()?, input.int()?, input.int()?);
+    let mut counters = Vec::new();
+    for name in input.text()?.split_ascii_whitespace() {
+        let used = input.int()?;
+        let (metric, period, start_s) =
+            read_field(name).ok_or_else(|| CountersError::malformed("a counter's name"))?;
+        counters.push((metric.to_owned(), period, start_s, used));
+    }
+    Ok(SubjectState { path: path.to_owned(), epoch, profile_version, counters })
 }

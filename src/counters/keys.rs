@@ -22,10 +22,16 @@ pub fn pending(shard: u16) -> String {
     format!("hr:{{{shard}}}:pend")
 }
 
-/// `hr:{n}:s:<subject>` — a hash, the whole state of one level of a subject.
+/// `hr:{n}:s:<subject>` — a string, the whole state of one level of a subject.
 #[must_use]
 pub fn subject(shard: u16, level: &str) -> String {
     format!("hr:{{{shard}}}:s:{level}")
+}
+
+/// `hr:{n}:f:<subject>` — a string, the profile of one level of a subject.
+#[must_use]
+pub fn profile(shard: u16, level: &str) -> String {
+    format!("hr:{{{shard}}}:f:{level}")
 }
 
 /// `hr:{n}:rx` — a sorted set: open reservations by expiry.
@@ -66,6 +72,7 @@ mod tests {
         assert_eq!(pending(7), "hr:{7}:pend");
         assert_eq!(reservations(7), "hr:{7}:rx");
         assert_eq!(subject(3, "org:acme/user:u_1"), "hr:{3}:s:org:acme/user:u_1");
+        assert_eq!(profile(3, "org:acme/user:u_1"), "hr:{3}:f:org:acme/user:u_1");
         assert_eq!(subject_pattern(3), "hr:{3}:s:*");
         assert_eq!(
             idempotency(1, "user:u", *b"0123456789abcdef"),

@@ -9,10 +9,10 @@ use super::group::CHAIN_MAX;
 use super::group::Code;
 use super::keys;
 use super::operation::Fault;
-use super::operation::field;
 use super::outbox::fault_of;
 use super::pack::Packer;
 use super::pack::Unpacker;
+use super::sheet::field;
 
 /// What one Postgres snapshot holds of the levels to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub cursor_seq: u64,
     /// Counters of windows that ended by then were left out; Unix milliseconds.
     pub ended_after_ms: i64,
+    /// The version of the newest profile that is in it.
+    pub profile_version: u64,
     /// One a level to load.
     pub levels: Vec<LevelBase>,
 }
@@ -32,8 +34,10 @@ pub struct Snapshot {
 pub struct LevelBase {
     /// The level's path.
     pub path: String,
-    /// The version of its profile.
+    /// The version of its profile; 0 when nothing is configured.
     pub profile_version: u64,
+    /// Its profile, JSON text; empty when nothing is configured.
+    pub profile: String,
     /// When an admin last cleared it; Unix milliseconds, 0 is never.
     pub reset_at_ms: i64,
     /// Its counters: metric, period, start of the window, units used.
@@ -66,11 +70,13 @@ impl Counters {
         snapshot: &Snapshot,
     ) -> Result<LoadOutcome, CountersError> {
         let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
-        keys.extend(snapshot.levels.iter().map(|level| keys::subject(shard, &level.path)));
-        let head = self.pack_load(snapshot);
+        for level in &snapshot.levels {
+            keys.extend([keys::subject(shard, &level.path), keys::profile(shard, &level.path)]);
+        }
+        let arguments = self.pack_load(snapshot);
         let mut connection = self.background().await?;
         let script = &self.lanes.scripts.load;
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &[head]).await;
+        let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
         let bytes = answer.map_err(CountersError::of)?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
@@ -105,20 +111,24 @@ impl Counters {
         })
     }
 
-    fn pack_load(&self, snapshot: &Snapshot) -> Vec<u8> {
+    /// The head, and one argument a level.
+    fn pack_load(&self, snapshot: &Snapshot) -> Vec<Vec<u8>> {
         let mut head = Packer::default();
         head.array(7).count(snapshot.epoch).count(snapshot.cursor_seq).int(snapshot.ended_after_ms);
         head.int(self.lanes.clock.offset_ms());
         head.count(self.lanes.options.idle_ttl.as_secs()).count(CHAIN_MAX);
-        head.array(snapshot.levels.len());
-        for level in &snapshot.levels {
-            let depth = level.path.split('/').take(Subject::LEVELS_MAX).count();
-            head.array(3 + 2 * level.counters.len()).count(depth as u64);
-            head.count(level.profile_version).int(level.reset_at_ms);
-            for (metric, period, start_s, used) in &level.counters {
-                head.text(&field(metric, *period, *start_s)).int(*used);
-            }
-        }
-        head.finish()
+        head.count(snapshot.profile_version);
+        std::iter::once(head.finish()).chain(snapshot.levels.iter().map(pack_level)).collect()
     }
+}
+
+fn pack_level(level: &LevelBase) -> Vec<u8> {
+    let depth = level.path.split('/').take(Subject::LEVELS_MAX).count();
+    let mut packer = Packer::default();
+    packer.array(4 + 2 * level.counters.len()).count(depth as u64);
+    packer.count(level.profile_version).text(&level.profile).int(level.reset_at_ms);
+    for (metric, period, start_s, used) in &level.counters {
+        packer.text(&field(metric, *period, false, *start_s)).int(*used);
+    }
+    packer.finish()
 }

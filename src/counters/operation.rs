@@ -3,20 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::DateTime;
-use chrono::Utc;
 use uuid::Uuid;
 
-use crate::domain::Line;
-use crate::domain::Metric;
-use crate::domain::Mode;
-use crate::domain::Period;
-use crate::domain::Sheet;
+use crate::domain::EventKind;
 use crate::domain::Subject;
 use crate::domain::Units;
-use crate::domain::Window;
 
 use super::pack::Packer;
+use super::sheet::PackedSheet;
+use super::sheet::StoredLine;
 
 /// What is asked of the script.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,121 +22,27 @@ pub enum OperationKind {
     Consume,
     /// Clear counters.
     Reset,
+    /// Give the counters of the sheet's lines a value.
+    Set,
+    /// Lower the counters of the sheet's lines, at most to zero.
+    Decrement,
 }
 
 impl OperationKind {
+    /// Whether the script works out what changes, and answers it.
+    pub(super) const fn rewrites(self) -> bool {
+        matches!(self, Self::Reset | Self::Set | Self::Decrement)
+    }
+
     pub(super) const fn code(self) -> i64 {
         match self {
             Self::Check => 0,
             Self::Consume => 1,
             Self::Reset => 2,
+            Self::Set => 3,
+            Self::Decrement => 4,
         }
     }
-}
-
-/// A sheet in the form that the script reads, made once for all requests that share it.
-#[derive(Debug)]
-pub struct PackedSheet {
-    /// What the request is measured against; without lines for a reset.
-    pub sheet: Sheet,
-    pub(super) bytes: Vec<u8>,
-    current_ms: (i64, i64),
-    /// Bit `d - 1` is set when the level at depth `d` is touched.
-    pub(super) depths: u8,
-}
-
-impl PackedSheet {
-    /// Packs the sheet of a consume or a check.
-    #[must_use]
-    pub fn charge(sheet: Sheet) -> Self {
-        let (start_ms, end_ms) = sheet.current_ms();
-        let mut packer = Packer::default();
-        packer.array(4).int(start_ms).int(end_ms).text(&sheet.plan).array(sheet.lines.len());
-        for line in &sheet.lines {
-            pack_line(&mut packer, line);
-        }
-        let depths = sheet.lines.iter().fold(0, |bits, line| bits | bit(line.depth));
-        Self { sheet, bytes: packer.finish(), current_ms: (start_ms, end_ms), depths }
-    }
-
-    /// Packs what a reset clears on the level at `depth`: one metric or all, in the given windows.
-    #[must_use]
-    pub fn reset(depth: u8, metric: Option<&Metric>, windows: &[(Period, Window)]) -> Self {
-        let start_s = windows.iter().map(|(_, window)| window.start_s).max().unwrap_or(0);
-        let end_s = windows.iter().map(|(_, window)| window.end_s).min();
-        let end_s = end_s.unwrap_or(Window::LIFETIME.end_s);
-        let mut packer = Packer::default();
-        packer.array(5).int(start_s * 1_000).int(end_s * 1_000);
-        packer.text(metric.map_or("", Metric::as_str)).int(depth.into()).array(windows.len());
-        for (period, window) in windows {
-            let letter = period.letter().to_string();
-            packer.array(3).text(&letter).int(window.start_s).int(window.end_s);
-        }
-        let sheet = Sheet { plan: String::new(), lines: Vec::new() };
-        let current_ms = (start_s * 1_000, end_s * 1_000);
-        Self { sheet, bytes: packer.finish(), current_ms, depths: bit(depth) }
-    }
-
-    /// Whether every window of the sheet holds the instant.
-    #[must_use]
-    pub fn is_current_at(&self, at: DateTime<Utc>) -> bool {
-        let (start_ms, end_ms) = self.current_ms;
-        (start_ms..end_ms).contains(&at.timestamp_millis())
-    }
-
-    pub(super) const fn touches(&self, depth: u8) -> bool {
-        self.depths & bit(depth) != 0
-    }
-}
-
-const fn bit(depth: u8) -> u8 {
-    1 << (depth - 1)
-}
-
-fn pack_line(packer: &mut Packer, line: &Line) {
-    let field = field(line.limit.metric.as_str(), line.limit.period, line.window.start_s);
-    let ceiling = line.limit.ceiling().map_or(-1, |units| units.get().cast_signed());
-    let is_hard = line.limit.mode == Mode::Hard;
-    packer.array(if is_hard { 5 } else { 7 });
-    packer.int(line.depth.into()).text(&field).int(line.amount.get().into());
-    packer.int(ceiling).int(line.window.end_s);
-    // What a hard limit's ceiling says already: the limit itself, so that a stored answer can show it.
-    if !is_hard {
-        packer.count(mode_code(line.limit.mode).into());
-        packer.int(line.limit.max.map_or(-1, |units| units.get().cast_signed()));
-    }
-}
-
-const fn mode_code(mode: Mode) -> u8 {
-    match mode {
-        Mode::Hard => 0,
-        Mode::Soft => 1,
-        Mode::Shadow => 2,
-    }
-}
-
-/// The mode with that number in a packed line.
-pub(super) const fn coded_mode(code: u64) -> Option<Mode> {
-    match code {
-        0 => Some(Mode::Hard),
-        1 => Some(Mode::Soft),
-        2 => Some(Mode::Shadow),
-        _ => None,
-    }
-}
-
-/// The name of a counter in a subject's hash: `messages:m:1793491200`.
-pub(super) fn field(metric: &str, period: Period, start_s: i64) -> String {
-    format!("{metric}:{}:{start_s}", period.letter())
-}
-
-/// The metric, period and start of a counter's name.
-pub(super) fn read_field(field: &str) -> Option<(&str, Period, i64)> {
-    let (metric, rest) = field.split_once(':')?;
-    let (letter, start) = rest.split_once(':')?;
-    let mut letters = letter.chars();
-    let period = Period::lettered(letters.next()?)?;
-    Some((metric, period, start.parse().ok()?))
 }
 
 /// What makes a repeated request known.
@@ -174,8 +75,10 @@ pub struct Operation {
     pub trace_id: Option<String>,
     /// The caller's metadata, JSON text.
     pub metadata: Option<String>,
-    /// The version of the subject's profile that the sheet was made from.
-    pub profile_version: u64,
+    /// How much is asked: units are this times a line's weight. The new count for a set.
+    pub amount: Units,
+    /// The versions of the profiles that the sheet was made from, by level; the root's first.
+    pub profile_versions: [u64; Subject::LEVELS_MAX],
     /// When the caller stops waiting.
     pub deadline: Instant,
     /// The seq seen before a first attempt whose fate is unknown; `None` before any such attempt.
@@ -183,12 +86,6 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The paths of the levels that have limits here.
-    pub fn touched_levels(&self) -> impl Iterator<Item = &str> {
-        let levels = (1..).zip(self.subject.levels());
-        levels.filter(|(depth, _)| self.sheet.touches(*depth)).map(|(_, level)| level)
-    }
-
     /// The request's id, unless it is the event's: an id that the service made serves for both.
     fn own_request_id(&self) -> Option<&str> {
         let is_same = Uuid::try_parse(&self.request_id).is_ok_and(|id| id == self.event_id);
@@ -202,12 +99,15 @@ impl Operation {
     pub(super) fn pack_event(&self, sheet: usize) -> Vec<u8> {
         let kind = match self.kind {
             OperationKind::Check => return Vec::new(),
-            OperationKind::Consume => crate::domain::EventKind::Consume,
-            OperationKind::Reset => crate::domain::EventKind::Reset,
+            OperationKind::Consume => EventKind::Consume,
+            OperationKind::Reset => EventKind::Reset,
+            OperationKind::Set | OperationKind::Decrement => EventKind::Set,
         };
+        // What the script works out is in the sheet that it makes.
+        let amount = if self.kind.rewrites() { 1 } else { self.amount.get() };
         let mut packer = Packer::with_capacity(96);
-        packer.array(8).count(sheet as u64).count(kind.code().into());
-        packer.bytes(self.event_id.as_bytes()).text(self.subject.as_str());
+        packer.array(9).count(sheet as u64).count(kind.code().into());
+        packer.bytes(self.event_id.as_bytes()).text(self.subject.as_str()).count(amount);
         packer.maybe(self.model.as_deref().map(str::as_bytes));
         packer.maybe(self.own_request_id().map(str::as_bytes));
         packer.maybe(self.trace_id.as_deref().map(str::as_bytes));
@@ -231,27 +131,6 @@ pub struct StoredAnswer {
     pub lines: Vec<StoredLine>,
 }
 
-/// One counter of a stored answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredLine {
-    /// The level, 1 is the root.
-    pub depth: u8,
-    /// What was counted.
-    pub metric: Metric,
-    /// The limit's period.
-    pub period: Period,
-    /// The instance of the period.
-    pub window: Window,
-    /// Units added.
-    pub units: i64,
-    /// The limit at the time; `None` was unlimited.
-    pub max: Option<Units>,
-    /// What happens past the limit.
-    pub mode: Mode,
-    /// Units used after the decision.
-    pub used: Units,
-}
-
 /// What the script made of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -268,9 +147,9 @@ pub enum Outcome {
     },
     /// Answered before.
     Replayed(StoredAnswer),
-    /// Counters were cleared; `units` are negative.
-    Cleared {
-        /// What was taken back from each counter.
+    /// Counters were cleared, set or lowered.
+    Rewritten {
+        /// What was added to each counter: negative units were taken back.
         lines: Vec<StoredLine>,
         /// When, in Unix milliseconds.
         now_ms: i64,
@@ -286,8 +165,8 @@ pub enum Outcome {
 pub enum Again {
     /// Load the levels of the subject.
     Load,
-    /// Read the subject's profile again.
-    Stale,
+    /// Read the profile of the level at this depth again: there is a newer one.
+    Stale(u8),
     /// Work the windows out again: it is this time in Redis, in Unix milliseconds.
     WrongWindow(i64),
     /// Recover the shard.

@@ -1,5 +1,6 @@
 //! The outbox: reading it, decoding its events, trimming it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use super::group::Code;
 use super::keys;
 use super::operation::ShardFault;
 use super::pack::Unpacker;
-use super::reply;
+use super::sheet::StoredLine;
+use super::sheet::read_sheet;
 
 /// One outbox entry: the events of one call of the consume script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,16 +209,16 @@ fn decode(
             .ok_or_else(|| CountersError::malformed("an outbox entry without its fields"))
     };
     let mut head = Unpacker::new(field("h")?);
-    head.array()?;
-    let written_at_ms = head.int()?;
-    let count = head.array()? as u64;
-    let sheets = read_sheets(field("s")?)?;
+    let links = head.array()?.saturating_sub(2) as u64;
+    let (written_at_ms, links_an_event) = (head.int()?, head.count()?);
+    let count = links.checked_div(links_an_event).unwrap_or(0);
+    let mut sheets = Sheets::read(field("s")?)?;
     let mut input = Unpacker::new(field("e")?);
     let mut events = Vec::new();
     let first_seq = (last_seq + 1).checked_sub(count);
     let mut seq = first_seq.ok_or_else(|| CountersError::malformed("an outbox entry's count"))?;
     while !input.is_empty() {
-        events.push(read_event(&mut input, seq, written_at_ms, &sheets)?);
+        events.push(read_event(&mut input, seq, written_at_ms, &mut sheets)?);
         seq += 1;
     }
     if events.len() as u64 != count || count == 0 {
@@ -225,38 +227,60 @@ fn decode(
     Ok((written_at_ms, events))
 }
 
-/// The sheets of an entry, one packed value after the other.
-fn read_sheets(bytes: &[u8]) -> Result<Vec<Arc<Deltas>>, CountersError> {
-    let mut input = Unpacker::new(bytes);
-    let mut sheets = Vec::new();
-    while !input.is_empty() {
-        let (plan, lines) = reply::read_sheet(&mut input)?;
-        let lines = lines.into_iter().map(|line| Delta {
-            depth: line.depth,
-            metric: line.metric,
-            period: line.period,
-            window: line.window,
-            units: line.units,
-        });
-        sheets.push(Arc::new(Deltas { plan, lines: lines.collect() }));
+/// The sheets of an entry, and what they charge for each amount that was asked.
+struct Sheets {
+    sheets: Vec<(String, Vec<StoredLine>)>,
+    charged: HashMap<(usize, i64), Arc<Deltas>>,
+}
+
+impl Sheets {
+    /// Reads one packed sheet after the other.
+    fn read(bytes: &[u8]) -> Result<Self, CountersError> {
+        let mut input = Unpacker::new(bytes);
+        let mut sheets = Vec::new();
+        while !input.is_empty() {
+            sheets.push(read_sheet(&mut input)?);
+        }
+        Ok(Self { sheets, charged: HashMap::new() })
     }
-    Ok(sheets)
+
+    /// What an event did that asked for `amount` by the sheet. Events with the same answer share it.
+    fn deltas(&mut self, sheet: usize, amount: i64) -> Result<Arc<Deltas>, CountersError> {
+        if let Some(known) = self.charged.get(&(sheet, amount)) {
+            return Ok(known.clone());
+        }
+        let malformed = || CountersError::malformed("an event's units");
+        let (plan, lines) = self.sheets.get(sheet).ok_or_else(malformed)?;
+        let lines = lines.iter().map(|line| {
+            Ok(Delta {
+                depth: line.depth,
+                metric: line.metric.clone(),
+                period: line.period,
+                window: line.window,
+                units: line.units.checked_mul(amount).ok_or_else(malformed)?,
+            })
+        });
+        let lines = lines.collect::<Result<Vec<_>, CountersError>>()?;
+        let deltas = Arc::new(Deltas { plan: plan.clone(), lines });
+        self.charged.insert((sheet, amount), deltas.clone());
+        Ok(deltas)
+    }
 }
 
 fn read_event(
     input: &mut Unpacker<'_>,
     seq: u64,
     occurred_at_ms: i64,
-    sheets: &[Arc<Deltas>],
+    sheets: &mut Sheets,
 ) -> Result<Event, CountersError> {
     let malformed = || CountersError::malformed("an event");
     input.array()?;
     let sheet = usize::try_from(input.count()?).map_err(|_| malformed())?;
-    let deltas = sheets.get(sheet).cloned().ok_or_else(malformed)?;
     let code = u8::try_from(input.count()?).map_err(|_| malformed())?;
     let kind = EventKind::coded(code).ok_or_else(malformed)?;
     let event_id = Uuid::from_slice(input.bytes()?).map_err(|_| malformed())?;
     let subject = input.text()?.to_owned();
+    let deltas = sheets.deltas(sheet, input.int()?)?;
     Ok(Event {
         seq,
         event_id,

@@ -2,10 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::domain::Metric;
-use crate::domain::Mode;
 use crate::domain::Units;
-use crate::domain::Window;
 
 use super::error::CountersError;
 use super::group::Code;
@@ -14,10 +11,8 @@ use super::operation::Operation;
 use super::operation::OperationKind;
 use super::operation::Outcome;
 use super::operation::StoredAnswer;
-use super::operation::StoredLine;
-use super::operation::coded_mode;
-use super::operation::read_field;
 use super::pack::Unpacker;
+use super::sheet::read_sheet;
 
 /// One result: an outcome and, when an event was accepted, its place.
 pub(super) type GroupResult = Result<(Outcome, Option<u64>), CountersError>;
@@ -46,13 +41,12 @@ pub(super) fn read(bytes: &[u8], operations: &[&Operation]) -> Result<GroupReply
     input.array()?;
     let code = Code::read(input.count()?)?;
     let (epoch, seq, now_ms) = (input.count()?, input.count()?, input.int()?);
-    let count = input.array()?;
-    if code == Code::Ok && count != operations.len() {
-        return Err(CountersError::malformed("a list of results"));
-    }
-    let mut results = Vec::with_capacity(count);
-    for operation in operations.iter().take(count) {
-        results.push(read_result(&mut input, operation, now_ms)?);
+    let mut results = Vec::new();
+    if code == Code::Ok {
+        results.reserve(operations.len());
+        for operation in operations {
+            results.push(read_result(&mut input, operation, now_ms)?);
+        }
     }
     Ok(GroupReply { code, epoch, seq, now_ms, results })
 }
@@ -62,22 +56,22 @@ fn read_result(
     operation: &Operation,
     now_ms: i64,
 ) -> Result<GroupResult, CountersError> {
-    let length = input.array()?;
     let outcome = input.count()?;
+    if outcome == 2 {
+        return Ok(Ok((Outcome::Replayed(read_record(input.bytes()?)?), None)));
+    }
+    let extra = input.int()?;
+    let again = |again| Ok((Outcome::Again(again), None));
     Ok(match outcome {
-        1 if operation.kind == OperationKind::Reset => {
-            let seq = input.count()?;
-            Ok((Outcome::Cleared { lines: read_cleared(input.bytes()?)?, now_ms }, Some(seq)))
+        1 if operation.kind.rewrites() => {
+            let (_plan, lines) = read_sheet(&mut Unpacker::new(input.bytes()?))?;
+            Ok((Outcome::Rewritten { lines, now_ms }, Some(extra.cast_unsigned())))
         }
-        0 | 1 => Ok(read_decided(input, operation, outcome == 1, length - 2, now_ms)?),
-        2 => Ok((Outcome::Replayed(read_record(input.bytes()?)?), None)),
+        0 | 1 => Ok(read_decided(input, operation, outcome == 1, extra, now_ms)?),
         3 => Ok((Outcome::Mismatch, None)),
-        4 | 5 => {
-            input.count()?;
-            let what = if outcome == 4 { Again::Load } else { Again::Stale };
-            Ok((Outcome::Again(what), None))
-        }
-        6 => Ok((Outcome::Again(Again::WrongWindow(now_ms)), None)),
+        4 => again(Again::Load),
+        5 => again(Again::Stale(u8::try_from(extra).unwrap_or(1))),
+        6 => again(Again::WrongWindow(now_ms)),
         7 => Err(CountersError::Unavailable { ambiguous: true, source: None }),
         8 => Err(CountersError::OutboxFull),
         _ => return Err(CountersError::malformed("an outcome")),
@@ -88,10 +82,10 @@ fn read_decided(
     input: &mut Unpacker<'_>,
     operation: &Operation,
     accepted: bool,
-    lines: usize,
+    extra: i64,
     now_ms: i64,
 ) -> Result<(Outcome, Option<u64>), CountersError> {
-    let extra = input.int()?;
+    let lines = operation.sheet.sheet.lines.len();
     let mut used = Vec::with_capacity(lines);
     for _ in 0..lines {
         used.push(read_units(input)?);
@@ -106,54 +100,16 @@ fn read_units(input: &mut Unpacker<'_>) -> Result<Units, CountersError> {
     Units::new(input.count()?).map_err(|_| CountersError::malformed("a count"))
 }
 
-/// A record is a fingerprint of 8 bytes and { event id, request id, now, sheet, used … }.
+/// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id and counts.
 fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
-    let mut input = Unpacker::new(bytes.get(8..).unwrap_or_default());
-    input.array()?;
-    let event_id =
-        Uuid::from_slice(input.bytes()?).map_err(|_| CountersError::malformed("an event id"))?;
-    let request_id = input.text()?.to_owned();
-    let now_ms = input.int()?;
-    let (plan, mut lines) = read_sheet(&mut Unpacker::new(input.bytes()?))?;
+    let malformed = || CountersError::malformed("an idempotency record");
+    let event_id = bytes.get(8..24).ok_or_else(malformed)?;
+    let event_id = Uuid::from_slice(event_id).map_err(|_| malformed())?;
+    let mut input = Unpacker::new(&bytes[24..]);
+    let (plan, mut lines) = read_sheet(&mut input)?;
+    let (now_ms, request_id) = (input.int()?, input.text()?.to_owned());
     for line in &mut lines {
         line.used = read_units(&mut input)?;
     }
     Ok(StoredAnswer { event_id, request_id, now_ms, plan, lines })
-}
-
-fn read_cleared(bytes: &[u8]) -> Result<Vec<StoredLine>, CountersError> {
-    Ok(read_sheet(&mut Unpacker::new(bytes))?.1)
-}
-
-/// The plan and the lines of a packed sheet; what was used is not in it.
-pub(super) fn read_sheet(
-    input: &mut Unpacker<'_>,
-) -> Result<(String, Vec<StoredLine>), CountersError> {
-    input.array()?;
-    let (_start_ms, _end_ms) = (input.int()?, input.int()?);
-    let plan = input.text()?.to_owned();
-    let count = input.array()?;
-    let mut lines = Vec::with_capacity(count);
-    for _ in 0..count {
-        lines.push(read_line(input)?);
-    }
-    Ok((plan, lines))
-}
-
-fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
-    let malformed = || CountersError::malformed("a line of a sheet");
-    let length = input.array()?;
-    let depth = u8::try_from(input.count()?).map_err(|_| malformed())?;
-    let (metric, period, start_s) = read_field(input.text()?).ok_or_else(malformed)?;
-    let metric = Metric::new(metric).map_err(|_| malformed())?;
-    let units = input.int()?;
-    let ceiling = input.int()?;
-    let window = Window { start_s, end_s: input.int()? };
-    let (mode, max) = if length == 7 {
-        (coded_mode(input.count()?).ok_or_else(malformed)?, input.int()?)
-    } else {
-        (Mode::Hard, ceiling)
-    };
-    let max = u64::try_from(max).ok().and_then(|max| Units::new(max).ok());
-    Ok(StoredLine { depth, metric, period, window, units, max, mode, used: Units::ZERO })
 }

@@ -85,6 +85,7 @@ pub(super) struct Scripts {
     pub(super) fence: Script,
     pub(super) open: Script,
     pub(super) probe: Script,
+    pub(super) profile: Script,
 }
 
 impl Scripts {
@@ -96,6 +97,7 @@ impl Scripts {
             fence: Script::new(include_str!("../../lua/fence.lua"), guards_off),
             open: Script::new(include_str!("../../lua/open.lua"), guards_off),
             probe: Script::new(include_str!("../../lua/probe.lua"), guards_off),
+            profile: Script::new(include_str!("../../lua/profile.lua"), guards_off),
         }
     }
 }

@@ -15,6 +15,8 @@ pub enum EventKind {
     Consume,
     /// An admin cleared counters.
     Reset,
+    /// A counter was given a value that was counted elsewhere, or lowered.
+    Set,
 }
 
 impl EventKind {
@@ -24,6 +26,7 @@ impl EventKind {
         match self {
             Self::Consume => "consume",
             Self::Reset => "reset",
+            Self::Set => "set",
         }
     }
 
@@ -33,6 +36,7 @@ impl EventKind {
         match self {
             Self::Consume => 1,
             Self::Reset => 2,
+            Self::Set => 3,
         }
     }
 
@@ -42,6 +46,7 @@ impl EventKind {
         match code {
             1 => Some(Self::Consume),
             2 => Some(Self::Reset),
+            3 => Some(Self::Set),
             _ => None,
         }
     }

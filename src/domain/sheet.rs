@@ -1,5 +1,9 @@
 //! What one request is measured against.
 
+use chrono::DateTime;
+use chrono::Utc;
+
+use super::calendar::Calendar;
 use super::limit::Limit;
 use super::period::Window;
 use super::units::Amount;
@@ -12,19 +16,45 @@ pub struct Line {
     pub depth: u8,
     /// The rule.
     pub limit: Limit,
-    /// The instance of the limit's period.
+    /// The instance of the limit's period; for a sliding limit the current slice.
     pub window: Window,
-    /// Units the request adds.
-    pub amount: Amount,
+    /// Units that each one of the request's amount adds.
+    pub weight: Amount,
+    /// For a sliding limit, the first seconds of the slices before the window that still count.
+    pub earlier_s: Vec<i64>,
 }
 
 impl Line {
-    /// Whether this limit refuses its amount when `used` units are used, as the script decides it.
+    /// The line of a limit at an instant, in the calendar of the subject's level.
     #[must_use]
-    pub fn would_refuse(&self, used: Units) -> bool {
-        let after = used.get() + u64::from(self.amount.get());
+    pub fn at(
+        depth: u8,
+        limit: Limit,
+        weight: Amount,
+        at: DateTime<Utc>,
+        calendar: &Calendar,
+    ) -> Self {
+        let slices = limit.period.slices(at).filter(|_| limit.sliding);
+        let window = slices.map_or_else(
+            || limit.period.window_at(at, calendar),
+            |slices| slices.current,
+        );
+        let earlier_s = slices.map_or_else(Vec::new, |slices| slices.earlier_s.to_vec());
+        Self { depth, limit, window, weight, earlier_s }
+    }
+
+    /// The units that an amount adds.
+    #[must_use]
+    pub const fn units(&self, amount: Units) -> u64 {
+        (self.weight.get() as u64).saturating_mul(amount.get())
+    }
+
+    /// Whether this limit refuses the amount when `used` units are used, as the script decides it.
+    #[must_use]
+    pub fn would_refuse(&self, used: Units, amount: Units) -> bool {
+        let units = self.units(amount);
         let ceiling = self.limit.ceiling().unwrap_or(Units::MAX);
-        self.amount > Amount::ZERO && after > ceiling.get()
+        units > 0 && used.get().saturating_add(units) > ceiling.get()
     }
 }
 
@@ -36,6 +66,8 @@ impl Line {
 pub struct Sheet {
     /// The plan that the limits come from, at the time of the request.
     pub plan: String,
+    /// How many levels the subject's path has, 1–4.
+    pub depth: u8,
     /// The limits, root level first.
     pub lines: Vec<Line>,
 }

@@ -55,6 +55,12 @@ impl Units {
     }
 }
 
+impl From<Amount> for Units {
+    fn from(amount: Amount) -> Self {
+        Self(amount.0.into())
+    }
+}
+
 impl TryFrom<u64> for Units {
     type Error = TooManyUnits;
 

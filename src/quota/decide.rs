@@ -14,7 +14,6 @@ use crate::counters::Outcome;
 use crate::counters::PackedSheet;
 use crate::counters::StoredAnswer;
 use crate::domain::Decision;
-use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
@@ -80,7 +79,8 @@ impl Quota {
             request_id: order.context.request_id.clone(),
             trace_id: order.context.trace_id.clone(),
             metadata: order.metadata.clone(),
-            profile_version: 0,
+            amount: order.amount.into(),
+            profile_versions: [0; Subject::LEVELS_MAX],
             deadline: Instant::now() + self.options.request_timeout,
             since_seq: None,
         }
@@ -95,7 +95,7 @@ impl Quota {
             }
             Ok((operation, Outcome::Replayed(answer))) => self.replayed(&operation, answer),
             Ok((_, Outcome::Mismatch)) => return Err(QuotaError::IdempotencyMismatch),
-            Ok((_, Outcome::Cleared { .. } | Outcome::Again(_))) => {
+            Ok((_, Outcome::Rewritten { .. } | Outcome::Again(_))) => {
                 return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
             }
             Err(error) => self.degraded(order, &sheet, error)?,
@@ -142,7 +142,7 @@ impl Quota {
                 None => Ok(()),
             },
             Again::Recover(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
-            Again::Stale | Again::WrongWindow(_) => {
+            Again::Stale(_) | Again::WrongWindow(_) => {
                 if let Again::WrongWindow(now_ms) = again {
                     self.counters.set_clock_delta_ms(now_ms - self.clock.now_ms());
                 }
@@ -198,8 +198,8 @@ impl Quota {
             window: line.window,
             max: line.max,
             mode: line.mode,
-            warning_percent: Limit::WARNING_PERCENT,
-            critical_percent: Limit::CRITICAL_PERCENT,
+            warning_percent: line.warning_percent,
+            critical_percent: line.critical_percent,
             used: line.used,
             reserved: Units::ZERO,
             violated: false,
@@ -276,7 +276,7 @@ pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) ->
             critical_percent: line.limit.critical_percent,
             used: *used,
             reserved: Units::ZERO,
-            violated: is_refused && line.would_refuse(*used),
+            violated: is_refused && line.would_refuse(*used, operation.amount),
         })
         .collect()
 }

@@ -86,7 +86,7 @@ impl LoadEntrance {
         operation: &Operation,
         shard: u16,
     ) -> Result<Option<Fault>, QuotaError> {
-        let levels = operation.touched_levels().map(str::to_owned).collect();
+        let levels = operation.subject.levels().map(str::to_owned).collect();
         let (answer, waiting) = oneshot::channel();
         let order = LoadOrder { shard, levels, answer };
         self.0.try_send(order).map_err(|_| QuotaError::Overloaded)?;
@@ -230,6 +230,7 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         LevelBase {
             path: path.clone(),
             profile_version: 0,
+            profile: String::new(),
             reset_at_ms: reset_at_ms.unwrap_or(0),
             counters: counters.collect(),
         }
@@ -238,6 +239,7 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         epoch: base.epoch,
         cursor_seq: base.seq,
         ended_after_ms: ended_after.timestamp_millis(),
+        profile_version: 0,
         levels: levels.iter().map(of_level).collect(),
     }
 }

@@ -7,6 +7,7 @@ use chrono::DateTime;
 use chrono::Utc;
 use uuid::Uuid;
 
+use crate::counters::Clearing;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
@@ -15,6 +16,7 @@ use crate::domain::Calendar;
 use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Subject;
+use crate::domain::Units;
 use crate::domain::Window;
 
 use super::Quota;
@@ -76,12 +78,13 @@ impl Quota {
             request_id: context.request_id,
             trace_id: context.trace_id,
             metadata: None,
-            profile_version: 0,
+            amount: Units::ZERO,
+            profile_versions: [0; Subject::LEVELS_MAX],
             deadline: Instant::now() + self.options.request_timeout,
             since_seq: None,
         };
         let (operation, outcome) = self.settle_on(Box::new(operation), remake).await?;
-        let Outcome::Cleared { lines, .. } = outcome else {
+        let Outcome::Rewritten { lines, .. } = outcome else {
             return Err(QuotaError::Internal("a reset ended in another's outcome".into()));
         };
         let mut cleared: Vec<Cleared> = lines
@@ -105,10 +108,16 @@ fn sheet(subject: &Subject, scope: &ResetScope, at: DateTime<Utc>) -> PackedShee
         Some(wanted) => *period == wanted,
         None => *period != Period::Lifetime,
     };
-    let windows: Vec<(Period, Window)> = Period::ALL
-        .into_iter()
-        .filter(is_wanted)
-        .map(|period| (period, period.window_at(at, &Calendar::UTC)))
-        .collect();
-    PackedSheet::reset(subject.depth(), scope.metric.as_ref(), &windows)
+    let periods = || Period::ALL.into_iter().filter(is_wanted);
+    let whole = periods().map(|period| {
+        let window = period.window_at(at, &Calendar::UTC);
+        Clearing { period, sliding: false, from_s: window.start_s, window }
+    });
+    let sliced = periods().filter_map(|period| {
+        let slices = period.slices(at)?;
+        let from_s = slices.earlier_s[slices.earlier_s.len() - 1];
+        Some(Clearing { period, sliding: true, from_s, window: slices.current })
+    });
+    let clearings: Vec<Clearing> = whole.chain(sliced).collect();
+    PackedSheet::reset(subject.depth(), scope.metric.as_ref(), &clearings)
 }

@@ -32,7 +32,6 @@ const SHEETS_MAX: usize = 1_024;
 struct SheetKey {
     is_anonymous: bool,
     charge: ChargeKey,
-    amount: Amount,
     depth: u8,
 }
 
@@ -69,7 +68,11 @@ impl Resolver {
         at: DateTime<Utc>,
     ) -> Result<Arc<PackedSheet>, QuotaError> {
         let charge = self.charge(subject, ask)?;
-        self.sheet(subject, charge, amount, at)
+        let sheet = self.sheet(subject, charge, at)?;
+        for line in &sheet.sheet.lines {
+            amount.weighted(line.weight.get()).map_err(QuotaError::AmountTooLarge)?;
+        }
+        Ok(sheet)
     }
 
     /// The sheet of every limit of the subject's plan, adding nothing.
@@ -82,7 +85,7 @@ impl Resolver {
         subject: &Subject,
         at: DateTime<Utc>,
     ) -> Result<Arc<PackedSheet>, QuotaError> {
-        self.sheet(subject, ChargeKey::Everything, Amount::ZERO, at)
+        self.sheet(subject, ChargeKey::Everything, at)
     }
 
     /// The plan of the subject, with its name.
@@ -124,11 +127,10 @@ impl Resolver {
         &self,
         subject: &Subject,
         charge: ChargeKey,
-        amount: Amount,
         at: DateTime<Utc>,
     ) -> Result<Arc<PackedSheet>, QuotaError> {
         let is_anonymous = subject.is_anonymous();
-        let key = SheetKey { is_anonymous, charge, amount, depth: subject.depth() };
+        let key = SheetKey { is_anonymous, charge, depth: subject.depth() };
         let sheets = self.sheets.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = sheets.get(&key).filter(|known| known.is_current_at(at)) {
             return Ok(known.clone());
@@ -145,39 +147,34 @@ impl Resolver {
 
     fn make(&self, key: &SheetKey, at: DateTime<Utc>) -> Result<Sheet, QuotaError> {
         let (name, plan) = self.plan(key.is_anonymous)?;
-        let line = |limit: &Limit, amount: Amount| Line {
-            depth: key.depth,
-            limit: limit.clone(),
-            window: limit.period.window_at(at, &Calendar::UTC),
-            amount,
+        let line = |limit: &Limit, weight: Amount| {
+            Line::at(key.depth, limit.clone(), weight, at, &Calendar::UTC)
         };
         let mut lines = Vec::new();
         if key.charge == ChargeKey::Everything {
-            lines.extend(plan.limits.iter().map(|limit| line(limit, key.amount)));
+            lines.extend(plan.limits.iter().map(|limit| line(limit, Amount::ZERO)));
         }
-        for (metric, amount) in self.charges(key)? {
+        for (metric, weight) in self.charges(key) {
             let known = lines.len();
             let limits = plan.limits.iter().filter(|limit| limit.metric == metric);
-            lines.extend(limits.map(|limit| line(limit, amount)));
+            lines.extend(limits.map(|limit| line(limit, weight)));
             // A metric that the plan does not mention is unlimited, and counted by the month.
             if lines.len() == known {
-                lines.push(line(&Limit::new(metric, Period::Month, None), amount));
+                lines.push(line(&Limit::new(metric, Period::Month, None), weight));
             }
         }
-        Ok(Sheet { plan: name.to_owned(), lines })
+        Ok(Sheet { plan: name.to_owned(), depth: key.depth, lines })
     }
 
     /// What is charged, metric by metric.
-    fn charges(&self, key: &SheetKey) -> Result<Vec<(Metric, Amount)>, QuotaError> {
+    fn charges(&self, key: &SheetKey) -> Vec<(Metric, Amount)> {
         match &key.charge {
-            ChargeKey::Everything => Ok(Vec::new()),
-            ChargeKey::Metric(metric) => Ok(vec![(metric.clone(), key.amount)]),
+            ChargeKey::Everything => Vec::new(),
+            ChargeKey::Metric(metric) => vec![(metric.clone(), Amount::ONE)],
             ChargeKey::Model(place) => {
                 let rule = &self.catalogue.models[*place];
-                let weighted = rule.charges.iter().map(|(metric, weight)| {
-                    let amount =
-                        key.amount.weighted(*weight).map_err(QuotaError::AmountTooLarge)?;
-                    Ok((metric.clone(), amount))
+                let weighted = rule.charges.iter().filter_map(|(metric, weight)| {
+                    Some((metric.clone(), Amount::ONE.weighted(*weight).ok()?))
                 });
                 weighted.collect()
             }

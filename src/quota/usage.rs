@@ -10,6 +10,7 @@ use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::domain::LimitState;
 use crate::domain::Subject;
+use crate::domain::Units;
 
 use super::Quota;
 use super::decide::states;
@@ -48,7 +49,8 @@ impl Quota {
             request_id: String::new(),
             trace_id: None,
             metadata: None,
-            profile_version: 0,
+            amount: Units::ZERO,
+            profile_versions: [0; Subject::LEVELS_MAX],
             deadline: Instant::now() + self.options.request_timeout,
             since_seq: None,
         };

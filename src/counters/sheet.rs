@@ -1,0 +1,234 @@
+//! Sheets as the script and the outbox have them.
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::domain::Limit;
+use crate::domain::Line;
+use crate::domain::Metric;
+use crate::domain::Mode;
+use crate::domain::Period;
+use crate::domain::Sheet;
+use crate::domain::Units;
+use crate::domain::Window;
+
+use super::error::CountersError;
+use super::pack::Packer;
+use super::pack::Unpacker;
+
+/// A sheet in the form that the script reads, made once for all requests that share it.
+#[derive(Debug)]
+pub struct PackedSheet {
+    /// What the request is measured against; without lines for a reset.
+    pub sheet: Sheet,
+    pub(super) bytes: Vec<u8>,
+    current_ms: (i64, i64),
+}
+
+/// Which counters of a period a reset clears: those that begin in a span, and when their windows end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clearing {
+    /// The period.
+    pub period: Period,
+    /// Whether slices of a sliding limit are meant.
+    pub sliding: bool,
+    /// Windows that begin at or after this, in Unix seconds.
+    pub from_s: i64,
+    /// The current window: what is cleared begins before its end.
+    pub window: Window,
+}
+
+impl PackedSheet {
+    /// Packs what a consume, a check, a set or a decrement is measured against.
+    #[must_use]
+    pub fn charge(sheet: Sheet) -> Self {
+        let current_ms = sheet.current_ms();
+        let mut packer = Packer::default();
+        packer.array(5).int(current_ms.0).int(current_ms.1).text(&sheet.plan);
+        packer.array(sheet.lines.len());
+        for line in &sheet.lines {
+            pack_line(&mut packer, line);
+        }
+        packer.count(sheet.depth.into());
+        Self { sheet, bytes: packer.finish(), current_ms }
+    }
+
+    /// Packs what a reset clears on the last level of a path: one metric or all.
+    #[must_use]
+    pub fn reset(depth: u8, metric: Option<&Metric>, clearings: &[Clearing]) -> Self {
+        let windows = || clearings.iter().map(|clearing| clearing.window);
+        let start_s = windows().map(|window| window.start_s).max().unwrap_or(0);
+        let end_s = windows().map(|window| window.end_s).min();
+        let current_ms = (start_s * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000);
+        let mut packer = Packer::default();
+        packer.array(5).int(current_ms.0).int(current_ms.1);
+        packer.text(metric.map_or("", Metric::as_str)).array(clearings.len());
+        for clearing in clearings {
+            let letter = letter(clearing.period, clearing.sliding).to_string();
+            let end_s = clearing.window.end_s;
+            packer.array(4).text(&letter).int(clearing.from_s).int(end_s).int(end_s);
+        }
+        packer.count(depth.into());
+        let sheet = Sheet { plan: String::new(), depth, lines: Vec::new() };
+        Self { sheet, bytes: packer.finish(), current_ms }
+    }
+
+    /// Whether every window of the sheet holds the instant.
+    #[must_use]
+    pub fn is_current_at(&self, at: DateTime<Utc>) -> bool {
+        let (start_ms, end_ms) = self.current_ms;
+        (start_ms..end_ms).contains(&at.timestamp_millis())
+    }
+}
+
+/// One counter of a sheet, as the outbox and stored answers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLine {
+    /// The level, 1 is the root.
+    pub depth: u8,
+    /// What was counted.
+    pub metric: Metric,
+    /// The limit's period.
+    pub period: Period,
+    /// The instance of the period.
+    pub window: Window,
+    /// Units added; in a stored answer those of an amount of one.
+    pub units: i64,
+    /// The limit at the time; `None` was unlimited.
+    pub max: Option<Units>,
+    /// What happens past the limit.
+    pub mode: Mode,
+    /// The share of the limit from which the answer warned.
+    pub warning_percent: u8,
+    /// The share of the limit from which the answer was critical.
+    pub critical_percent: u8,
+    /// Units used after the decision; 0 in the outbox, which does not have them.
+    pub used: Units,
+}
+
+/// What most limits have in common travels by being left out.
+fn is_plain(line: &Line) -> bool {
+    let limit = &line.limit;
+    limit.mode == Mode::Hard
+        && limit.warning_percent == Limit::WARNING_PERCENT
+        && limit.critical_percent == Limit::CRITICAL_PERCENT
+        && !limit.sliding
+}
+
+fn pack_line(packer: &mut Packer, line: &Line) {
+    let limit = &line.limit;
+    let name = |start_s| field(limit.metric.as_str(), limit.period, limit.sliding, start_s);
+    let ceiling = limit.ceiling().map_or(-1, |units| units.get().cast_signed());
+    packer.array(if is_plain(line) { 5 } else { 9 + usize::from(limit.sliding) });
+    packer.int(line.depth.into()).text(&name(line.window.start_s));
+    packer.int(line.weight.get().into()).int(ceiling).int(line.window.end_s);
+    if is_plain(line) {
+        return;
+    }
+    packer.count(mode_code(limit.mode).into());
+    packer.int(limit.max.map_or(-1, |units| units.get().cast_signed()));
+    packer.count(limit.warning_percent.into()).count(limit.critical_percent.into());
+    if limit.sliding {
+        packer.array(line.earlier_s.len());
+        for start_s in &line.earlier_s {
+            packer.text(&name(*start_s));
+        }
+    }
+}
+
+const fn mode_code(mode: Mode) -> u8 {
+    match mode {
+        Mode::Hard => 0,
+        Mode::Soft => 1,
+        Mode::Shadow => 2,
+    }
+}
+
+const fn coded_mode(code: u64) -> Option<Mode> {
+    match code {
+        0 => Some(Mode::Hard),
+        1 => Some(Mode::Soft),
+        2 => Some(Mode::Shadow),
+        _ => None,
+    }
+}
+
+/// The letter of a period in a counter's name; a capital one for slices.
+const fn letter(period: Period, sliding: bool) -> char {
+    if sliding { period.letter().to_ascii_uppercase() } else { period.letter() }
+}
+
+/// The name of a counter in a level's state: `messages:m:1793491200`.
+pub(super) fn field(metric: &str, period: Period, sliding: bool, start_s: i64) -> String {
+    format!("{metric}:{}:{start_s}", letter(period, sliding))
+}
+
+/// The metric, period and start of a counter's name. Slices have the period of their limit.
+pub(super) fn read_field(field: &str) -> Option<(&str, Period, i64)> {
+    let (metric, rest) = field.split_once(':')?;
+    let (letter, start) = rest.split_once(':')?;
+    let period = Period::lettered(letter.chars().next()?.to_ascii_lowercase())?;
+    Some((metric, period, start.parse().ok()?))
+}
+
+/// The plan and the lines of a packed sheet.
+pub(super) fn read_sheet(
+    input: &mut Unpacker<'_>,
+) -> Result<(String, Vec<StoredLine>), CountersError> {
+    input.array()?;
+    let (_start_ms, _end_ms) = (input.int()?, input.int()?);
+    let plan = input.text()?.to_owned();
+    let count = input.array()?;
+    let mut lines = Vec::with_capacity(count);
+    for _ in 0..count {
+        lines.push(read_line(input)?);
+    }
+    let _depth = input.count()?;
+    Ok((plan, lines))
+}
+
+fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
+    let malformed = || CountersError::malformed("a line of a sheet");
+    let length = input.array()?;
+    let depth = u8::try_from(input.count()?).map_err(|_| malformed())?;
+    let (metric, period, start_s) = read_field(input.text()?).ok_or_else(malformed)?;
+    let metric = Metric::new(metric).map_err(|_| malformed())?;
+    let units = input.int()?;
+    let ceiling = input.int()?;
+    let window = Window { start_s, end_s: input.int()? };
+    let mut line = StoredLine {
+        depth,
+        metric,
+        period,
+        window,
+        units,
+        max: units_or_unlimited(ceiling),
+        mode: Mode::Hard,
+        warning_percent: Limit::WARNING_PERCENT,
+        critical_percent: Limit::CRITICAL_PERCENT,
+        used: Units::ZERO,
+    };
+    if length >= 9 {
+        read_details(input, &mut line)?;
+    }
+    if length >= 10 {
+        for _ in 0..input.array()? {
+            input.bytes()?;
+        }
+    }
+    Ok(line)
+}
+
+fn read_details(input: &mut Unpacker<'_>, line: &mut StoredLine) -> Result<(), CountersError> {
+    let malformed = || CountersError::malformed("a line of a sheet");
+    let percent = |count: u64| u8::try_from(count).map_err(|_| malformed());
+    line.mode = coded_mode(input.count()?).ok_or_else(malformed)?;
+    line.max = units_or_unlimited(input.int()?);
+    line.warning_percent = percent(input.count()?)?;
+    line.critical_percent = percent(input.count()?)?;
+    Ok(())
+}
+
+fn units_or_unlimited(count: i64) -> Option<Units> {
+    u64::try_from(count).ok().and_then(|count| Units::new(count).ok())
+}
