@@ -1,5 +1,8 @@
 //! The ledger against a real Postgres.
 
+mod audit;
+mod base;
+mod catalogues;
 mod errors;
 mod fixture;
 mod flush;
@@ -8,4 +11,7 @@ mod migrations;
 mod partitions;
 mod recovery;
 mod roles;
+mod subjects;
+mod upgrade;
 mod verify;
+mod within;
