@@ -8,6 +8,7 @@ mod fixture;
 mod flush;
 mod keys;
 mod migrations;
+mod minutes;
 mod partitions;
 mod recovery;
 mod roles;
