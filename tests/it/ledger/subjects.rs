@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use headroom::ledger::Act;
 use headroom::ledger::Action;
 use headroom::ledger::AuditFilter;
@@ -8,7 +10,11 @@ use headroom::ledger::LedgerError;
 use headroom::ledger::PutOutcome;
 
 use super::fixture;
+use super::fixture::Database;
+use crate::support::poll::eventually;
 
+/// How a writer draws a version.
+const DRAW: &str = "UPDATE profile_versions SET profile_version = profile_version + 1";
 const SUBJECT: &str = "org:acme/user:u_1";
 const FREE: &str = r#"{"plan": "free"}"#;
 const PRO: &str = r#"{"plan": "pro"}"#;
@@ -108,29 +114,54 @@ async fn of_two_puts_that_expect_the_same_version_one_wins() {
     assert_eq!(ledger.audit_page(AuditFilter::default(), 10).await.unwrap().len(), 2);
 }
 
+/// The outcome of a put that finds `writes` of another writer under way, which are committed once the put waits.
+async fn put_after(
+    writes: &str,
+    (database, ledger): &(Database, Ledger),
+    path: &str,
+    expected: Expected,
+) -> PutOutcome {
+    let waiting = "SELECT count(*) FROM pg_locks
+        JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() AND application_name = 'headroom'";
+    let other = database.with(async |client| {
+        client.batch_execute(&format!("BEGIN; {DRAW}; {writes}")).await.unwrap();
+        let commit = async {
+            let is_waiting = || async { database.number(waiting).await == 1 };
+            eventually("a put that waits", Duration::from_secs(10), is_waiting).await;
+            assert_eq!(ledger.subjects_changed_after(1, 10).await.unwrap(), []);
+            client.batch_execute("COMMIT").await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(put(ledger, path, expected, PRO), commit);
+        outcome.unwrap()
+    });
+    other.await
+}
+
 /// Guards the poll: a version is never visible before a lower one, or a node would miss the lower one for ever.
 #[tokio::test]
 async fn a_put_waits_for_the_version_drawn_before_it() {
-    let (database, ledger) = fixture::ledger().await;
-    let uncommitted = "BEGIN;
-        UPDATE profile_versions SET profile_version = profile_version + 1;
-        INSERT INTO subjects (subject, version, profile) VALUES ('user:slow', 1, '{}')";
+    let stores = fixture::ledger().await;
+    version_of(&stores.1, SUBJECT, FREE).await;
+    let slow = "INSERT INTO subjects (subject, version, profile) VALUES ('user:slow', 2, '{}')";
 
-    let refused = database
-        .with(async |client| {
-            client.batch_execute(uncommitted).await.unwrap();
-            let refused = put(&ledger, "user:fast", Expected::Any, PRO).await;
-            assert_eq!(ledger.subjects_changed_after(0, 10).await.unwrap(), []);
-            client.batch_execute("COMMIT").await.unwrap();
-            refused
-        })
-        .await;
+    put_after(slow, &stores, "user:fast", Expected::Any).await;
 
-    assert!(matches!(refused, Err(LedgerError::Conflict(_))), "{refused:?}");
-    assert_eq!(version_of(&ledger, "user:fast", PRO).await, 2);
-    let rows = ledger.subjects_changed_after(0, 10).await.unwrap();
+    let rows = stores.1.subjects_changed_after(1, 10).await.unwrap();
     let order: Vec<_> = rows.iter().map(|row| (row.version, &*row.subject)).collect();
-    assert_eq!(order, [(1, "user:slow"), (2, "user:fast")]);
+    assert_eq!(order, [(2, "user:slow"), (3, "user:fast")]);
+}
+
+/// Guards against the lost update: what a put compares with is read after it has waited.
+#[tokio::test]
+async fn a_put_that_waited_sees_what_was_written_meanwhile() {
+    let stores = fixture::ledger().await;
+    version_of(&stores.1, SUBJECT, FREE).await;
+
+    let outcome =
+        put_after("UPDATE subjects SET version = 2", &stores, SUBJECT, Expected::Version(1)).await;
+
+    assert_eq!(outcome, PutOutcome::Stale { found: 2 });
 }
 
 #[tokio::test]
