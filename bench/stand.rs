@@ -216,7 +216,7 @@ async fn prepare(url: &str) -> Result<String, Failure> {
         subject_prefix: None,
         expires_at: None,
     };
-    let key = KeyRing::create(&ledger, request, Clock::system().now()).await?;
+    let key = KeyRing::create(&ledger, request, "cli", Clock::system().now()).await?;
     Ok(key.reveal().to_owned())
 }
 

@@ -145,7 +145,7 @@ async fn ensure_key(
         subject_prefix: None,
         expires_at: None,
     };
-    let key = KeyRing::create(ledger, request, Clock::system().now()).await?;
+    let key = KeyRing::create(ledger, request, super::ACTOR, Clock::system().now()).await?;
     Ok(key.reveal().to_owned())
 }
 

@@ -53,12 +53,13 @@ pub(super) async fn run(config: &Config, command: KeysCommand) -> Result<ExitCod
         KeysCommand::Create { name, permissions, subject_prefix, expires_at } => {
             let permissions = parse_permissions(&permissions)?;
             let request = KeyRequest { name, permissions, subject_prefix, expires_at };
-            let key = KeyRing::create(&ledger, request, Clock::system().now()).await?;
+            let key =
+                KeyRing::create(&ledger, request, super::ACTOR, Clock::system().now()).await?;
             print_line(key.reveal())
         }
         KeysCommand::List => list(&ledger).await,
         KeysCommand::Revoke { id } => {
-            if KeyRing::revoke(&ledger, &id).await? {
+            if KeyRing::revoke(&ledger, &id, super::ACTOR).await? {
                 return print_line("revoked");
             }
             Err("there is no key in force with that id".into())

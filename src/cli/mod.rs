@@ -17,6 +17,9 @@ use crate::config::process_env;
 
 use self::output::Failure;
 
+/// Who the audit log says it was.
+const ACTOR: &str = "cli";
+
 /// A Redis-first quota service: exact limits in one round trip, every unit in Postgres once.
 #[derive(Debug, Parser)]
 #[command(name = "headroom", version, about)]

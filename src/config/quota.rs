@@ -39,7 +39,8 @@ pub enum StoreAway {
 pub(super) const BOUNDS: &[Bound] = &[
     Bound::new("quota.shards", 1, 1_024),
     Bound::new("quota.idempotency_ttl_s", 60, 30 * DAY_S),
-    Bound::new("quota.subject_idle_ttl_s", 60, 366 * DAY_S),
+    // Longer than an hour limit looks back: its counter is nowhere but in Redis (docs/adr/0011).
+    Bound::new("quota.subject_idle_ttl_s", 7_200, 366 * DAY_S),
     Bound::new("quota.outbox_events_max", 1_000, 1_000_000_000),
     Bound::new("quota.group_max", 1, 64),
 ];

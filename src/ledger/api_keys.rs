@@ -4,10 +4,14 @@ use std::fmt;
 
 use chrono::DateTime;
 use chrono::Utc;
+use serde_json::json;
 use tokio_postgres::Row;
 
 use super::Ledger;
+use super::audit_log;
+use super::audit_log::Act;
 use super::error::LedgerError;
+use super::tx::Tx;
 use super::tx::column;
 
 /// An API key without its secret.
@@ -60,30 +64,15 @@ const REVOKE_KEY: &str = "-- revoke_key
 UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
 
 impl Ledger {
-    /// Keeps a key. Answers `false`, and changes nothing, when the id is taken.
+    /// Keeps a key and records the act. Answers `false`, and changes nothing, when the id is taken.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::BadData`] when a permission is unknown.
-    pub async fn insert_key(&self, key: &ApiKeyRow) -> Result<bool, LedgerError> {
-        let inserted = self
-            .connection()
-            .await?
-            .execute(
-                INSERT_KEY,
-                &[
-                    &key.id,
-                    &key.secret_sha256.as_slice(),
-                    &key.name,
-                    &key.permissions,
-                    &key.subject_prefix,
-                    &key.created_at,
-                    &key.expires_at,
-                    &key.revoked_at,
-                ],
-            )
-            .await?;
-        Ok(inserted == 1)
+    /// [`LedgerError::BadData`] when a permission is unknown or the act is out of its bounds.
+    pub async fn insert_key(&self, key: &ApiKeyRow, act: &Act<'_>) -> Result<bool, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = insert(&tx, key, act).await;
+        tx.end(outcome).await
     }
 
     /// Every key, revoked and expired ones too, the newest first; at most 100,000.
@@ -96,14 +85,58 @@ impl Ledger {
         rows.iter().map(read).collect()
     }
 
-    /// Revokes a key. Answers `false` when there is none with that id or it was revoked before.
+    /// Revokes a key and records the act. Answers `false`, and changes nothing, when there is none with that id or it
+    /// was revoked before.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Unavailable`] and the like.
-    pub async fn revoke_key(&self, id: &str) -> Result<bool, LedgerError> {
-        Ok(self.connection().await?.execute(REVOKE_KEY, &[&id]).await? == 1)
+    /// [`LedgerError::BadData`] when the act is out of its bounds.
+    pub async fn revoke_key(&self, id: &str, act: &Act<'_>) -> Result<bool, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = revoke(&tx, id, act).await;
+        tx.end(outcome).await
     }
+}
+
+async fn insert(tx: &Tx, key: &ApiKeyRow, act: &Act<'_>) -> Result<bool, LedgerError> {
+    let inserted = tx
+        .execute(
+            INSERT_KEY,
+            &[
+                &key.id,
+                &key.secret_sha256.as_slice(),
+                &key.name,
+                &key.permissions,
+                &key.subject_prefix,
+                &key.created_at,
+                &key.expires_at,
+                &key.revoked_at,
+            ],
+        )
+        .await?;
+    if inserted == 1 {
+        audit_log::insert(tx, act, None, Some(&description(key))).await?;
+    }
+    Ok(inserted == 1)
+}
+
+async fn revoke(tx: &Tx, id: &str, act: &Act<'_>) -> Result<bool, LedgerError> {
+    let revoked = tx.execute(REVOKE_KEY, &[&id]).await? == 1;
+    if revoked {
+        audit_log::insert(tx, act, None, None).await?;
+    }
+    Ok(revoked)
+}
+
+/// What the audit log says of a key: what it is good for, and nothing of its secret.
+fn description(key: &ApiKeyRow) -> String {
+    json!({
+        "name": key.name,
+        "permissions": key.permissions,
+        "subject_prefix": key.subject_prefix,
+        "expires_at": key.expires_at,
+    })
+    .to_string()
 }
 
 fn read(row: &Row) -> Result<ApiKeyRow, LedgerError> {

@@ -1,7 +1,9 @@
-//! Numbers and instants between this crate and Postgres, whose integers are signed.
+//! Numbers, instants and documents between this crate and Postgres, whose integers are signed.
 
 use chrono::DateTime;
 use chrono::Utc;
+use serde_json::value::RawValue;
+use tokio_postgres::types::Json;
 
 use super::error::LedgerError;
 
@@ -35,4 +37,9 @@ pub(super) fn instant_ms(at_ms: i64) -> Result<DateTime<Utc>, LedgerError> {
 /// An instant from Unix seconds, between 1970 and 9999.
 pub(super) fn instant_s(at_s: i64) -> Result<DateTime<Utc>, LedgerError> {
     instant_ms(at_s.saturating_mul(1_000))
+}
+
+/// A document for a jsonb, from JSON text.
+pub(super) fn json(text: &str) -> Result<Json<&RawValue>, LedgerError> {
+    serde_json::from_str(text).map(Json).map_err(|error| LedgerError::BadData(error.into()))
 }

@@ -18,6 +18,7 @@ use crate::domain::event::Event;
 
 use super::Ledger;
 use super::convert::instant_ms;
+use super::convert::json;
 use super::convert::signed;
 use super::cursors::Cursor;
 use super::error::LedgerError;
@@ -215,10 +216,6 @@ fn lines_of(deltas: &Deltas) -> Vec<(u8, &str, &str, i64, i64, i64)> {
             (line.depth, metric, period, line.window.start_s, line.window.end_s, line.units)
         })
         .collect()
-}
-
-fn json(text: &str) -> Result<Json<&RawValue>, LedgerError> {
-    serde_json::from_str(text).map(Json).map_err(|error| LedgerError::BadData(error.into()))
 }
 
 fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, LedgerError> {

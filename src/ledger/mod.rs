@@ -1,12 +1,14 @@
 //! The ledger: everything that is in Postgres. Start at [`Ledger`].
 //!
 //! One file a table; a file that changes several tables in one transaction is named after what it does (`flush`,
-//! `load`, `recover`, `verify`).
+//! `load`, `recover`, `verify`, `within`).
 //!
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
 mod api_keys;
+mod audit_log;
+mod catalogues;
 mod convert;
 mod cursors;
 mod dead_letters;
@@ -20,13 +22,21 @@ mod partitions;
 mod pool;
 mod recover;
 mod settings;
+mod subjects;
 mod tx;
 mod usage_counters;
 mod verify;
+mod within;
 
 use std::time::Duration;
 
 pub use api_keys::ApiKeyRow;
+pub use audit_log::Act;
+pub use audit_log::Action;
+pub use audit_log::AuditFilter;
+pub use audit_log::AuditRow;
+pub use catalogues::CatalogueRow;
+pub use catalogues::Replaced;
 pub use cursors::Cursor;
 pub use dead_letters::DeadLetter;
 pub use error::Cause;
@@ -36,14 +46,23 @@ pub use flush::FlushGuards;
 pub use flush::Flushed;
 pub use incidents::Incident;
 pub use incidents::IncidentRow;
+#[doc(hidden)]
+pub use load::BASE;
 pub use load::Base;
 pub use load::Counter;
+pub use load::LevelProfile;
 pub use migrate::MigrationReport;
 pub use pool::LedgerOptions;
 pub use recover::RecoveryTx;
 pub use settings::Settings;
+pub use subjects::DeleteOutcome;
+pub use subjects::Expected;
+pub use subjects::PutOutcome;
+pub use subjects::SubjectRow;
 pub use verify::Difference;
 pub use verify::Totals;
+#[doc(hidden)]
+pub use within::SUBJECTS_WITHIN;
 
 use tx::Connection;
 use tx::Tx;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use chrono::Utc;
 
+use crate::domain::Period;
 use crate::domain::event::Delta;
 use crate::domain::event::Event;
 use crate::domain::event::EventKind;
@@ -41,7 +42,7 @@ struct Sum {
 }
 
 /// Adds the deltas of `events` to the counters, each counter once and in key order, so that two transactions never
-/// wait for each other's rows.
+/// wait for each other's rows. Deltas of minutes and hours are left out: their counters live in Redis alone.
 pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
     let sums = tally(events)?;
     if sums.is_empty() {
@@ -67,11 +68,19 @@ pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
 fn tally<'a>(events: &[&'a Event]) -> Result<BTreeMap<Key<'a>, Sum>, LedgerError> {
     let mut sums = BTreeMap::new();
     for event in events {
-        for delta in &event.deltas.lines {
+        for delta in event.deltas.lines.iter().filter(|delta| is_kept(delta.period)) {
             add_delta(&mut sums, event, delta)?;
         }
     }
     Ok(sums)
+}
+
+/// Whether the table has counters of the period (docs/adr/0011).
+const fn is_kept(period: Period) -> bool {
+    match period {
+        Period::Minute | Period::Hour => false,
+        Period::Day | Period::Week | Period::Month | Period::Lifetime => true,
+    }
 }
 
 fn add_delta<'a>(

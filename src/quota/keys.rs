@@ -16,6 +16,8 @@ use crate::domain::Permissions;
 use crate::domain::SecretDigest;
 use crate::domain::Subject;
 use crate::domain::SubjectError;
+use crate::ledger::Act;
+use crate::ledger::Action;
 use crate::ledger::ApiKeyRow;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -153,7 +155,8 @@ impl KeyRing {
         Ok(())
     }
 
-    /// Makes a key and stores its digest. The answer holds the only copy of the key's text.
+    /// Makes a key, stores its digest and records that `actor`, the id of a key or `cli`, made it. The answer holds the
+    /// only copy of the key's text.
     ///
     /// # Errors
     ///
@@ -161,11 +164,13 @@ impl KeyRing {
     pub async fn create(
         ledger: &Ledger,
         request: KeyRequest,
+        actor: &str,
         now: DateTime<Utc>,
     ) -> Result<NewApiKey, KeyError> {
         let key = NewApiKey::generate().map_err(KeyError::Random)?;
         let row = row_of(&key, request, now)?;
-        if ledger.insert_key(&row).await.map_err(KeyError::Ledger)? {
+        let act = act(actor, Action::KeyCreate, &row.id);
+        if ledger.insert_key(&row, &act).await.map_err(KeyError::Ledger)? {
             Ok(key)
         } else {
             Err(KeyError::IdTaken)
@@ -181,13 +186,14 @@ impl KeyRing {
         ledger.keys().await.map_err(KeyError::Ledger)
     }
 
-    /// Revokes a key; every node refuses it after its next refresh. `false` when no such key was in force.
+    /// Revokes a key and records that `actor`, the id of a key or `cli`, revoked it; every node refuses it after its next
+    /// refresh. `false` when no such key was in force.
     ///
     /// # Errors
     ///
     /// [`KeyError::Ledger`] when Postgres did not answer.
-    pub async fn revoke(ledger: &Ledger, id: &str) -> Result<bool, KeyError> {
-        ledger.revoke_key(id).await.map_err(KeyError::Ledger)
+    pub async fn revoke(ledger: &Ledger, id: &str, actor: &str) -> Result<bool, KeyError> {
+        ledger.revoke_key(id, &act(actor, Action::KeyRevoke, id)).await.map_err(KeyError::Ledger)
     }
 
     fn stored(&self, presented: &str, now: DateTime<Utc>) -> Option<Arc<KeyGrant>> {
@@ -207,6 +213,10 @@ impl fmt::Debug for KeyRing {
         let count = self.grants.read().unwrap_or_else(PoisonError::into_inner).len();
         f.debug_struct("KeyRing").field("keys", &count).finish_non_exhaustive()
     }
+}
+
+const fn act<'a>(actor: &'a str, action: Action, id: &'a str) -> Act<'a> {
+    Act { actor, action, target: id, reason: None, request_id: None }
 }
 
 fn row_of(key: &NewApiKey, request: KeyRequest, now: DateTime<Utc>) -> Result<ApiKeyRow, KeyError> {

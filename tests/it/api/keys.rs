@@ -30,7 +30,7 @@ fn request(permissions: &[&str]) -> KeyRequest {
 
 /// A key that the node knows already.
 async fn make(app: &TestApp, request: KeyRequest) -> String {
-    let key = KeyRing::create(app.ledger(), request, app.clock.now()).await.unwrap();
+    let key = KeyRing::create(app.ledger(), request, "cli", app.clock.now()).await.unwrap();
     app.quota().refresh_keys().await.unwrap();
     key.reveal().to_owned()
 }
@@ -178,7 +178,8 @@ async fn a_key_ends_with_its_expiry() {
 async fn a_new_key_and_its_revocation_reach_every_node() {
     const WITHIN: Duration = Duration::from_secs(5);
     let app = TestApp::start_with(Options { nodes: 2, ..Options::default() }).await;
-    let key = KeyRing::create(app.ledger(), request(&["read"]), app.clock.now()).await.unwrap();
+    let key =
+        KeyRing::create(app.ledger(), request(&["read"]), "cli", app.clock.now()).await.unwrap();
     let callers = [0, 1].map(|node| app.caller_of(node).with_key(key.reveal()));
     let all_answer = async |status: StatusCode| {
         let answers = callers.iter().map(|caller| caller.get("/api/usage?userId=u"));
@@ -186,7 +187,7 @@ async fn a_new_key_and_its_revocation_reach_every_node() {
     };
 
     eventually("the key's use", WITHIN, || all_answer(StatusCode::OK)).await;
-    assert!(KeyRing::revoke(app.ledger(), key.as_key().id()).await.unwrap());
+    assert!(KeyRing::revoke(app.ledger(), key.as_key().id(), "cli").await.unwrap());
     eventually("the key's refusal", WITHIN, || all_answer(StatusCode::UNAUTHORIZED)).await;
 
     app.finish().await;

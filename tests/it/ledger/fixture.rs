@@ -24,13 +24,18 @@ use headroom::domain::Period;
 use headroom::domain::Window;
 use headroom::domain::event::Delta;
 use headroom::domain::event::Deltas;
+use headroom::ledger::Act;
+use headroom::ledger::Action;
 use headroom::ledger::Batch;
 use headroom::ledger::FlushGuards;
 use headroom::ledger::Flushed;
 use headroom::ledger::Ledger;
 use headroom::ledger::LedgerError;
 use headroom::ledger::LedgerOptions;
+use tokio_postgres::Client;
 use tokio_postgres::NoTls;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 // The server runs for as long as the shell's standard input is open, which the end of this process closes, however it
@@ -96,11 +101,15 @@ impl Server {
 
     /// A new database, without any tables.
     pub async fn database(&self) -> Database {
+        self.database_with("").await
+    }
+
+    async fn database_with(&self, options: &str) -> Database {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         // From `template0`, which nobody is ever connected to.
         let admin = Database { folder: self.folder.clone(), url: self.url("postgres", "postgres") };
-        admin.run(&format!("CREATE DATABASE {name} TEMPLATE template0")).await;
+        admin.run(&format!("CREATE DATABASE {name} TEMPLATE template0 {options}")).await;
         Database { folder: self.folder.clone(), url: self.url("postgres", &name) }
     }
 }
@@ -144,11 +153,27 @@ impl Database {
 
     /// One number out of the database.
     pub async fn number(&self, sql: &str) -> i64 {
-        let (client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+        self.rows(sql, &[]).await[0].get(0)
+    }
+
+    /// How Postgres would run a statement with those parameters, once it knows how much each table holds.
+    pub async fn plan(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> String {
+        self.run("VACUUM ANALYZE").await;
+        let rows = self.rows(&format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), params).await;
+        rows.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
+    }
+
+    /// What `work` answers when it is given a connection past the ledger.
+    pub async fn with<T>(&self, work: impl AsyncFnOnce(&mut Client) -> T) -> T {
+        let (mut client, connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
         tokio::select! {
-            row = client.query_one(sql, &[]) => row.unwrap().get(0),
+            answer = work(&mut client) => answer,
             _ = connection => panic!("the connection ended"),
         }
+    }
+
+    async fn rows(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
+        self.with(async |client| client.query(sql, params).await.unwrap()).await
     }
 }
 
@@ -170,9 +195,23 @@ pub async fn ledger() -> (Database, Ledger) {
     (database, ledger)
 }
 
+/// A ledger whose texts are ordered as in English and not by their bytes, which this machine may do by itself.
+pub async fn ledger_in_english() -> (Database, Ledger) {
+    let english = "LOCALE_PROVIDER icu ICU_LOCALE 'en'";
+    let database = Server::shared().database_with(english).await;
+    Ledger::migrate(&database.url, 4).await.unwrap();
+    let ledger = Ledger::connect(&options(&database.url)).unwrap();
+    (database, ledger)
+}
+
 /// A new database on the shared server, without any tables.
 pub async fn empty_database() -> Database {
     Server::shared().database().await
+}
+
+/// What an admin does to `target` with the key `k_1`.
+pub const fn act(action: Action, target: &str) -> Act<'_> {
+    Act { actor: "k_1", action, target, reason: Some("a test"), request_id: Some("r_1") }
 }
 
 /// The day that the tests' events happen on: 2026-11-22 (UTC).

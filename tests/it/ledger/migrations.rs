@@ -1,7 +1,11 @@
+use headroom::ledger::AuditFilter;
 use headroom::ledger::Ledger;
 use headroom::ledger::LedgerError;
 
 use super::fixture;
+
+/// How many there are.
+const MIGRATIONS: usize = 14;
 
 /// A second node that starts, or a restart, must find nothing to do.
 #[tokio::test]
@@ -11,7 +15,7 @@ async fn migrating_twice_applies_once_and_keeps_the_first_settings() {
 
     let second = Ledger::migrate(&database.url, 8).await.unwrap();
 
-    assert_eq!(first.applied.len(), 6, "{:?}", first.applied);
+    assert_eq!(first.applied.len(), MIGRATIONS, "{:?}", first.applied);
     assert!(second.applied.is_empty());
     assert_eq!(second.settings, first.settings);
     let ledger = Ledger::connect(&fixture::options(&database.url)).unwrap();
@@ -31,7 +35,7 @@ async fn nodes_that_migrate_at_once_agree_on_one_ledger() {
 
     let reports = [a.unwrap(), b.unwrap(), c.unwrap()];
     let applied: usize = reports.iter().map(|report| report.applied.len()).sum();
-    assert_eq!(applied, 6, "each migration ran once");
+    assert_eq!(applied, MIGRATIONS, "each migration ran once");
     assert!(reports.iter().all(|report| report.settings == reports[0].settings));
 }
 
@@ -60,4 +64,16 @@ async fn every_column_has_a_comment() {
         .await;
 
     assert_eq!(without, 0);
+}
+
+/// A ledger begins without a catalogue, profiles or acts: what is in force is decided by whoever seeds it.
+#[tokio::test]
+async fn a_new_ledger_has_only_the_counter_of_profile_versions() {
+    let (_database, ledger) = fixture::ledger().await;
+
+    assert_eq!(ledger.catalogue().await.unwrap(), None);
+    assert_eq!(ledger.catalogue_version().await.unwrap(), None);
+    assert_eq!(ledger.profile_version().await.unwrap(), 0);
+    assert_eq!(ledger.subjects_changed_after(0, 10).await.unwrap(), []);
+    assert_eq!(ledger.audit_page(AuditFilter::default(), 10).await.unwrap(), []);
 }

@@ -1,11 +1,18 @@
 //! The ledger against a real Postgres.
 
+mod audit;
+mod base;
+mod catalogues;
 mod errors;
 mod fixture;
 mod flush;
 mod keys;
 mod migrations;
+mod minutes;
 mod partitions;
 mod recovery;
 mod roles;
+mod subjects;
+mod upgrade;
 mod verify;
+mod within;

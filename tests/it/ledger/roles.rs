@@ -1,3 +1,6 @@
+use headroom::ledger::Action;
+use headroom::ledger::AuditFilter;
+use headroom::ledger::Expected;
 use headroom::ledger::Ledger;
 use tokio_postgres::error::SqlState;
 
@@ -33,6 +36,7 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     flush(&ledger, &batch(1, vec![message(2, "user:u_1")])).await.unwrap();
     ledger.ensure_partitions(4).await.unwrap();
     ledger.settings().await.unwrap();
+    configure(&ledger).await;
     fixture::assert_sums_agree(&ledger).await;
 
     let forbidden = [
@@ -46,8 +50,32 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
         "DROP TABLE message_logs",
         "ALTER TABLE usage_counters ADD COLUMN more bigint",
         "INSERT INTO message_logs_default SELECT * FROM message_logs",
+        "UPDATE catalogues SET document = '{}'",
+        "DELETE FROM catalogues",
+        "DELETE FROM subjects",
+        "INSERT INTO profile_versions DEFAULT VALUES",
+        "DELETE FROM profile_versions",
+        "UPDATE audit_log SET actor = 'cli'",
+        "DELETE FROM audit_log",
     ];
     assert_refused(&database, &url, &forbidden).await;
+}
+
+/// Everything that a node does with the catalogue and the profiles.
+async fn configure(ledger: &Ledger) {
+    let act = |action| fixture::act(action, "user:u_1");
+    ledger.seed_catalogue("{}").await.unwrap();
+    ledger.replace_catalogue(1, "{}", &act(Action::CatalogueReplace)).await.unwrap();
+    for profile in ["{}", r#"{"plan": "pro"}"#] {
+        let put = act(Action::SubjectPut);
+        ledger.put_subject("user:u_1", Expected::Any, profile, &put).await.unwrap();
+    }
+    let delete = act(Action::SubjectDelete);
+    ledger.delete_subject("user:u_1", Expected::Any, &delete).await.unwrap();
+    ledger.subjects_within("user:u_1", None, 10).await.unwrap();
+    assert_eq!(ledger.catalogue_version().await.unwrap(), Some(2));
+    assert_eq!(ledger.profile_version().await.unwrap(), 3);
+    assert_eq!(ledger.audit_page(AuditFilter::default(), 10).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -57,11 +85,15 @@ async fn an_analyst_reads_the_log_and_no_keys() {
 
     let allowed = "SELECT count(*) FROM message_logs; SELECT count(*) FROM usage_counters;
          SELECT count(*) FROM incidents; SELECT count(*) FROM dead_letters;
-         SELECT count(*) FROM outbox_cursors";
+         SELECT count(*) FROM outbox_cursors; SELECT count(*) FROM catalogues;
+         SELECT count(plan) FROM subjects";
     database.try_run(&url, allowed).await.unwrap();
 
     let forbidden = [
         "SELECT id FROM api_keys",
+        "SELECT id FROM audit_log",
+        "UPDATE subjects SET profile = '{}'",
+        "INSERT INTO catalogues (version, document, actor) VALUES (1, '{}', 'me')",
         "INSERT INTO incidents DEFAULT VALUES",
         "UPDATE usage_counters SET used = 0",
         "SELECT ensure_message_log_partitions(4)",

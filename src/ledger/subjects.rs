@@ -1,0 +1,251 @@
+//! The tables `subjects` and `profile_versions`: what is configured for a subject.
+
+use chrono::DateTime;
+use chrono::Utc;
+use tokio_postgres::Row;
+
+use super::Ledger;
+use super::audit_log;
+use super::audit_log::Act;
+use super::convert::json;
+use super::convert::signed;
+use super::convert::unsigned;
+use super::error::LedgerError;
+use super::tx::Tx;
+use super::tx::column;
+
+/// What is, or was, configured for a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectRow {
+    /// The path of the subject.
+    pub subject: String,
+    /// Version of the profile; it grows over all subjects.
+    pub version: u64,
+    /// The profile: JSON text, an object; empty when it is deleted.
+    pub profile: String,
+    /// When the profile was first put, or put again after it was deleted.
+    pub created_at: DateTime<Utc>,
+    /// When the row last changed.
+    pub updated_at: DateTime<Utc>,
+    /// Whether the profile was deleted.
+    pub is_deleted: bool,
+}
+
+/// What a writer saw of a profile before it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// This version; 0 when there was no profile, or a deleted one.
+    Version(u64),
+    /// Whatever there is.
+    Any,
+}
+
+impl Expected {
+    fn fits(self, found: u64) -> bool {
+        self == Self::Any || self == Self::Version(found)
+    }
+}
+
+/// What became of a new profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It is in force.
+    Put {
+        /// Its version.
+        version: u64,
+        /// When the profile was first put, or put again after it was deleted.
+        created_at: DateTime<Utc>,
+    },
+    /// Another version than the expected one is in force, and stays so.
+    Stale {
+        /// The version in force; 0 when there is no profile or a deleted one.
+        found: u64,
+    },
+}
+
+/// What became of a profile that was to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// It is deleted.
+    Deleted {
+        /// The version of its being deleted.
+        version: u64,
+    },
+    /// Another version than the expected one is in force, and stays so.
+    Stale {
+        /// The version in force, never 0.
+        found: u64,
+    },
+    /// There was no profile, whatever was expected.
+    Absent,
+}
+
+/// The most rows in one answer.
+const ROWS_MAX: u32 = 1_000;
+
+const SUBJECT: &str = "-- subject
+SELECT subject, version, profile::text AS profile, created_at, updated_at, is_deleted
+FROM subjects WHERE subject = $1";
+
+const SUBJECTS_CHANGED_AFTER: &str = "-- subjects_changed_after
+SELECT subject, version, profile::text AS profile, created_at, updated_at, is_deleted
+FROM subjects WHERE version > $1 ORDER BY version LIMIT $2";
+
+const PROFILE_VERSION: &str = "-- profile_version
+SELECT profile_version FROM profile_versions";
+
+// Held until the end of the transaction: versions become visible in their order, and whoever holds it is alone.
+const LOCK_PROFILE_VERSION: &str = "-- lock_profile_version
+SELECT profile_version FROM profile_versions FOR UPDATE";
+
+const WRITE_SUBJECT: &str = "-- write_subject
+WITH drawn AS (
+    UPDATE profile_versions SET profile_version = profile_version + 1 RETURNING profile_version
+)
+INSERT INTO subjects AS stored (subject, version, profile, is_deleted)
+SELECT $1, profile_version, $2, $3 FROM drawn
+ON CONFLICT (subject) DO UPDATE SET
+    version = excluded.version,
+    profile = excluded.profile,
+    is_deleted = excluded.is_deleted,
+    created_at = CASE WHEN stored.is_deleted THEN now() ELSE stored.created_at END,
+    updated_at = now()
+RETURNING version, created_at";
+
+impl Ledger {
+    /// What is, or was, configured for the subject at `path`; none when nothing ever was.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn subject(&self, path: &str) -> Result<Option<SubjectRow>, LedgerError> {
+        let rows = self.connection().await?.rows(SUBJECT, &[&path]).await?;
+        rows.first().map(read).transpose()
+    }
+
+    /// The rows whose version is above `version`, in the order of versions; at most `limit` and at most 1,000. Whoever goes
+    /// on from the last version of the answer misses none.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn subjects_changed_after(
+        &self,
+        version: u64,
+        limit: u32,
+    ) -> Result<Vec<SubjectRow>, LedgerError> {
+        let limit = i64::from(limit.min(ROWS_MAX));
+        let connection = self.connection().await?;
+        let rows = connection.rows(SUBJECTS_CHANGED_AFTER, &[&signed(version)?, &limit]).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The last version that a profile was given; 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn profile_version(&self) -> Result<u64, LedgerError> {
+        let row = self.connection().await?.row(PROFILE_VERSION, &[]).await?;
+        unsigned(column(&row, "profile_version")?)
+    }
+
+    /// Makes `profile`, JSON text, the profile of the subject at `path`, if what is in force is as expected, and records
+    /// the act with the profiles before and after.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::BadData`] when the profile is no JSON object or above 16 kB, or the act is out of its bounds.
+    /// [`LedgerError::Conflict`] when others write for too long.
+    pub async fn put_subject(
+        &self,
+        path: &str,
+        expected: Expected,
+        profile: &str,
+        act: &Act<'_>,
+    ) -> Result<PutOutcome, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = put(&tx, path, expected, profile, act).await;
+        tx.end(outcome).await
+    }
+
+    /// Deletes the profile of the subject at `path`, if what is in force is as expected, and records the act with the
+    /// profile that was. The row stays, empty and with a new version, so that versions only grow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::put_subject`].
+    pub async fn delete_subject(
+        &self,
+        path: &str,
+        expected: Expected,
+        act: &Act<'_>,
+    ) -> Result<DeleteOutcome, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = delete(&tx, path, expected, act).await;
+        tx.end(outcome).await
+    }
+}
+
+async fn put(
+    tx: &Tx,
+    path: &str,
+    expected: Expected,
+    profile: &str,
+    act: &Act<'_>,
+) -> Result<PutOutcome, LedgerError> {
+    let before = lock(tx, path).await?;
+    let found = before.as_ref().map_or(0, |row| row.version);
+    if !expected.fits(found) {
+        return Ok(PutOutcome::Stale { found });
+    }
+    let (version, created_at) = write(tx, path, profile, false).await?;
+    let before = before.map(|row| row.profile);
+    audit_log::insert(tx, act, before.as_deref(), Some(profile)).await?;
+    Ok(PutOutcome::Put { version, created_at })
+}
+
+async fn delete(
+    tx: &Tx,
+    path: &str,
+    expected: Expected,
+    act: &Act<'_>,
+) -> Result<DeleteOutcome, LedgerError> {
+    let Some(before) = lock(tx, path).await? else { return Ok(DeleteOutcome::Absent) };
+    if !expected.fits(before.version) {
+        return Ok(DeleteOutcome::Stale { found: before.version });
+    }
+    let (version, _) = write(tx, path, "{}", true).await?;
+    audit_log::insert(tx, act, Some(&before.profile), None).await?;
+    Ok(DeleteOutcome::Deleted { version })
+}
+
+/// Keeps other writers out until the transaction ends, and answers the profile in force. In two statements: one that had
+/// to wait for the lock would read the subject as it was before.
+async fn lock(tx: &Tx, path: &str) -> Result<Option<SubjectRow>, LedgerError> {
+    tx.row(LOCK_PROFILE_VERSION, &[]).await?;
+    let rows = tx.rows(SUBJECT, &[&path]).await?;
+    let row = rows.first().map(read).transpose()?;
+    Ok(row.filter(|row| !row.is_deleted))
+}
+
+async fn write(
+    tx: &Tx,
+    path: &str,
+    profile: &str,
+    is_deleted: bool,
+) -> Result<(u64, DateTime<Utc>), LedgerError> {
+    let row = tx.row(WRITE_SUBJECT, &[&path, &json(profile)?, &is_deleted]).await?;
+    Ok((unsigned(column(&row, "version")?)?, column(&row, "created_at")?))
+}
+
+fn read(row: &Row) -> Result<SubjectRow, LedgerError> {
+    Ok(SubjectRow {
+        subject: column(row, "subject")?,
+        version: unsigned(column(row, "version")?)?,
+        profile: column(row, "profile")?,
+        created_at: column(row, "created_at")?,
+        updated_at: column(row, "updated_at")?,
+        is_deleted: column(row, "is_deleted")?,
+    })
+}
