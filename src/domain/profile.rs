@@ -139,7 +139,11 @@ fn is_first(day: &AnchorDay) -> bool {
 mod tests {
     use super::*;
 
-    const FULL: &str = r#"{"plan":"team","limits":[{"metric":"messages","period":"month","max":5}],"features":{"export":false,"sso":true},"time_zone":"Pacific/Apia","anchor_day":31,"blocked":true}"#;
+    const FULL: &str = concat!(
+        r#"{"plan":"team","limits":[{"metric":"messages","period":"month","max":5}],"#,
+        r#""features":{"export":false,"sso":true},"#,
+        r#""time_zone":"Pacific/Apia","anchor_day":31,"blocked":true}"#,
+    );
 
     fn catalogue() -> Catalogue {
         let text = "metrics = ['messages']\nfeatures = ['export', 'sso']\n[plans.team]";
