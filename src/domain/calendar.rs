@@ -119,6 +119,34 @@ impl Default for Calendar {
     }
 }
 
+/// A zone by its IANA name, for serde.
+pub(super) mod time_zone {
+    use std::borrow::Cow;
+
+    use serde::Deserializer;
+    use serde::Serializer;
+    use serde::de::Error as _;
+
+    use super::CalendarError;
+    use super::Deserialize;
+    use super::Tz;
+
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field")]
+    pub(in crate::domain) fn serialize<S: Serializer>(
+        zone: &Tz,
+        output: S,
+    ) -> Result<S::Ok, S::Error> {
+        output.serialize_str(zone.name())
+    }
+
+    pub(in crate::domain) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Tz, D::Error> {
+        let name = Cow::<str>::deserialize(input)?;
+        name.parse().map_err(|_| D::Error::custom(CalendarError::UnknownTimeZone))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -141,7 +141,13 @@ mod tests {
             |exports| [(metric("ai_generations"), Amount::ONE), (metric("exports"), exports)];
         assert_eq!(tiers.recommend(&states, &asked(Amount::ONE), Some("free")), Some("growth"));
         assert_eq!(tiers.recommend(&states, &asked(Amount::ZERO), Some("free")), Some("starter"));
-        let all_blocked = Catalogue::parse("metrics = ['ai_generations']\n[plans.p]\nprice = 1\nlimits = [{ metric = 'ai_generations', period = 'day', max = 0 }]").unwrap();
-        assert_eq!(all_blocked.recommend(&states, &asked(Amount::ONE), None), None);
+    }
+
+    #[test]
+    fn nothing_is_recommended_when_no_plan_has_room() {
+        let limits = "[{ metric = 'exports', period = 'day', max = 0 }]";
+        let text = format!("metrics = ['exports']\n[plans.p]\nprice = 1\nlimits = {limits}");
+        let blocked = Catalogue::parse(&text).unwrap();
+        assert_eq!(blocked.recommend(&[], &[(metric("exports"), Amount::ONE)], None), None);
     }
 }

@@ -1,6 +1,10 @@
 use super::*;
+use crate::domain::Amount;
 use crate::domain::Grace;
+use crate::domain::Profile;
+use crate::domain::Subject;
 use crate::domain::Units;
+use crate::domain::limits_of;
 
 const CHAT: &str = include_str!("../../../deploy/catalogues/chat.toml");
 
@@ -84,4 +88,81 @@ fn an_export_is_short() {
     for default in ["refundable", "sliding", "grace", "_percent", "features", "mode ="] {
         assert!(!chat.contains(default), "{default}: {chat}");
     }
+}
+
+/// What is on a level of the subject under a demo catalogue, as `plan: limit max, limit`.
+fn last_level(text: &str, path: &str, profile: &str) -> Option<String> {
+    let catalogue = Catalogue::parse(text).unwrap();
+    let profile = Profile::parse(profile).unwrap();
+    assert_eq!(profile.check(&catalogue), Ok(()));
+    let subject = Subject::parse(path).unwrap();
+    let profiles = vec![&profile; usize::from(subject.depth())];
+    let level = limits_of(&catalogue, &subject, &profiles).ok()?.pop().unwrap();
+    let limits = level.limits.iter().map(|limit| match limit.max {
+        Some(max) => format!("{} {max}", limit.name()),
+        None => limit.name(),
+    });
+    Some(format!("{}: {}", level.plan.unwrap_or("-"), limits.collect::<Vec<_>>().join(", ")))
+}
+
+#[test]
+fn the_entries_are_of_users_and_of_projects() {
+    let entries = include_str!("../../../deploy/catalogues/entries.toml");
+    let user = last_level(entries, "user:user_123", "{}");
+    assert_eq!(user.unwrap(), "user: storage-lifetime 1048576");
+    let project = last_level(entries, "user:user_123/project:proj_42", "{}");
+    assert_eq!(project.unwrap(), "project: page_count-month 100, visitor_count-day");
+    let catalogue = Catalogue::parse(entries).unwrap();
+    let project = Subject::parse("project:proj_42").unwrap();
+    let levels = limits_of(&catalogue, &project, &[]).unwrap();
+    assert!(levels[0].features.contains("ab_test_enabled"));
+}
+
+#[test]
+fn the_three_tiers_recommend_the_next() {
+    let tiers = include_str!("../../../deploy/catalogues/tiers.toml");
+    let of = |plan: &str| last_level(tiers, "user:u_1", &format!("{{\"plan\": \"{plan}\"}}"));
+    let free = "free: ai_generations-month 10, projects-lifetime 3, exports-month 1";
+    assert_eq!(last_level(tiers, "user:u_1", "{}").unwrap(), free);
+    let starter = "starter: ai_generations-month 100, projects-lifetime 10, exports-month 10";
+    assert_eq!(of("starter").unwrap(), starter);
+    let growth = "growth: ai_generations-month 500, projects-lifetime 50, exports-month 50";
+    assert_eq!(of("growth").unwrap(), growth);
+    let asked = |count| [(Metric::new("exports").unwrap(), Amount::new(count).unwrap())];
+    let catalogue = Catalogue::parse(tiers).unwrap();
+    let recommended =
+        [2, 11, 51].map(|count| catalogue.recommend(&[], &asked(count), Some("free")));
+    assert_eq!(recommended, [Some("starter"), Some("growth"), None]);
+}
+
+#[test]
+fn invoicing_has_months_and_totals() {
+    let invoicing = include_str!("../../../deploy/catalogues/invoicing.toml");
+    let of = |profile: &str| last_level(invoicing, "company:7", profile).unwrap();
+    assert_eq!(
+        of("{}"),
+        "free: expenses_per_month-month 5, estimates_per_month-month 3, ai_queries_per_month-month 3, \
+         custom_fields-lifetime 2, recurring_invoices_active-lifetime 1"
+    );
+    assert_eq!(
+        of(r#"{"plan": "starter"}"#),
+        "starter: expenses_per_month-month 50, estimates_per_month-month 20, custom_fields-lifetime 5, \
+         recurring_invoices_active-lifetime 5"
+    );
+    assert_eq!(
+        of(r#"{"plan": "business"}"#),
+        "business: expenses_per_month-month, estimates_per_month-month, ai_queries_per_month-month, \
+         custom_fields-lifetime, recurring_invoices_active-lifetime"
+    );
+}
+
+#[test]
+fn images_need_a_subscription() {
+    let images = include_str!("../../../deploy/catalogues/images.toml");
+    let of = |profile: &str| last_level(images, "user:123", profile);
+    assert_eq!(of("{}"), None);
+    let premium = of(r#"{"plan": "PREMIUM"}"#).unwrap();
+    assert_eq!(premium, "PREMIUM: generations-day 20, generations-month 100");
+    let unlimited = of(r#"{"plan": "UNLIMITED"}"#).unwrap();
+    assert_eq!(unlimited, "UNLIMITED: generations-day, generations-month");
 }

@@ -211,7 +211,10 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn windows_are_what_the_definition_says((calendar, second) in any_moment(), index in 2_usize..5) {
+    fn windows_are_what_the_definition_says(
+        (calendar, second) in any_moment(),
+        index in 2_usize..5,
+    ) {
         let period = Period::ALL[index];
         let window = period.window_at(at_second(second), &calendar);
         prop_assert_eq!(window, reference::window(period, calendar, second));
