@@ -7,6 +7,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 
 use crate::background::Shutdown;
 use crate::background::Supervisor;
@@ -33,6 +34,7 @@ use crate::quota::Guards;
 use crate::quota::KeyError;
 use crate::quota::KeyRing;
 use crate::quota::Quota;
+use crate::quota::QuotaError;
 use crate::quota::QuotaOptions;
 use crate::quota::QuotaParts;
 use crate::quota::StartError;
@@ -41,6 +43,9 @@ use crate::quota::StartError;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
+/// new catalogue.
+const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
 /// three of them never arrived whole.
 const REQUEST_TIMEOUTS_MAX: u32 = 3;
@@ -280,6 +285,26 @@ fn start_upkeep(core: &Core, config: &Config) {
         upkeep::every(pause, stop, move || {
             let quota = quota.clone();
             async move { quota.refresh_keys().await }
+        })
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("catalogue", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(FOLLOW_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.follow_catalogue().await }
+        })
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("profiles", move |stop| {
+        let (quota, seen) = (quota.clone(), Arc::new(Mutex::new(None)));
+        upkeep::every(FOLLOW_PAUSE, stop, move || {
+            let (quota, seen) = (quota.clone(), seen.clone());
+            async move {
+                let mut seen = seen.lock().await;
+                *seen = Some(quota.follow_profiles(*seen).await?);
+                Ok::<(), QuotaError>(())
+            }
         })
     });
     core.supervisor.spawn_loop("metrics", |stop| {

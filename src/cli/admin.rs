@@ -13,9 +13,9 @@ use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Subject;
 use crate::ledger::Ledger;
+use crate::quota::Actor;
 use crate::quota::FlushState;
 use crate::quota::FlushStep;
-use crate::quota::RequestContext;
 use crate::quota::ResetScope;
 use crate::quota::Usage;
 
@@ -70,8 +70,8 @@ pub(super) async fn reset(
         None => None,
     };
     let core = Core::start(config, Hooks::default()).await?;
-    let context = RequestContext { request_id: "cli".to_owned(), ..RequestContext::default() };
-    let report = core.quota.reset(&subject, ResetScope { metric, period }, context).await;
+    let actor = Actor::command_line(None);
+    let report = core.quota.reset(&subject, ResetScope { metric, period }, &actor).await;
     let flushed = flush(&core, &subject).await;
     let stopped = core.stop(config.server.shutdown_grace()).await;
     debug_assert!(stopped.is_clean(), "nothing but lanes and the loader runs");

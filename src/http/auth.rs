@@ -10,12 +10,15 @@ use axum::http::header;
 use axum::http::request::Parts;
 
 use super::error::ApiError;
+use super::request_id::RequestScope;
 use super::state::Api;
 use crate::domain::Permission;
 use crate::domain::Subject;
+use crate::quota::Actor;
 use crate::quota::KeyGrant;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_REASON: HeaderName = HeaderName::from_static("x-reason");
 
 /// A permission that a route needs.
 pub trait Needs: Send + Sync + 'static {
@@ -63,10 +66,22 @@ pub enum Identity {
 pub struct Caller<P> {
     /// Who calls.
     pub identity: Identity,
+    /// Why, in the words of an admin: the header `X-Reason`.
+    reason: Option<String>,
     permission: PhantomData<P>,
 }
 
 impl<P> Caller<P> {
+    /// The caller as the audit log names them.
+    #[must_use]
+    pub fn actor(&self, scope: &RequestScope) -> Actor {
+        let name = match &self.identity {
+            Identity::Key(grant) => grant.id.clone(),
+            Identity::EndUser(user) => user.as_str().to_owned(),
+        };
+        Actor { name, reason: self.reason.clone(), context: scope.context() }
+    }
+
     /// Lets `subject` through when it lies within the caller's reach: a key's part of the tree, or an end user's
     /// own. Outside of it nothing exists, so that nobody learns which subjects there are.
     ///
@@ -94,8 +109,22 @@ impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
         if !is_allowed {
             return Err(ApiError::PermissionDenied(P::PERMISSION));
         }
-        Ok(Self { identity, permission: PhantomData })
+        let is_admin = P::PERMISSION == Permission::Admin;
+        let reason = if is_admin { reason(&parts.headers)? } else { None };
+        Ok(Self { identity, reason, permission: PhantomData })
     }
+}
+
+/// What an admin says about why: UTF-8 of at most [`Actor::REASON_BYTES_MAX`] bytes.
+fn reason(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(X_REASON) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    let text = text.map_err(|_| ApiError::invalid("X-Reason", "must be utf-8"))?;
+    if text.len() > Actor::REASON_BYTES_MAX {
+        let rule = format_args!("must be at most {} bytes", Actor::REASON_BYTES_MAX);
+        return Err(ApiError::invalid("X-Reason", rule));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
 fn identify(headers: &HeaderMap, api: &Api) -> Result<Identity, ApiError> {
@@ -149,8 +178,11 @@ mod tests {
     #[test]
     fn an_end_user_reaches_only_themselves() {
         let user = Subject::user("u_1").unwrap();
-        let caller =
-            Caller::<Read> { identity: Identity::EndUser(user.clone()), permission: PhantomData };
+        let caller = Caller::<Read> {
+            identity: Identity::EndUser(user.clone()),
+            reason: None,
+            permission: PhantomData,
+        };
         assert!(caller.reach(user).is_ok());
         for other in ["user:u_12", "user:u_2", "org:acme/user:u_1"] {
             let error = caller.reach(Subject::parse(other).unwrap());

@@ -72,6 +72,24 @@ pub enum ApiError {
     /// The subject has no plan, and the catalogue names no default.
     #[error("the subject has no plan")]
     NoPlan,
+    /// The catalogue does not define the feature.
+    #[error("the feature is not in the catalogue")]
+    UnknownFeature,
+    /// The subject does not have a feature that the request needs.
+    #[error("the subject does not have the feature {0:?}")]
+    FeatureNotEntitled(String),
+    /// A level of the subject is blocked.
+    #[error("{0} is blocked")]
+    SubjectBlocked(String),
+    /// What an admin's write is based on is not in force.
+    #[error("the write is based on another version than {found}, which is in force")]
+    StaleWrite {
+        /// The version in force; 0 when there is nothing.
+        found: u64,
+    },
+    /// An admin's write does not say what it is based on.
+    #[error("the header If-Match is needed: the ETag of what was read, or * for whatever is there")]
+    PreconditionRequired,
     /// The idempotency key was used with another payload.
     #[error("the idempotency key was used with another payload")]
     IdempotencyMismatch,
@@ -127,6 +145,16 @@ pub enum ProblemCode {
     ModelNotAllowed,
     /// The subject has no plan.
     NoPlan,
+    /// The catalogue does not define the feature.
+    UnknownFeature,
+    /// The subject does not have a feature that the request needs.
+    FeatureNotEntitled,
+    /// A level of the subject is blocked.
+    SubjectBlocked,
+    /// What an admin's write is based on is not in force.
+    StaleWrite,
+    /// An admin's write does not say what it is based on.
+    PreconditionRequired,
     /// The idempotency key was used with another payload.
     IdempotencyMismatch,
     /// A store is away.
@@ -180,6 +208,13 @@ impl ApiError {
             Self::UnknownMetric => (StatusCode::NOT_FOUND, Code::UnknownMetric),
             Self::ModelNotAllowed(_) => (StatusCode::FORBIDDEN, Code::ModelNotAllowed),
             Self::NoPlan => (StatusCode::FORBIDDEN, Code::NoPlan),
+            Self::UnknownFeature => (StatusCode::NOT_FOUND, Code::UnknownFeature),
+            Self::FeatureNotEntitled(_) => (StatusCode::FORBIDDEN, Code::FeatureNotEntitled),
+            Self::SubjectBlocked(_) => (StatusCode::FORBIDDEN, Code::SubjectBlocked),
+            Self::StaleWrite { .. } => (StatusCode::PRECONDITION_FAILED, Code::StaleWrite),
+            Self::PreconditionRequired => {
+                (StatusCode::PRECONDITION_REQUIRED, Code::PreconditionRequired)
+            }
             Self::IdempotencyMismatch => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyMismatch)
             }
@@ -233,6 +268,14 @@ impl From<QuotaError> for ApiError {
                 Self::ModelNotAllowed("the model is not open to callers who have not signed in")
             }
             QuotaError::NoPlan => Self::NoPlan,
+            QuotaError::UnknownFeature => Self::UnknownFeature,
+            QuotaError::FeatureNotEntitled(feature) => Self::FeatureNotEntitled(feature),
+            QuotaError::Blocked(level) => Self::SubjectBlocked(level),
+            QuotaError::Misconfigured(error) => Self::Internal(error.into()),
+            QuotaError::UnknownSubject => Self::UnknownSubject,
+            QuotaError::BadProfile(error) => Self::invalid("the profile", error),
+            QuotaError::BadCatalogue(error) => Self::invalid("the catalogue", error),
+            QuotaError::Stale { found } => Self::StaleWrite { found },
             QuotaError::AmountTooLarge(bound) => {
                 Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))
             }

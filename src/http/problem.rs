@@ -171,6 +171,11 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::UnknownMetric => "The metric is unknown",
         ProblemCode::ModelNotAllowed => "The model is not allowed",
         ProblemCode::NoPlan => "The subject has no plan",
+        ProblemCode::UnknownFeature => "The feature is unknown",
+        ProblemCode::FeatureNotEntitled => "The subject does not have the feature",
+        ProblemCode::SubjectBlocked => "The subject is blocked",
+        ProblemCode::StaleWrite => "Another version is in force",
+        ProblemCode::PreconditionRequired => "The write must say what it is based on",
         ProblemCode::IdempotencyMismatch => "The idempotency key was used before",
         ProblemCode::Internal => "Something is wrong with the service",
     }

@@ -1,6 +1,9 @@
 //! Why a use-case gave no answer. A refused consume is an answer, not an error.
 
 use crate::counters::CountersError;
+use crate::domain::CatalogueError;
+use crate::domain::LevelLimitsError;
+use crate::domain::ProfileError;
 use crate::domain::units::AmountTooLarge;
 use crate::ledger::LedgerError;
 
@@ -31,6 +34,33 @@ pub enum QuotaError {
     /// The subject has no plan, and the catalogue names no default.
     #[error("the subject has no plan")]
     NoPlan,
+    /// The catalogue does not define the feature.
+    #[error("the feature is not in the catalogue")]
+    UnknownFeature,
+    /// The subject does not have a feature that the request needs.
+    #[error("the subject does not have the feature {0:?}")]
+    FeatureNotEntitled(String),
+    /// A level of the subject is blocked.
+    #[error("{0} is blocked")]
+    Blocked(String),
+    /// The subject's profiles do not fit the catalogue (any more).
+    #[error("the subject's profiles do not fit the catalogue")]
+    Misconfigured(#[source] LevelLimitsError),
+    /// Nothing is configured for the subject.
+    #[error("nothing is configured for the subject")]
+    UnknownSubject,
+    /// A profile that is not within its bounds, or names what the catalogue does not define.
+    #[error("the profile does not fit")]
+    BadProfile(#[source] ProfileError),
+    /// A catalogue that is not one.
+    #[error("the catalogue does not fit")]
+    BadCatalogue(#[source] CatalogueError),
+    /// What an admin's write is based on is not in force.
+    #[error("version {found} is in force")]
+    Stale {
+        /// The version in force; 0 when there is nothing.
+        found: u64,
+    },
     /// The amount times the catalogue's weight is too large.
     #[error("the amount is too large")]
     AmountTooLarge(#[source] AmountTooLarge),
@@ -57,6 +87,14 @@ pub enum QuotaError {
 }
 
 impl QuotaError {
+    /// Whether a newer profile may let the request pass.
+    pub(super) const fn may_depend_on_profiles(&self) -> bool {
+        matches!(
+            self,
+            Self::NoPlan | Self::FeatureNotEntitled(_) | Self::Blocked(_) | Self::Misconfigured(_)
+        )
+    }
+
     /// A store that did not answer in time.
     pub(super) const fn away(store: Store) -> Self {
         Self::Unavailable { store, retry_after_s: 1, source: None }

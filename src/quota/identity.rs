@@ -49,6 +49,7 @@ fn fingerprint(order: &Order) -> [u8; 8] {
     let (kind, name) = match &order.ask {
         Ask::Model(model) => (b"model".as_slice(), model.as_bytes()),
         Ask::Metric(metric) => (b"metric".as_slice(), metric.as_str().as_bytes()),
+        Ask::Feature(feature) => (b"feature".as_slice(), feature.as_bytes()),
     };
     let amount = order.amount.get().to_be_bytes();
     let metadata = order.metadata.as_deref().unwrap_or("").as_bytes();

@@ -221,6 +221,7 @@ fn answer(
 
 fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snapshot {
     let of_level = |path: &String| {
+        let profile = base.profiles.iter().find(|profile| profile.subject == *path);
         let counters = base.counters.iter().filter(|counter| counter.subject == *path);
         let reset_at_ms = counters.clone().filter_map(|counter| counter.reset_at_ms).max();
         let counters = counters.filter_map(|counter| {
@@ -229,8 +230,8 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         });
         LevelBase {
             path: path.clone(),
-            profile_version: 0,
-            profile: String::new(),
+            profile_version: profile.map_or(0, |it| it.version),
+            profile: profile.map_or_else(String::new, |it| it.profile.clone()),
             reset_at_ms: reset_at_ms.unwrap_or(0),
             counters: counters.collect(),
         }
@@ -239,7 +240,7 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         epoch: base.epoch,
         cursor_seq: base.seq,
         ended_after_ms: ended_after.timestamp_millis(),
-        profile_version: 0,
+        profile_version: base.profile_version,
         levels: levels.iter().map(of_level).collect(),
     }
 }

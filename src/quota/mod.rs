@@ -3,6 +3,8 @@
 //! **Architecture invariant:** only this module knows both stores, and it names neither client library. A charge touches
 //! Redis once and Postgres never.
 
+mod actor;
+mod catalogue;
 mod decide;
 mod error;
 mod flush;
@@ -10,14 +12,17 @@ mod identity;
 pub mod keys;
 mod loader;
 mod order;
+mod profiles;
 mod recover;
-mod reset;
 mod resolve;
+mod rewrite;
 mod salvage;
+mod settle;
 mod usage;
 pub mod verify;
 
 use std::sync::Arc;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -25,6 +30,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::counters::CountersError;
+use crate::counters::PackedSheet;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
 use crate::domain::Metric;
@@ -32,6 +38,9 @@ use crate::domain::StoreAway;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
+pub use self::actor::Actor;
+pub use self::catalogue::CatalogueChange;
+pub use self::catalogue::CatalogueView;
 pub use self::error::QuotaError;
 pub use self::error::Store;
 pub use self::flush::FlushState;
@@ -45,14 +54,21 @@ pub use self::order::Ask;
 pub use self::order::Order;
 pub use self::order::RequestContext;
 pub use self::order::ResetScope;
+pub use self::profiles::SubjectView;
 pub use self::recover::Recoverer;
-pub use self::reset::Cleared;
-pub use self::reset::ResetReport;
+pub use self::rewrite::NewCount;
+pub use self::rewrite::RewriteReport;
+pub use self::rewrite::Rewritten;
+pub use self::rewrite::SetOrder;
 pub use self::usage::Usage;
+pub use crate::ledger::AuditFilter;
+pub use crate::ledger::AuditRow;
+pub use crate::ledger::Expected;
 
 use self::loader::LoadEntrance;
+use self::profiles::Profiles;
 use self::recover::RecoveryEntrance;
-use self::resolve::Resolver;
+use self::resolve::Edition;
 
 /// Settings of the use-cases.
 #[derive(Clone, Debug)]
@@ -106,7 +122,10 @@ pub struct Quota {
     counters: Arc<Counters>,
     ledger: Arc<Ledger>,
     keys: KeyRing,
-    resolver: Resolver,
+    edition: RwLock<Arc<Edition>>,
+    profiles: Profiles,
+    /// The sheet of an operation that is yet to be measured.
+    nothing: Arc<PackedSheet>,
     loads: LoadEntrance,
     recoveries: RecoveryEntrance,
     instance: Uuid,
@@ -132,6 +151,9 @@ pub enum StartError {
     /// Postgres is away or not migrated.
     #[error("postgres")]
     Ledger(#[source] LedgerError),
+    /// The catalogue in Postgres.
+    #[error("the catalogue")]
+    Catalogue(#[source] QuotaError),
     /// The configured shard count is not the one Postgres owns.
     #[error("quota.shards is {configured}, but the database has {found} shards")]
     Shards {
@@ -153,7 +175,7 @@ pub struct QuotaParts {
     pub ledger: Arc<Ledger>,
     /// API keys.
     pub keys: KeyRing,
-    /// Plans, limits and models.
+    /// Plans, limits and models: what a ledger without a catalogue is given.
     pub catalogue: Catalogue,
     /// The one clock.
     pub clock: Clock,
@@ -188,6 +210,7 @@ impl Quota {
         }
         let report =
             parts.counters.check_at_start(settings.instance).await.map_err(StartError::Counters)?;
+        let edition = catalogue::first_edition(&parts.ledger, &parts.catalogue).await?;
         let (loads, loader) =
             loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
         let (recoveries, recoverer) = recover::new();
@@ -196,7 +219,9 @@ impl Quota {
             counters: parts.counters,
             ledger: parts.ledger,
             keys: parts.keys,
-            resolver: Resolver::new(parts.catalogue),
+            edition: RwLock::new(edition),
+            profiles: Profiles::default(),
+            nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,
             clock: parts.clock,
@@ -223,7 +248,7 @@ impl Quota {
     /// Whether the catalogue defines the metric.
     #[must_use]
     pub fn has_metric(&self, metric: &Metric) -> bool {
-        self.resolver.has_metric(metric)
+        self.edition().catalogue.has_metric(metric.as_str())
     }
 
     /// How many shards there are.

@@ -4,13 +4,15 @@ use crate::domain::Amount;
 use crate::domain::Metric;
 use crate::domain::Subject;
 
-/// What is to be charged: a model by the catalogue's weights, or one metric.
+/// What is to be charged: a model by the catalogue's weights, or one metric. A feature is only looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// A chat model; the catalogue says which metrics it charges. 1–128 visible ASCII characters.
     Model(String),
     /// One metric, by name.
     Metric(Metric),
+    /// A feature, by name; for a check.
+    Feature(String),
 }
 
 impl Ask {
@@ -19,7 +21,7 @@ impl Ask {
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Model(model) => Some(model),
-            Self::Metric(_) => None,
+            Self::Metric(_) | Self::Feature(_) => None,
         }
     }
 }

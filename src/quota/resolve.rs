@@ -1,6 +1,9 @@
 //! From an order to the sheet it is measured against.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -10,168 +13,216 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
-use crate::domain::Calendar;
 use crate::domain::Catalogue;
+use crate::domain::LevelLimits;
+use crate::domain::LevelLimitsError;
 use crate::domain::Limit;
 use crate::domain::Line;
 use crate::domain::Metric;
 use crate::domain::Period;
-use crate::domain::Plan;
+use crate::domain::Profile;
 use crate::domain::Sheet;
 use crate::domain::Subject;
+use crate::domain::limits_of;
 
 use super::error::QuotaError;
 use super::order::Ask;
+use super::order::Order;
+use super::profiles::LevelProfiles;
 
-/// Sheets kept at once. Requests that differ in plan, model rule, metric, amount or depth have different ones; past the
-/// bound all are made anew.
-const SHEETS_MAX: usize = 1_024;
+/// Resolutions kept at once. Requests that differ in profiles, scopes, model rule or metric have different ones; past
+/// the bound all are made anew.
+const RESOLUTIONS_MAX: usize = 8_192;
 
-/// What a sheet depends on, besides the catalogue and the windows.
+/// What a resolution depends on, besides the catalogue and the windows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct SheetKey {
-    is_anonymous: bool,
-    charge: ChargeKey,
-    depth: u8,
+struct Key {
+    profiles: [u64; Subject::LEVELS_MAX],
+    /// A hash, under a key of this process, of the scopes of the path.
+    scopes: u64,
+    charge: Charge,
 }
 
+/// What is charged, as far as the catalogue knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum ChargeKey {
+pub(super) enum Charge {
     /// A model rule, by its place in the catalogue.
     Model(usize),
+    /// One metric.
     Metric(Metric),
-    /// Every limit of the plan, adding nothing.
+    /// Every limit of every level, adding nothing.
     Everything,
+    /// No limit: to find out whether profiles are as they are believed to be.
+    Nothing,
 }
 
-/// The catalogue, and the sheets made from it.
-pub(super) struct Resolver {
-    catalogue: Catalogue,
-    sheets: RwLock<HashMap<SheetKey, Arc<PackedSheet>>>,
+/// What a request is measured against.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// The limits; for the script.
+    pub(super) sheet: Arc<PackedSheet>,
+    /// The features that the subject has.
+    pub(super) features: BTreeSet<String>,
+    /// Where the subject can get more.
+    pub(super) upgrade_url: Option<String>,
+    /// The level whose profile refuses every request.
+    pub(super) blocked: Option<u8>,
 }
 
-impl Resolver {
-    pub(super) fn new(catalogue: Catalogue) -> Self {
-        Self { catalogue, sheets: RwLock::default() }
+/// A version of the catalogue, and what was resolved by it. A request keeps to one.
+pub(super) struct Edition {
+    pub(super) version: u64,
+    pub(super) catalogue: Catalogue,
+    hasher: RandomState,
+    resolved: RwLock<HashMap<Key, Arc<Resolved>>>,
+}
+
+impl Edition {
+    pub(super) fn new(version: u64, catalogue: Catalogue) -> Arc<Self> {
+        let (hasher, resolved) = (RandomState::new(), RwLock::default());
+        Arc::new(Self { version, catalogue, hasher, resolved })
     }
 
-    /// The sheet of an order at an instant.
+    /// What an order is measured against at an instant, given the profiles of the subject's levels.
     ///
     /// # Errors
     ///
-    /// Which part of the order the catalogue does not allow.
+    /// Which part of the order the catalogue or a profile does not allow.
     pub(super) fn order(
         &self,
-        subject: &Subject,
-        ask: &Ask,
-        amount: Amount,
+        order: &Order,
+        profiles: &LevelProfiles,
         at: DateTime<Utc>,
-    ) -> Result<Arc<PackedSheet>, QuotaError> {
+    ) -> Result<Arc<Resolved>, QuotaError> {
+        let Order { subject, ask, amount, .. } = order;
         let charge = self.charge(subject, ask)?;
-        let sheet = self.sheet(subject, charge, at)?;
-        for line in &sheet.sheet.lines {
+        let resolved = self.resolve(subject, profiles, charge, at)?;
+        if let Some(depth) = resolved.blocked {
+            return Err(QuotaError::Blocked(subject.level(depth).to_owned()));
+        }
+        if let Some(feature) = self.needed_feature(ask)
+            && !resolved.features.contains(feature)
+        {
+            return Err(QuotaError::FeatureNotEntitled(feature.to_owned()));
+        }
+        for line in &resolved.sheet.sheet.lines {
             amount.weighted(line.weight.get()).map_err(QuotaError::AmountTooLarge)?;
         }
-        Ok(sheet)
+        Ok(resolved)
     }
 
-    /// The sheet of every limit of the subject's plan, adding nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`QuotaError::NoPlan`].
-    pub(super) fn everything(
-        &self,
-        subject: &Subject,
-        at: DateTime<Utc>,
-    ) -> Result<Arc<PackedSheet>, QuotaError> {
-        self.sheet(subject, ChargeKey::Everything, at)
+    fn needed_feature<'a>(&'a self, ask: &'a Ask) -> Option<&'a str> {
+        match ask {
+            Ask::Feature(feature) => Some(feature),
+            Ask::Model(model) => self.catalogue.model(model)?.1.feature.as_deref(),
+            Ask::Metric(_) => None,
+        }
     }
 
-    /// The plan of the subject, with its name.
-    ///
-    /// # Errors
-    ///
-    /// [`QuotaError::NoPlan`].
-    pub(super) fn plan(&self, is_anonymous: bool) -> Result<(&str, &Plan), QuotaError> {
-        let catalogue = &self.catalogue;
-        let name = if is_anonymous { &catalogue.anonymous_plan } else { &catalogue.default_plan };
-        let name = name.as_deref().ok_or(QuotaError::NoPlan)?;
-        let plan = catalogue.plans.get(name).ok_or(QuotaError::NoPlan)?;
-        Ok((name, plan))
-    }
-
-    /// Whether the catalogue defines the metric.
-    pub(super) fn has_metric(&self, metric: &Metric) -> bool {
-        self.catalogue.has_metric(metric.as_str())
-    }
-
-    fn charge(&self, subject: &Subject, ask: &Ask) -> Result<ChargeKey, QuotaError> {
+    fn charge(&self, subject: &Subject, ask: &Ask) -> Result<Charge, QuotaError> {
         match ask {
             Ask::Metric(metric) if self.catalogue.has_metric(metric.as_str()) => {
-                Ok(ChargeKey::Metric(metric.clone()))
+                Ok(Charge::Metric(metric.clone()))
             }
             Ask::Metric(_) => Err(QuotaError::UnknownMetric),
+            Ask::Feature(feature) if self.catalogue.has_feature(feature) => Ok(Charge::Nothing),
+            Ask::Feature(_) => Err(QuotaError::UnknownFeature),
             Ask::Model(model) => {
                 let (place, rule) =
                     self.catalogue.model(model).ok_or(QuotaError::ModelNotAllowed)?;
                 if subject.is_anonymous() && !rule.anonymous {
                     return Err(QuotaError::AnonymousModel);
                 }
-                Ok(ChargeKey::Model(place))
+                Ok(Charge::Model(place))
             }
         }
     }
 
-    fn sheet(
+    /// What a charge is measured against at an instant.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::NoPlan`], or profiles that do not fit the catalogue.
+    pub(super) fn resolve(
         &self,
         subject: &Subject,
-        charge: ChargeKey,
+        profiles: &LevelProfiles,
+        charge: Charge,
         at: DateTime<Utc>,
-    ) -> Result<Arc<PackedSheet>, QuotaError> {
-        let is_anonymous = subject.is_anonymous();
-        let key = SheetKey { is_anonymous, charge, depth: subject.depth() };
-        let sheets = self.sheets.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = sheets.get(&key).filter(|known| known.is_current_at(at)) {
-            return Ok(known.clone());
+    ) -> Result<Arc<Resolved>, QuotaError> {
+        let key = Key { profiles: profiles.ids(), scopes: self.scopes(subject), charge };
+        let known = self.resolved.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known.filter(|known| known.sheet.is_current_at(at)) {
+            return Ok(known);
         }
-        drop(sheets);
-        let made = Arc::new(PackedSheet::charge(self.make(&key, at)?));
-        let mut sheets = self.sheets.write().unwrap_or_else(PoisonError::into_inner);
-        if sheets.len() >= SHEETS_MAX {
-            sheets.clear();
+        let made = Arc::new(self.make(subject, &profiles.profiles(), &key.charge, at)?);
+        let mut resolved = self.resolved.write().unwrap_or_else(PoisonError::into_inner);
+        if resolved.len() >= RESOLUTIONS_MAX {
+            resolved.clear();
         }
-        sheets.insert(key, made.clone());
+        resolved.insert(key, made.clone());
         Ok(made)
     }
 
-    fn make(&self, key: &SheetKey, at: DateTime<Utc>) -> Result<Sheet, QuotaError> {
-        let (name, plan) = self.plan(key.is_anonymous)?;
-        let line = |limit: &Limit, weight: Amount| {
-            Line::at(key.depth, limit.clone(), weight, at, &Calendar::UTC)
-        };
-        let mut lines = Vec::new();
-        if key.charge == ChargeKey::Everything {
-            lines.extend(plan.limits.iter().map(|limit| line(limit, Amount::ZERO)));
-        }
-        for (metric, weight) in self.charges(key) {
-            let known = lines.len();
-            let limits = plan.limits.iter().filter(|limit| limit.metric == metric);
-            lines.extend(limits.map(|limit| line(limit, weight)));
-            // A metric that the plan does not mention is unlimited, and counted by the month.
-            if lines.len() == known {
-                lines.push(line(&Limit::new(metric, Period::Month, None), weight));
-            }
-        }
-        Ok(Sheet { plan: name.to_owned(), depth: key.depth, lines })
+    fn scopes(&self, subject: &Subject) -> u64 {
+        let scopes = (1..=subject.depth()).map(|depth| subject.scope(depth));
+        let mut names = [""; Subject::LEVELS_MAX];
+        names.iter_mut().zip(scopes).for_each(|(name, scope)| *name = scope);
+        self.hasher.hash_one(names)
     }
 
-    /// What is charged, metric by metric.
-    fn charges(&self, key: &SheetKey) -> Vec<(Metric, Amount)> {
-        match &key.charge {
-            ChargeKey::Everything => Vec::new(),
-            ChargeKey::Metric(metric) => vec![(metric.clone(), Amount::ONE)],
-            ChargeKey::Model(place) => {
+    fn make(
+        &self,
+        subject: &Subject,
+        profiles: &[&Profile],
+        charge: &Charge,
+        at: DateTime<Utc>,
+    ) -> Result<Resolved, QuotaError> {
+        let levels = limits_of(&self.catalogue, subject, profiles).map_err(of_levels)?;
+        let last = levels.last();
+        let plan = levels.iter().rev().find_map(|level| level.plan);
+        let sheet = Sheet {
+            plan: plan.unwrap_or_default().to_owned(),
+            depth: subject.depth(),
+            lines: self.lines(&levels, charge, at),
+        };
+        let features = last.map(|level| level.features.iter().map(|&name| name.to_owned()));
+        let plan = plan.and_then(|name| self.catalogue.plans.get(name));
+        Ok(Resolved {
+            sheet: Arc::new(PackedSheet::charge(sheet)),
+            features: features.into_iter().flatten().collect(),
+            upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
+            blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),
+        })
+    }
+
+    fn lines(&self, levels: &[LevelLimits<'_>], charge: &Charge, at: DateTime<Utc>) -> Vec<Line> {
+        let line = |level: &LevelLimits<'_>, limit: &Limit, weight| {
+            Line::at(level.depth, limit.clone(), weight, at, &level.calendar)
+        };
+        let all = || levels.iter().flat_map(|level| level.limits.iter().map(move |it| (level, it)));
+        if *charge == Charge::Everything {
+            return all().map(|(level, limit)| line(level, limit, Amount::ZERO)).collect();
+        }
+        let mut lines = Vec::new();
+        for (metric, weight) in self.charged(charge) {
+            let known = lines.len();
+            let limits = all().filter(|(_, limit)| limit.metric == metric);
+            lines.extend(limits.map(|(level, limit)| line(level, limit, weight)));
+            // A metric that no level limits is unlimited, and counted by the month on the last.
+            if let Some(last) = levels.last().filter(|_| lines.len() == known) {
+                lines.push(line(last, &Limit::new(metric, Period::Month, None), weight));
+            }
+        }
+        lines
+    }
+
+    /// The metrics of a charge, each with the units that an amount of one adds.
+    fn charged(&self, charge: &Charge) -> Vec<(Metric, Amount)> {
+        match charge {
+            Charge::Everything | Charge::Nothing => Vec::new(),
+            Charge::Metric(metric) => vec![(metric.clone(), Amount::ONE)],
+            Charge::Model(place) => {
                 let rule = &self.catalogue.models[*place];
                 let weighted = rule.charges.iter().filter_map(|(metric, weight)| {
                     Some((metric.clone(), Amount::ONE.weighted(*weight).ok()?))
@@ -180,4 +231,18 @@ impl Resolver {
             }
         }
     }
+}
+
+fn of_levels(error: LevelLimitsError) -> QuotaError {
+    match error {
+        LevelLimitsError::NoPlan => QuotaError::NoPlan,
+        LevelLimitsError::UnknownPlan { .. } | LevelLimitsError::TooManyLimits { .. } => {
+            QuotaError::Misconfigured(error)
+        }
+    }
+}
+
+/// Asks for nothing, to find out whether profiles are as they are believed to be.
+pub(super) fn nothing(depth: u8) -> Arc<PackedSheet> {
+    Arc::new(PackedSheet::charge(Sheet { plan: String::new(), depth, lines: Vec::new() }))
 }

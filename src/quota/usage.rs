@@ -1,20 +1,25 @@
 //! The state of a subject's limits.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use chrono::Utc;
 
-use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::domain::LimitState;
 use crate::domain::Subject;
-use crate::domain::Units;
 
 use super::Quota;
 use super::decide::states;
 use super::error::QuotaError;
+use super::order::RequestContext;
+use super::profiles::LevelProfiles;
+use super::resolve::Charge;
+use super::resolve::Edition;
+use super::settle::Measure;
+use super::settle::Measured;
+use super::settle::Settled;
 
 /// The state of a subject's limits at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,47 +28,61 @@ pub struct Usage {
     pub subject: Subject,
     /// The plan that the limits come from.
     pub plan: String,
-    /// Every limit of the plan.
+    /// Every limit of every level, root first.
     pub limits: Vec<LimitState>,
+    /// Every feature of the catalogue: whether the subject has it.
+    pub features: BTreeMap<String, bool>,
+    /// Where the subject can get more.
+    pub upgrade_url: Option<String>,
+    /// Whether a level's profile refuses every request.
+    pub is_blocked: bool,
     /// When an admin last cleared counters of the subject.
     pub last_reset_at: Option<DateTime<Utc>>,
     /// When Redis looked, in Unix milliseconds.
     pub decided_at_ms: i64,
 }
 
+/// Every limit of every level.
+pub(super) struct Everything<'a>(pub(super) &'a Subject);
+
+impl Measure for Everything<'_> {
+    fn measure(
+        &self,
+        edition: &Edition,
+        profiles: &LevelProfiles,
+        at: DateTime<Utc>,
+    ) -> Result<Measured, QuotaError> {
+        let resolved = edition.resolve(self.0, profiles, Charge::Everything, at)?;
+        Ok(Measured { sheet: resolved.sheet.clone(), resolved: Some(resolved) })
+    }
+}
+
 impl Quota {
-    /// The state of every limit of the subject's plan. Writes nothing but counters that were missing in Redis.
+    /// The state of every limit of every level of the subject. Writes nothing but counters that were missing in Redis.
     ///
     /// # Errors
     ///
     /// [`QuotaError::NoPlan`] when the subject has none, [`QuotaError::Unavailable`] when a store is away.
     pub async fn usage(&self, subject: &Subject) -> Result<Usage, QuotaError> {
-        let remake = |at| self.resolver.everything(subject, at);
-        let operation = Operation {
-            kind: OperationKind::Check,
-            subject: subject.clone(),
-            sheet: remake(self.redis_now())?,
-            event_id: uuid::Uuid::nil(),
-            idempotency: None,
-            model: None,
-            request_id: String::new(),
-            trace_id: None,
-            metadata: None,
-            amount: Units::ZERO,
-            profile_versions: [0; Subject::LEVELS_MAX],
-            deadline: Instant::now() + self.options.request_timeout,
-            since_seq: None,
-        };
-        let (operation, outcome) = self.settle_on(Box::new(operation), remake).await?;
-        let Outcome::Decided { used, reset_at_ms, now_ms, .. } = outcome else {
+        let context = RequestContext::default();
+        let operation = self.operation(OperationKind::Check, subject, &context);
+        let settled = self.settle_on(Box::new(operation), &Everything(subject)).await?;
+        let Settled { operation, outcome, resolved, edition } = settled;
+        let (Outcome::Decided { used, reset_at_ms, now_ms, .. }, Some(resolved)) =
+            (outcome, resolved)
+        else {
             return Err(QuotaError::Internal("a look ended in another's outcome".into()));
         };
         let last_reset_at =
             (reset_at_ms > 0).then(|| DateTime::from_timestamp_millis(reset_at_ms)).flatten();
+        let features = edition.catalogue.features.iter();
         Ok(Usage {
             subject: subject.clone(),
             plan: operation.sheet.sheet.plan.clone(),
             limits: states(&operation, &used, false),
+            features: features.map(|it| (it.clone(), resolved.features.contains(it))).collect(),
+            upgrade_url: resolved.upgrade_url.clone(),
+            is_blocked: resolved.blocked.is_some(),
             last_reset_at,
             decided_at_ms: now_ms,
         })

@@ -120,7 +120,8 @@ pub(crate) async fn reset(
     query: Result<Query<ChatQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let subject = user(&caller, query)?;
-    let report = api.quota.reset(&subject, ResetScope::default(), scope.context()).await?;
+    let actor = caller.actor(&scope);
+    let report = api.quota.reset(&subject, ResetScope::default(), &actor).await?;
     Ok(reply(&ChatUsage::of(&report.usage)))
 }
 

@@ -32,9 +32,9 @@ use crate::http::problem::json;
 use crate::http::rate_limit_headers::distinct_names;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
-use crate::quota::Cleared;
-use crate::quota::ResetReport;
 use crate::quota::ResetScope;
+use crate::quota::RewriteReport;
+use crate::quota::Rewritten;
 use crate::quota::Usage;
 
 /// Which limits are meant; all when absent.
@@ -160,7 +160,7 @@ pub(crate) async fn reset(
     query: Result<Query<UsageQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
-    let report = api.quota.reset(&subject, reset_scope(query)?, scope.context()).await?;
+    let report = api.quota.reset(&subject, reset_scope(query)?, &caller.actor(&scope)).await?;
     let names = distinct_names(&report.usage.limits);
     Ok(reply(&reset_body(&report, &names, scope.id())))
 }
@@ -200,25 +200,25 @@ fn body<'a>(usage: &'a Usage, names: &'a [String], request_id: &'a str) -> Usage
 }
 
 fn reset_body<'a>(
-    report: &'a ResetReport,
+    report: &'a RewriteReport,
     names: &'a [String],
     request_id: &'a str,
 ) -> ResetBody<'a> {
     ResetBody {
         event_id: report.event_id,
-        cleared: report.cleared.iter().map(cleared_body).collect(),
+        cleared: report.counters.iter().map(cleared_body).collect(),
         usage: body(&report.usage, names, request_id),
     }
 }
 
-fn cleared_body(cleared: &Cleared) -> ClearedBody<'_> {
+fn cleared_body(cleared: &Rewritten) -> ClearedBody<'_> {
     let is_lifetime = cleared.period == Period::Lifetime;
     ClearedBody {
         metric: cleared.metric.as_str(),
         period: cleared.period,
         window_start: cleared.window.start_at(),
         window_end: (!is_lifetime).then(|| cleared.window.end_at()),
-        units: cleared.units,
+        units: cleared.units.unsigned_abs(),
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 use crate::counters::OutboxPage;
 use crate::counters::SubjectState;
-use crate::domain::Calendar;
 use crate::domain::Event;
 use crate::domain::Mode;
 use crate::domain::Period;
+use crate::domain::Profile;
 use crate::domain::Subject;
+use crate::domain::limits_of;
 use crate::ledger::Base;
 
 use super::Progress;
@@ -92,7 +93,7 @@ impl Quota {
             });
             if state.epoch == epoch {
                 progress.loaded += 1;
-                self.check_counters(state, &expected, picture.now_s, progress);
+                self.check_counters(state, &expected, picture, progress);
             }
         }
     }
@@ -101,7 +102,7 @@ impl Quota {
         &self,
         state: &SubjectState,
         expected: &BTreeMap<CounterKey, i64>,
-        now_s: i64,
+        picture: &Picture,
         progress: &mut Progress,
     ) {
         let found: BTreeMap<CounterKey, i64> = state
@@ -116,7 +117,7 @@ impl Quota {
         let keys: BTreeSet<&CounterKey> =
             of_level.map(|(key, _)| key).chain(found.keys()).collect();
         for key in keys {
-            if !is_current(key, now_s) {
+            if !is_current(state, key, picture) {
                 continue;
             }
             let (redis, postgres) = (found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0));
@@ -125,15 +126,22 @@ impl Quota {
                 format!("{}: redis {redis}, postgres and outbox {postgres}", describe())
             });
             progress.i3.expect(*redis >= 0, || format!("{}: {redis}", describe()));
-            progress.excess += self.excess(key, *redis);
+            progress.excess += self.excess(picture, key, *redis);
         }
     }
 
-    /// Units above the hard limit of the subject's plan.
-    fn excess(&self, key: &CounterKey, used: i64) -> u64 {
+    /// Units above the hard limit of a level whose limits are those that it always had: of a subject without a profile,
+    /// by the first edition of the catalogue. Elsewhere a limit may have been lowered below what is used.
+    fn excess(&self, picture: &Picture, key: &CounterKey, used: i64) -> u64 {
+        let edition = self.edition();
+        let is_configured = picture.base.profiles.iter().any(|it| it.subject == key.0);
         let Ok(subject) = Subject::parse(&key.0) else { return 0 };
-        let Ok((_, plan)) = self.resolver.plan(subject.is_anonymous()) else { return 0 };
-        let limit = plan.limits.iter().find(|limit| {
+        let levels = limits_of(&edition.catalogue, &subject, &[]);
+        let Ok(Some(level)) = levels.map(|mut levels| levels.pop()) else { return 0 };
+        if edition.version > 1 || is_configured {
+            return 0;
+        }
+        let limit = level.limits.iter().find(|limit| {
             limit.metric.as_str() == key.1 && limit.period == key.2 && limit.mode == Mode::Hard
         });
         let max = limit.and_then(|limit| limit.max).map_or(u64::MAX, crate::domain::Units::get);
@@ -141,10 +149,16 @@ impl Quota {
     }
 }
 
-/// Whether the window that begins at the key's start holds the instant.
-fn is_current(key: &CounterKey, now_s: i64) -> bool {
-    let now = chrono::DateTime::from_timestamp(now_s, 0).unwrap_or_default();
-    key.2.window_at(now, &Calendar::UTC).start_s == key.3
+/// Whether both stores keep the counter, and its window holds the instant. Counters of minutes and hours are in Redis
+/// alone; windows follow the level's calendar.
+fn is_current(state: &SubjectState, key: &CounterKey, picture: &Picture) -> bool {
+    if matches!(key.2, Period::Minute | Period::Hour) {
+        return false;
+    }
+    let now = chrono::DateTime::from_timestamp(picture.now_s, 0).unwrap_or_default();
+    let profile = picture.base.profiles.iter().find(|it| it.subject == state.path);
+    let profile = profile.and_then(|it| Profile::parse(&it.profile).ok()).unwrap_or_default();
+    key.2.window_at(now, &profile.calendar()).start_s == key.3
 }
 
 /// Postgres' counters plus the outbox after the cursor, for the levels of the picture.

@@ -1,0 +1,52 @@
+//! Who does an admin's act, and why.
+
+use crate::ledger::Act;
+use crate::ledger::Action;
+use crate::ledger::AuditFilter;
+use crate::ledger::AuditRow;
+
+use super::Quota;
+use super::error::QuotaError;
+use super::order::RequestContext;
+
+/// Who does an admin's act, and why. Kept in the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// The id of an API key, or `cli`; 1–200 bytes.
+    pub name: String,
+    /// Why, in the actor's words; at most [`Actor::REASON_BYTES_MAX`] bytes.
+    pub reason: Option<String>,
+    /// The request that asks for it; the default outside a request.
+    pub context: RequestContext,
+}
+
+impl Actor {
+    /// The longest reason, in bytes.
+    pub const REASON_BYTES_MAX: usize = 500;
+
+    /// Whoever runs a command.
+    #[must_use]
+    pub fn command_line(reason: Option<String>) -> Self {
+        Self { name: "cli".to_owned(), reason, context: RequestContext::default() }
+    }
+
+    pub(super) fn act<'a>(&'a self, action: Action, target: &'a str) -> Act<'a> {
+        let request_id = Some(self.context.request_id.as_str()).filter(|id| !id.is_empty());
+        Act { actor: &self.name, action, target, reason: self.reason.as_deref(), request_id }
+    }
+}
+
+impl Quota {
+    /// Acts of admins, newest first, at most `acts_max` and at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn audit(
+        &self,
+        filter: AuditFilter<'_>,
+        acts_max: u32,
+    ) -> Result<Vec<AuditRow>, QuotaError> {
+        self.ledger.audit_page(filter, acts_max).await.map_err(QuotaError::of_ledger)
+    }
+}

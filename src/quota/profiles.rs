@@ -1,0 +1,279 @@
+//! What is configured for subjects: this node's copies, and the admin's changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::counters::LevelProfile;
+use crate::domain::Profile;
+use crate::domain::Subject;
+use crate::ledger::Action;
+use crate::ledger::DeleteOutcome;
+use crate::ledger::Expected;
+use crate::ledger::PutOutcome;
+use crate::ledger::SubjectRow;
+use crate::telemetry::Chain;
+
+use super::Quota;
+use super::actor::Actor;
+use super::error::QuotaError;
+
+/// Profiles kept at once; past the bound all are asked for anew.
+const PROFILES_MAX: usize = 100_000;
+/// Changes that are announced at once.
+const CHANGES_MAX: u32 = 1_000;
+
+/// A profile. Subjects with the same configuration share one.
+#[derive(Debug)]
+struct Configured {
+    /// Another number for another profile; 0 is nothing.
+    id: u64,
+    profile: Profile,
+}
+
+/// A subject's profile as this node last saw it.
+#[derive(Clone, Debug)]
+struct Known {
+    version: u64,
+    /// `None` is nothing.
+    configured: Option<Arc<Configured>>,
+}
+
+impl Known {
+    const NOTHING: Self = Self { version: 0, configured: None };
+}
+
+static NOTHING: Profile = Profile::NOTHING;
+
+#[derive(Default)]
+struct Copies {
+    by_level: HashMap<Box<str>, Known>,
+    by_text: HashMap<Box<str>, Arc<Configured>>,
+    last_id: u64,
+}
+
+/// This node's copies of profiles. A level that is not here is taken to have none; the script says when that is wrong.
+#[derive(Default)]
+pub(super) struct Profiles(RwLock<Copies>);
+
+/// The profiles of a subject's levels, root first.
+pub(super) struct LevelProfiles {
+    known: [Known; Subject::LEVELS_MAX],
+    depth: usize,
+}
+
+impl LevelProfiles {
+    /// Their versions; 0 for a level without.
+    pub(super) fn versions(&self) -> [u64; Subject::LEVELS_MAX] {
+        self.known.each_ref().map(|known| known.version)
+    }
+
+    /// Numbers that differ where profiles do.
+    pub(super) fn ids(&self) -> [u64; Subject::LEVELS_MAX] {
+        self.known.each_ref().map(|known| known.configured.as_ref().map_or(0, |it| it.id))
+    }
+
+    /// The profiles themselves.
+    pub(super) fn profiles(&self) -> Vec<&Profile> {
+        let known = self.known.iter().take(self.depth);
+        known.map(|it| it.configured.as_ref().map_or(&NOTHING, |it| &it.profile)).collect()
+    }
+}
+
+impl Profiles {
+    /// The profiles of the subject's levels, as far as this node knows.
+    pub(super) fn of(&self, subject: &Subject) -> LevelProfiles {
+        let mut known = [const { Known::NOTHING }; Subject::LEVELS_MAX];
+        let copies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let levels = known.iter_mut().zip(subject.levels()).filter(|_| !copies.by_level.is_empty());
+        for (place, level) in levels {
+            place.clone_from(copies.by_level.get(level).unwrap_or(&Known::NOTHING));
+        }
+        LevelProfiles { known, depth: subject.depth().into() }
+    }
+
+    /// The version of a level's copy; 0 without.
+    fn version(&self, level: &str) -> u64 {
+        let copies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        copies.by_level.get(level).map_or(0, |known| known.version)
+    }
+
+    /// Takes in a profile, unless a newer one is known.
+    fn learn(&self, it: &LevelProfile) -> Result<(), QuotaError> {
+        let misread = |error| QuotaError::Internal(Box::new(error));
+        let profile = Profile::parse(&it.profile).map_err(misread)?;
+        let mut copies = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if copies.by_level.get(&*it.path).is_some_and(|known| known.version >= it.version) {
+            return Ok(());
+        }
+        if copies.by_level.len() >= PROFILES_MAX {
+            copies.by_level.clear();
+            copies.by_text.clear();
+        }
+        let configured = copies.share(it.profile.as_str(), profile);
+        copies.by_level.insert(it.path.as_str().into(), Known { version: it.version, configured });
+        Ok(())
+    }
+}
+
+impl Copies {
+    fn share(&mut self, text: &str, profile: Profile) -> Option<Arc<Configured>> {
+        if profile == NOTHING {
+            return None;
+        }
+        if let Some(known) = self.by_text.get(text) {
+            return Some(known.clone());
+        }
+        self.last_id += 1;
+        let configured = Arc::new(Configured { id: self.last_id, profile });
+        self.by_text.insert(text.into(), configured.clone());
+        Some(configured)
+    }
+}
+
+/// What is configured for a subject, as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectView {
+    /// Who.
+    pub subject: Subject,
+    /// The profile's version; 0 when nothing is configured.
+    pub version: u64,
+    /// The profile.
+    pub profile: Profile,
+    /// When the profile was first put; `None` when nothing is configured.
+    pub created_at: Option<DateTime<Utc>>,
+}
+
+impl Quota {
+    /// What is configured for the subject; [`Profile::NOTHING`] when nothing is.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn subject(&self, subject: &Subject) -> Result<SubjectView, QuotaError> {
+        let row = self.ledger.subject(subject.as_str()).await.map_err(QuotaError::of_ledger)?;
+        let row = row.filter(|row| !row.is_deleted);
+        let misread = |error| QuotaError::Internal(Box::new(error));
+        let profile = row.as_ref().map(|row| Profile::parse(&row.profile)).transpose();
+        Ok(SubjectView {
+            subject: subject.clone(),
+            version: row.as_ref().map_or(0, |row| row.version),
+            profile: profile.map_err(misread)?.unwrap_or_default(),
+            created_at: row.map(|row| row.created_at),
+        })
+    }
+
+    /// Configures the subject, if what is in force is as expected. When this returns, no node decides by the old
+    /// profile.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::BadProfile`], [`QuotaError::Stale`]; [`QuotaError::Unavailable`] when a store is away. When that is
+    /// Redis, the profile is stored already and comes into force when Redis is back.
+    pub async fn put_subject(
+        &self,
+        subject: &Subject,
+        profile: Profile,
+        expected: Expected,
+        actor: &Actor,
+    ) -> Result<SubjectView, QuotaError> {
+        profile.check(&self.edition().catalogue).map_err(QuotaError::BadProfile)?;
+        let text = profile.to_json();
+        let act = actor.act(Action::SubjectPut, subject.as_str());
+        let put = self.ledger.put_subject(subject.as_str(), expected, &text, &act).await;
+        match put.map_err(QuotaError::of_ledger)? {
+            PutOutcome::Stale { found } => Err(QuotaError::Stale { found }),
+            PutOutcome::Put { version, created_at } => {
+                self.announce(&[level_profile(subject.as_str(), version, text)]).await?;
+                let (subject, created_at) = (subject.clone(), Some(created_at));
+                Ok(SubjectView { subject, version, profile, created_at })
+            }
+        }
+    }
+
+    /// Takes back what was configured for the subject, if what is in force is as expected. Its counters stay.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownSubject`] when nothing is configured, else as [`Quota::put_subject`].
+    pub async fn delete_subject(
+        &self,
+        subject: &Subject,
+        expected: Expected,
+        actor: &Actor,
+    ) -> Result<(), QuotaError> {
+        let act = actor.act(Action::SubjectDelete, subject.as_str());
+        let deleted = self.ledger.delete_subject(subject.as_str(), expected, &act).await;
+        match deleted.map_err(QuotaError::of_ledger)? {
+            DeleteOutcome::Absent => Err(QuotaError::UnknownSubject),
+            DeleteOutcome::Stale { found } => Err(QuotaError::Stale { found }),
+            DeleteOutcome::Deleted { version } => {
+                let text = Profile::NOTHING.to_json();
+                self.announce(&[level_profile(subject.as_str(), version, text)]).await
+            }
+        }
+    }
+
+    /// Reads a level's profile, after the script said that there is a newer one than this node's: from Redis, and from
+    /// Postgres when Redis does not have it.
+    pub(super) async fn learn_profile(&self, shard: u16, level: &str) -> Result<(), QuotaError> {
+        let known = self.profiles.version(level);
+        let kept = self.counters.profile(shard, level).await.map_err(QuotaError::of_counters)?;
+        if let Some(kept) = kept.filter(|kept| kept.version > known) {
+            return self.profiles.learn(&kept);
+        }
+        let row = self.ledger.subject(level).await.map_err(QuotaError::of_ledger)?;
+        row.map_or(Ok(()), |row| self.profiles.learn(&of_row(row)))
+    }
+
+    /// Tells Redis and this node of profiles that are committed.
+    async fn announce(&self, profiles: &[LevelProfile]) -> Result<(), QuotaError> {
+        for shard in 0..self.shard_count() {
+            let is_here = |it: &&LevelProfile| {
+                Subject::parse(&it.path).is_ok_and(|it| it.shard(self.shard_count()) == shard)
+            };
+            let here: Vec<LevelProfile> = profiles.iter().filter(is_here).cloned().collect();
+            if !here.is_empty() {
+                let announced = self.counters.announce_profiles(shard, &here).await;
+                announced.map_err(QuotaError::of_counters)?;
+            }
+        }
+        profiles.iter().try_for_each(|profile| self.profiles.learn(profile))
+    }
+
+    /// Announces changes since `seen` again, and answers the last version that is announced. What an admin's call could
+    /// not announce, because Redis or its node failed in between, comes into force by this.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away; go on from `seen`.
+    pub async fn follow_profiles(&self, seen: Option<u64>) -> Result<u64, QuotaError> {
+        let newest = self.ledger.profile_version().await.map_err(QuotaError::of_ledger)?;
+        // A node that starts looks a little further back.
+        let seen = seen.unwrap_or_else(|| newest.saturating_sub(CHANGES_MAX.into()));
+        if newest <= seen {
+            return Ok(seen);
+        }
+        let changed = self.ledger.subjects_changed_after(seen, CHANGES_MAX).await;
+        let changed = changed.map_err(QuotaError::of_ledger)?;
+        let last = changed.last().map_or(newest, |row| row.version);
+        let profiles: Vec<LevelProfile> = changed.into_iter().map(of_row).collect();
+        if let Err(error) = self.announce(&profiles).await {
+            tracing::warn!(error = %Chain(&error), "profiles are not announced yet");
+            return Err(error);
+        }
+        Ok(last)
+    }
+}
+
+fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {
+    LevelProfile { path: path.to_owned(), version, profile }
+}
+
+fn of_row(row: SubjectRow) -> LevelProfile {
+    LevelProfile { path: row.subject, version: row.version, profile: row.profile }
+}

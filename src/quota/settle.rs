@@ -1,0 +1,147 @@
+//! From an operation to its outcome: loads, recoveries, newer profiles and moved windows in between.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::counters::Again;
+use crate::counters::Fault;
+use crate::counters::Operation;
+use crate::counters::OperationKind;
+use crate::counters::Outcome;
+use crate::counters::PackedSheet;
+
+use super::Quota;
+use super::error::QuotaError;
+use super::error::Store;
+use super::profiles::LevelProfiles;
+use super::resolve;
+use super::resolve::Edition;
+use super::resolve::Resolved;
+
+/// Loads, recoveries, newer profiles and moved windows that one request may go through.
+const ROUNDS_MAX: usize = 16;
+
+/// What makes the sheet of an operation, from the edition in force and the profiles as this node knows them.
+pub(super) trait Measure {
+    /// # Errors
+    ///
+    /// Why the catalogue or the profiles refuse the request.
+    fn measure(
+        &self,
+        edition: &Edition,
+        profiles: &LevelProfiles,
+        at: DateTime<Utc>,
+    ) -> Result<Measured, QuotaError>;
+}
+
+/// The sheet of an operation, and what it was resolved to when limits were.
+pub(super) struct Measured {
+    pub(super) sheet: Arc<PackedSheet>,
+    pub(super) resolved: Option<Arc<Resolved>>,
+}
+
+/// A decided operation, by what it was decided.
+pub(super) struct Settled {
+    pub(super) operation: Box<Operation>,
+    pub(super) outcome: Outcome,
+    pub(super) resolved: Option<Arc<Resolved>>,
+    pub(super) edition: Arc<Edition>,
+}
+
+/// What an operation is measured against in one round.
+struct Round {
+    edition: Arc<Edition>,
+    resolved: Option<Arc<Resolved>>,
+    refusal: Option<QuotaError>,
+}
+
+impl Quota {
+    /// Submits the operation until it is decided. The bound is the operation's deadline and [`ROUNDS_MAX`].
+    ///
+    /// A refusal by catalogue or profiles is an error too, but only after the script said that the profiles are the
+    /// newest: this node may not have heard of a change.
+    ///
+    /// # Errors
+    ///
+    /// That refusal, or [`QuotaError::Unavailable`] and the like.
+    pub(super) async fn settle_on(
+        &self,
+        mut operation: Box<Operation>,
+        measure: &impl Measure,
+    ) -> Result<Settled, QuotaError> {
+        let wanted = operation.kind;
+        let mut round = self.begin_round(&mut operation, wanted, measure)?;
+        for _ in 0..ROUNDS_MAX {
+            let submitted = self.counters.submit(operation).await;
+            let (back, outcome) = submitted.map_err(QuotaError::of_counters)?;
+            operation = back;
+            let again = match (outcome.map_err(QuotaError::of_counters)?, round.refusal) {
+                (Outcome::Again(again), _) => again,
+                (Outcome::Decided { .. }, Some(refusal)) => return Err(refusal),
+                (outcome, _) => {
+                    let (edition, resolved) = (round.edition, round.resolved);
+                    return Ok(Settled { operation, outcome, resolved, edition });
+                }
+            };
+            self.prepare(&operation, again).await?;
+            round = self.begin_round(&mut operation, wanted, measure)?;
+            if Instant::now() >= operation.deadline {
+                break;
+            }
+        }
+        Err(QuotaError::away(Store::Redis))
+    }
+
+    fn begin_round(
+        &self,
+        operation: &mut Operation,
+        wanted: OperationKind,
+        measure: &impl Measure,
+    ) -> Result<Round, QuotaError> {
+        let (edition, profiles) = (self.edition(), self.profiles.of(&operation.subject));
+        operation.profile_versions = profiles.versions();
+        match measure.measure(&edition, &profiles, self.redis_now()) {
+            Ok(Measured { sheet, resolved }) => {
+                (operation.kind, operation.sheet) = (wanted, sheet);
+                Ok(Round { edition, resolved, refusal: None })
+            }
+            Err(refusal) if !refusal.may_depend_on_profiles() => Err(refusal),
+            Err(refusal) => {
+                operation.kind = OperationKind::Check;
+                operation.sheet = resolve::nothing(operation.subject.depth());
+                Ok(Round { edition, resolved: None, refusal: Some(refusal) })
+            }
+        }
+    }
+
+    /// Does what has to be done before the operation can be decided.
+    async fn prepare(&self, operation: &Operation, again: Again) -> Result<(), QuotaError> {
+        let shard = operation.subject.shard(self.shard_count());
+        match again {
+            Again::Load => match self.loads.load(operation, shard).await? {
+                Some(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
+                None => Ok(()),
+            },
+            Again::Recover(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
+            Again::Stale(depth) => self.learn_profile(shard, operation.subject.level(depth)).await,
+            Again::WrongWindow(now_ms) => {
+                self.counters.set_clock_delta_ms(now_ms - self.clock.now_ms());
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a recovery, at most until the deadline; the recovery goes on without the request.
+    async fn recover_in_time(
+        &self,
+        shard: u16,
+        fault: Fault,
+        deadline: Instant,
+    ) -> Result<(), QuotaError> {
+        let recovered = tokio::time::timeout_at(deadline.into(), self.recover(shard, fault)).await;
+        recovered.unwrap_or_else(|_| Err(QuotaError::away(Store::Redis)))
+    }
+}
