@@ -25,6 +25,7 @@ use super::error::QuotaError;
 use super::error::Store;
 use super::identity;
 use super::order::Order;
+use super::outcome;
 
 /// Loads, recoveries and moved windows that one request may go through.
 const ROUNDS_MAX: usize = 16;
@@ -99,8 +100,7 @@ impl Quota {
             }
             Err(error) => self.degraded(order, &sheet, error)?,
         };
-        metrics::counter!(names::DECISIONS_TOTAL, "outcome" => outcome_name(&decision))
-            .increment(1);
+        outcome::count(&decision);
         Ok(decision)
     }
 
@@ -274,13 +274,4 @@ pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) ->
             violated: is_refused && line.would_refuse(*used),
         })
         .collect()
-}
-
-const fn outcome_name(decision: &Decision) -> &'static str {
-    match (decision.allowed, decision.replayed, decision.degraded) {
-        (_, _, true) => "degraded",
-        (_, true, _) => "replayed",
-        (true, ..) => "allowed",
-        (false, ..) => "refused",
-    }
 }

@@ -10,6 +10,7 @@ mod identity;
 pub mod keys;
 mod loader;
 mod order;
+mod outcome;
 mod recover;
 mod reset;
 mod resolve;
