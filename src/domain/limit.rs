@@ -23,6 +23,18 @@ pub enum Mode {
     Shadow,
 }
 
+impl Mode {
+    /// The name in the catalogue and in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+            Self::Shadow => "shadow",
+        }
+    }
+}
+
 /// How a decision is answered while Redis cannot be reached.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema,
