@@ -23,6 +23,16 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// The name in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+
     /// The level at `used` of `max`, with the shares of `max` from which it warns and is critical. An unlimited counter
     /// never warns; a blocked one is critical.
     #[must_use]
@@ -72,7 +82,7 @@ impl LimitState {
     /// The limit's name in headers and answers: `messages-month`.
     #[must_use]
     pub fn name(&self) -> String {
-        format!("{}-{}", self.metric, self.period.as_str())
+        [self.metric.as_str(), "-", self.period.as_str()].concat()
     }
 
     /// Units that are left in the window; `None` is unlimited.

@@ -23,6 +23,7 @@ pub mod routes;
 mod samples;
 pub mod series;
 pub mod state;
+mod text;
 
 pub use jwt::JwtError;
 pub use patience::PatientListener;

@@ -1,11 +1,10 @@
 //! `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-11).
 
-use std::fmt::Write;
-
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 
+use super::text::Text;
 use crate::domain::LimitState;
 use crate::domain::Period;
 
@@ -45,15 +44,15 @@ pub fn distinct_names(limits: &[LimitState]) -> Vec<String> {
 /// `q` is the limit, `w` the length of the window in seconds, `r` what remains and `t` the seconds until the window
 /// ends. A lifetime limit has neither `w` nor `t`.
 pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], now_ms: i64) {
-    let (mut policy, mut state_text) = (String::with_capacity(128), String::with_capacity(128));
+    let (mut policy, mut state_text) = (Text::with_capacity(128), Text::with_capacity(128));
     for (state, name) in limits.iter().zip(names) {
         let (Some(max), Some(remaining)) = (state.max, state.remaining()) else { continue };
-        let comma = if policy.is_empty() { "" } else { ", " };
-        let _infallible = write!(policy, "{comma}\"{name}\";q={max}");
-        let _infallible = write!(state_text, "{comma}\"{name}\";r={remaining}");
+        let quote = if policy.is_empty() { "\"" } else { ", \"" };
+        policy.raw(quote).raw(name).raw("\";q=").number(max.get());
+        state_text.raw(quote).raw(name).raw("\";r=").number(remaining.get());
         if state.period != Period::Lifetime {
-            let _infallible = write!(policy, ";w={}", state.window.seconds());
-            let _infallible = write!(state_text, ";t={}", seconds_left(state, now_ms));
+            policy.raw(";w=").number(state.window.seconds().unsigned_abs());
+            state_text.raw(";t=").number(seconds_left(state, now_ms));
         }
     }
     put(headers, RATE_LIMIT_POLICY, policy);
@@ -73,12 +72,12 @@ pub fn insert_legacy(headers: &mut HeaderMap, limits: &[LimitState]) {
     }
 }
 
-fn seconds_left(state: &LimitState, now_ms: i64) -> i64 {
-    (state.window.end_s - now_ms.div_euclid(1_000)).max(0)
+fn seconds_left(state: &LimitState, now_ms: i64) -> u64 {
+    u64::try_from(state.window.end_s - now_ms.div_euclid(1_000)).unwrap_or(0)
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, text: String) {
-    if let (false, Ok(value)) = (text.is_empty(), HeaderValue::try_from(text)) {
+fn put(headers: &mut HeaderMap, name: HeaderName, text: Text) {
+    if let (false, Ok(value)) = (text.is_empty(), HeaderValue::try_from(text.finish())) {
         headers.insert(name, value);
     }
 }

@@ -25,6 +25,7 @@ use super::identity;
 use super::order::Ask;
 use super::order::Order;
 use super::order::RequestContext;
+use super::outcome;
 use super::profiles::LevelProfiles;
 use super::resolve::Edition;
 use super::settle::Measure;
@@ -113,8 +114,7 @@ impl Quota {
             Ok(settled) => decision_of(settled, order)?,
             Err(error) => self.degraded(order, error)?,
         };
-        metrics::counter!(names::DECISIONS_TOTAL, "outcome" => outcome_name(&decision))
-            .increment(1);
+        outcome::count(&decision);
         Ok(decision)
     }
 
@@ -250,13 +250,4 @@ pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) ->
             violated: is_refused && line.would_refuse(*used, operation.amount),
         })
         .collect()
-}
-
-const fn outcome_name(decision: &Decision) -> &'static str {
-    match (decision.allowed, decision.replayed, decision.degraded) {
-        (_, _, true) => "degraded",
-        (_, true, _) => "replayed",
-        (true, ..) => "allowed",
-        (false, ..) => "refused",
-    }
 }

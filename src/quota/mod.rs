@@ -12,6 +12,7 @@ mod identity;
 pub mod keys;
 mod loader;
 mod order;
+mod outcome;
 mod profiles;
 mod recover;
 mod resolve;
