@@ -79,10 +79,12 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// The key's place in the list, from 1; it is added when it is missing. At most 64 × 4 keys: a scan is cheaper than a
-/// map.
+/// The key's place in the list, from 1; it is added when it is missing. At most 64 × 4 keys, and most differ in their
+/// last bytes: a scan that begins there is cheaper than a map.
 fn place_of(keys: &mut Vec<Vec<u8>>, key: Vec<u8>) -> usize {
-    if let Some(place) = keys.iter().position(|known| *known == key) {
+    let is_same =
+        |known: &Vec<u8>| known.len() == key.len() && known.iter().rev().eq(key.iter().rev());
+    if let Some(place) = keys.iter().position(is_same) {
         return place + 1;
     }
     keys.push(key);

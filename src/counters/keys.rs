@@ -25,7 +25,8 @@ pub fn pending(shard: u16) -> String {
 /// `hr:{n}:s:<subject>` — a string, the whole state of one level of a subject.
 #[must_use]
 pub fn subject(shard: u16, level: &str) -> String {
-    format!("hr:{{{shard}}}:s:{level}")
+    // On the path of every request: joined, since formatting costs more than the rest.
+    ["hr:{", &shard.to_string(), "}:s:", level].concat()
 }
 
 /// `hr:{n}:f:<subject>` — a string, the profile of one level of a subject.
@@ -56,7 +57,7 @@ pub fn level_of(key: &str) -> Option<&str> {
 /// builds no key.
 #[must_use]
 pub fn idempotency(shard: u16, subject: &str, key_hash: [u8; 16]) -> Vec<u8> {
-    let mut key = format!("hr:{{{shard}}}:i:{subject}:").into_bytes();
+    let mut key = ["hr:{", &shard.to_string(), "}:i:", subject, ":"].concat().into_bytes();
     key.extend_from_slice(&key_hash);
     key
 }
