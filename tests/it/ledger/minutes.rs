@@ -13,7 +13,14 @@ use super::fixture::used;
 
 fn short(period: Period) -> Delta {
     let window = period.window_at(DAY.start_at());
-    Delta { depth: 1, metric: Metric::new("messages").unwrap(), period, window, units: 1 }
+    Delta {
+        depth: 1,
+        metric: Metric::new("messages").unwrap(),
+        period,
+        window,
+        units: 1,
+        after: None,
+    }
 }
 
 /// Guards docs/adr/0011: a busy minute must not cost Postgres a row a minute and subject. The log has all of it.
