@@ -135,7 +135,9 @@ pub(super) fn build(
         pack_request(&mut head, operation, places, levels);
     }
     let mut keys = Vec::with_capacity(3 + levels + collector.records.len());
-    keys.extend([keys::meta(shard), keys::outbox(shard), keys::pending(shard)].map(String::into_bytes));
+    keys.extend(
+        [keys::meta(shard), keys::outbox(shard), keys::pending(shard)].map(String::into_bytes),
+    );
     keys.append(&mut collector.levels);
     keys.append(&mut collector.records);
     let mut arguments = Vec::with_capacity(1 + collector.sheets.len() + operations.len());

@@ -31,10 +31,7 @@ impl Counters {
         let mut keys = vec![keys::meta(shard)];
         let mut arguments = vec![self.lanes.options.idle_ttl.as_secs().to_string()];
         for profile in profiles {
-            keys.extend([
-                keys::subject(shard, &profile.path),
-                keys::profile(shard, &profile.path),
-            ]);
+            keys.extend([keys::subject(shard, &profile.path), keys::profile(shard, &profile.path)]);
             arguments.extend([profile.version.to_string(), profile.profile.clone()]);
         }
         let mut connection = self.background().await?;

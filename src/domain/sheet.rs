@@ -35,10 +35,8 @@ impl Line {
         calendar: &Calendar,
     ) -> Self {
         let slices = limit.period.slices(at).filter(|_| limit.sliding);
-        let window = slices.map_or_else(
-            || limit.period.window_at(at, calendar),
-            |slices| slices.current,
-        );
+        let window =
+            slices.map_or_else(|| limit.period.window_at(at, calendar), |slices| slices.current);
         let earlier_s = slices.map_or_else(Vec::new, |slices| slices.earlier_s.to_vec());
         Self { depth, limit, window, weight, earlier_s }
     }
