@@ -21,6 +21,7 @@ mod salvage;
 mod settle;
 mod usage;
 pub mod verify;
+mod within;
 
 use std::sync::Arc;
 use std::sync::RwLock;
