@@ -21,6 +21,7 @@ mod salvage;
 mod settle;
 mod usage;
 pub mod verify;
+mod within;
 
 use std::sync::Arc;
 use std::sync::RwLock;
@@ -58,6 +59,7 @@ pub use self::order::ResetScope;
 pub use self::profiles::SubjectView;
 pub use self::recover::Recoverer;
 pub use self::rewrite::NewCount;
+pub use self::rewrite::Rewrite;
 pub use self::rewrite::RewriteReport;
 pub use self::rewrite::Rewritten;
 pub use self::rewrite::SetOrder;

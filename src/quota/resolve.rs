@@ -13,6 +13,7 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::Calendar;
 use crate::domain::Catalogue;
 use crate::domain::LevelLimits;
 use crate::domain::LevelLimitsError;
@@ -67,6 +68,8 @@ pub(super) struct Resolved {
     pub(super) upgrade_url: Option<String>,
     /// The level whose profile refuses every request.
     pub(super) blocked: Option<u8>,
+    /// The calendar of the last level.
+    pub(super) calendar: Calendar,
 }
 
 /// A version of the catalogue, and what was resolved by it. A request keeps to one.
@@ -193,6 +196,7 @@ impl Edition {
             features: features.into_iter().flatten().collect(),
             upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
             blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),
+            calendar: last.map_or(Calendar::UTC, |level| level.calendar),
         })
     }
 
