@@ -1,5 +1,7 @@
 //! Decisions for tests.
 
+use std::collections::BTreeMap;
+
 use crate::domain::Calendar;
 use crate::domain::Decision;
 use crate::domain::Limit;
@@ -7,7 +9,9 @@ use crate::domain::LimitState;
 use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::Period;
+use crate::domain::Subject;
 use crate::domain::Units;
+use crate::quota::Usage;
 
 /// 2025-11-22T08:26:40.500Z.
 pub const DECIDED_AT_MS: i64 = 1_763_800_000_500;
@@ -28,6 +32,7 @@ pub fn limit(
             chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap(),
             &Calendar::UTC,
         ),
+        sliding: false,
         max: max.map(|max| Units::new(max).unwrap()),
         mode: Mode::Hard,
         warning_percent: Limit::WARNING_PERCENT,
@@ -35,6 +40,22 @@ pub fn limit(
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         violated: false,
+        would_deny: false,
+    }
+}
+
+/// The usage of a subject on the plan `chat` in UTC, without features, at [`DECIDED_AT_MS`].
+pub fn usage(subject: &str, limits: Vec<LimitState>) -> Usage {
+    Usage {
+        subject: Subject::parse(subject).unwrap(),
+        plan: "chat".to_owned(),
+        limits,
+        features: BTreeMap::new(),
+        upgrade_url: None,
+        is_blocked: false,
+        calendar: Calendar::UTC,
+        last_reset_at: None,
+        decided_at_ms: DECIDED_AT_MS,
     }
 }
 

@@ -13,6 +13,7 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::Calendar;
 use crate::domain::Catalogue;
 use crate::domain::LevelLimits;
 use crate::domain::LevelLimitsError;
@@ -25,6 +26,7 @@ use crate::domain::Sheet;
 use crate::domain::Subject;
 use crate::domain::limits_of;
 
+use super::error::MissingFeature;
 use super::error::QuotaError;
 use super::order::Ask;
 use super::order::Order;
@@ -67,6 +69,8 @@ pub(super) struct Resolved {
     pub(super) upgrade_url: Option<String>,
     /// The level whose profile refuses every request.
     pub(super) blocked: Option<u8>,
+    /// The calendar of the last level.
+    pub(super) calendar: Calendar,
 }
 
 /// A version of the catalogue, and what was resolved by it. A request keeps to one.
@@ -103,7 +107,8 @@ impl Edition {
         if let Some(feature) = self.needed_feature(ask)
             && !resolved.features.contains(feature)
         {
-            return Err(QuotaError::FeatureNotEntitled(feature.to_owned()));
+            let (feature, upgrade_url) = (feature.to_owned(), resolved.upgrade_url.clone());
+            return Err(QuotaError::FeatureNotEntitled(MissingFeature { feature, upgrade_url }));
         }
         for line in &resolved.sheet.sheet.lines {
             amount.weighted(line.weight.get()).map_err(QuotaError::AmountTooLarge)?;
@@ -193,6 +198,7 @@ impl Edition {
             features: features.into_iter().flatten().collect(),
             upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
             blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),
+            calendar: last.map_or(Calendar::UTC, |level| level.calendar),
         })
     }
 

@@ -48,7 +48,7 @@ pub struct Rewritten {
     pub units: i64,
 }
 
-/// What an admin's act did.
+/// What an admin's act did, and what it left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RewriteReport {
     /// The event that stands in the log.
@@ -57,6 +57,15 @@ pub struct RewriteReport {
     pub counters: Vec<Rewritten>,
     /// The subject's limits afterwards.
     pub usage: Usage,
+}
+
+/// What an admin's act did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The event that stands in the log.
+    pub event_id: Uuid,
+    /// The counters that changed, in the order of metrics and periods.
+    pub counters: Vec<Rewritten>,
 }
 
 /// Another value for the counters of a metric that is counted elsewhere.
@@ -92,9 +101,22 @@ impl Quota {
         scope: ResetScope,
         actor: &Actor,
     ) -> Result<RewriteReport, QuotaError> {
-        if let Some(metric) = &scope.metric
-            && !self.has_metric(metric)
-        {
+        let rewrite = self.clear(subject, scope, actor).await?;
+        self.report(subject, rewrite).await
+    }
+
+    /// As [`Quota::reset`], without a look at the usage afterwards: also for a subject that has no plan.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownMetric`]; [`QuotaError::Unavailable`] when a store is away.
+    pub async fn clear(
+        &self,
+        subject: &Subject,
+        scope: ResetScope,
+        actor: &Actor,
+    ) -> Result<Rewrite, QuotaError> {
+        if scope.metric.as_ref().is_some_and(|metric| !self.has_metric(metric)) {
             return Err(QuotaError::UnknownMetric);
         }
         let operation = self.operation(OperationKind::Reset, subject, &actor.context);
@@ -121,7 +143,8 @@ impl Quota {
             NewCount::Less(units) => (OperationKind::Decrement, units, "usage.decrement"),
         };
         let operation = Operation { amount, ..self.operation(kind, subject, &actor.context) };
-        self.rewrite(operation, &SetCount { subject, order }, action, actor).await
+        let rewrite = self.rewrite(operation, &SetCount { subject, order }, action, actor).await?;
+        self.report(subject, rewrite).await
     }
 
     async fn rewrite(
@@ -130,8 +153,7 @@ impl Quota {
         measure: &impl Measure,
         action: &str,
         actor: &Actor,
-    ) -> Result<RewriteReport, QuotaError> {
-        let subject = operation.subject.clone();
+    ) -> Result<Rewrite, QuotaError> {
         let operation = Operation {
             event_id: actor.context.made_id.unwrap_or_else(Uuid::now_v7),
             metadata: Some(metadata(action, actor)),
@@ -143,8 +165,16 @@ impl Quota {
         };
         let mut counters: Vec<Rewritten> = lines.into_iter().map(rewritten).collect();
         counters.sort_by(|a, b| (&a.metric, a.period).cmp(&(&b.metric, b.period)));
-        let usage = self.usage(&subject).await?;
-        Ok(RewriteReport { event_id: settled.operation.event_id, counters, usage })
+        Ok(Rewrite { event_id: settled.operation.event_id, counters })
+    }
+
+    async fn report(
+        &self,
+        subject: &Subject,
+        rewrite: Rewrite,
+    ) -> Result<RewriteReport, QuotaError> {
+        let Rewrite { event_id, counters } = rewrite;
+        Ok(RewriteReport { event_id, counters, usage: self.usage(subject).await? })
     }
 }
 

@@ -7,7 +7,9 @@ use chrono::Utc;
 
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
+use crate::domain::Calendar;
 use crate::domain::LimitState;
+use crate::domain::Sheet;
 use crate::domain::Subject;
 
 use super::Quota;
@@ -28,7 +30,7 @@ pub struct Usage {
     pub subject: Subject,
     /// The plan that the limits come from.
     pub plan: String,
-    /// Every limit of every level, root first.
+    /// Every limit of every level, root first; `violated` says that it would refuse one unit more.
     pub limits: Vec<LimitState>,
     /// Every feature of the catalogue: whether the subject has it.
     pub features: BTreeMap<String, bool>,
@@ -36,6 +38,8 @@ pub struct Usage {
     pub upgrade_url: Option<String>,
     /// Whether a level's profile refuses every request.
     pub is_blocked: bool,
+    /// The calendar that the days, weeks and months of the last level follow.
+    pub calendar: Calendar,
     /// When an admin last cleared counters of the subject.
     pub last_reset_at: Option<DateTime<Utc>>,
     /// When Redis looked, in Unix milliseconds.
@@ -55,6 +59,25 @@ impl Measure for Everything<'_> {
         let resolved = edition.resolve(self.0, profiles, Charge::Everything, at)?;
         Ok(Measured { sheet: resolved.sheet.clone(), resolved: Some(resolved) })
     }
+}
+
+impl Usage {
+    /// Whether every limit of the metric would accept one unit more, and nobody blocked the subject. A metric without
+    /// limits has room.
+    #[must_use]
+    pub fn has_room(&self, metric: &str) -> bool {
+        let mut of_metric = self.limits.iter().filter(|state| state.metric.as_str() == metric);
+        !self.is_blocked && of_metric.all(|state| !state.violated)
+    }
+}
+
+/// The states of a sheet's lines, with those marked that would not accept one unit more.
+fn with_room(sheet: &Sheet, states: Vec<LimitState>) -> Vec<LimitState> {
+    let marked = states.into_iter().zip(&sheet.lines).map(|(state, line)| {
+        let ceiling = line.limit.ceiling();
+        LimitState { violated: ceiling.is_some_and(|ceiling| state.taken() >= ceiling), ..state }
+    });
+    marked.collect()
 }
 
 impl Quota {
@@ -79,10 +102,11 @@ impl Quota {
         Ok(Usage {
             subject: subject.clone(),
             plan: operation.sheet.sheet.plan.clone(),
-            limits: states(&operation, &used, false),
+            limits: with_room(&operation.sheet.sheet, states(&operation, &used, false)),
             features: features.map(|it| (it.clone(), resolved.features.contains(it))).collect(),
             upgrade_url: resolved.upgrade_url.clone(),
             is_blocked: resolved.blocked.is_some(),
+            calendar: resolved.calendar,
             last_reset_at,
             decided_at_ms: now_ms,
         })

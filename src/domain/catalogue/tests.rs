@@ -162,7 +162,7 @@ fn images_need_a_subscription() {
     let of = |profile: &str| last_level(images, "user:123", profile);
     assert_eq!(of("{}"), None);
     let premium = of(r#"{"plan": "PREMIUM"}"#).unwrap();
-    assert_eq!(premium, "PREMIUM: generations-day 20, generations-month 100");
+    assert_eq!(premium, "PREMIUM: image_generations-day 20, image_generations-month 100");
     let unlimited = of(r#"{"plan": "UNLIMITED"}"#).unwrap();
-    assert_eq!(unlimited, "UNLIMITED: generations-day, generations-month");
+    assert_eq!(unlimited, "UNLIMITED: image_generations-day, image_generations-month");
 }

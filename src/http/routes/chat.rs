@@ -14,9 +14,7 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::domain::Calendar;
 use crate::domain::LimitState;
-use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Subject;
 use crate::http::auth::Admin;
@@ -128,7 +126,7 @@ pub(crate) async fn reset(
 impl ChatUsage {
     fn of(usage: &Usage) -> Self {
         let used = |metric: &str| monthly(usage, metric).map_or(0, |state| state.used.get());
-        let can_send_message = has_room(usage, MESSAGES);
+        let can_send_message = usage.has_room(MESSAGES);
         Self {
             user_id: usage.subject.id().to_owned(),
             total_messages: used(MESSAGES),
@@ -136,7 +134,7 @@ impl ChatUsage {
             last_reset: last_reset_at(usage).to_rfc3339_opts(SecondsFormat::Millis, true),
             can_send_message,
             // A premium message is a message too.
-            can_send_premium_message: can_send_message && has_room(usage, PREMIUM_MESSAGES),
+            can_send_premium_message: can_send_message && usage.has_room(PREMIUM_MESSAGES),
         }
     }
 }
@@ -163,17 +161,9 @@ fn monthly<'a>(usage: &'a Usage, metric: &str) -> Option<&'a LimitState> {
     of_metric().find(|state| state.period == Period::Month).or_else(|| of_metric().next())
 }
 
-/// Whether every hard limit of the metric has a unit left. A metric without limits has room.
-fn has_room(usage: &Usage, metric: &str) -> bool {
-    let of_metric = usage.limits.iter().filter(|state| state.metric.as_str() == metric);
-    of_metric
-        .filter(|state| state.mode == Mode::Hard)
-        .all(|state| state.remaining().is_none_or(|remaining| remaining.get() > 0))
-}
-
 fn last_reset_at(usage: &Usage) -> DateTime<Utc> {
     let decided_at = DateTime::from_timestamp_millis(usage.decided_at_ms);
-    let month = Period::Month.window_at(decided_at.unwrap_or_default(), &Calendar::UTC);
+    let month = Period::Month.window_at(decided_at.unwrap_or_default(), &usage.calendar);
     let window = monthly(usage, MESSAGES).map_or(month, |state| state.window);
     usage.last_reset_at.map_or(window.start_at(), |reset_at| reset_at.max(window.start_at()))
 }
@@ -186,21 +176,16 @@ fn reply(body: &ChatUsage) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Calendar;
     use crate::http::samples;
 
     fn usage(messages: u64, premium: u64) -> Usage {
-        let limit =
-            |metric, max, used| samples::limit("user:user_123", metric, Period::Month, max, used);
-        Usage {
-            subject: Subject::user("user_123").unwrap(),
-            plan: "chat".to_owned(),
-            limits: vec![
-                limit(MESSAGES, Some(100), messages),
-                limit(PREMIUM_MESSAGES, Some(20), premium),
-            ],
-            last_reset_at: None,
-            decided_at_ms: samples::DECIDED_AT_MS,
-        }
+        let limit = |metric, max, used| {
+            let state = samples::limit("user:user_123", metric, Period::Month, Some(max), used);
+            LimitState { violated: used >= max, ..state }
+        };
+        let limits = vec![limit(MESSAGES, 100, messages), limit(PREMIUM_MESSAGES, 20, premium)];
+        samples::usage("user:user_123", limits)
     }
 
     #[test]
@@ -221,6 +206,19 @@ mod tests {
         };
         assert_eq!(with("2025-11-15T10:00:00.5Z"), "2025-11-15T10:00:00.500Z");
         assert_eq!(with("2025-10-15T10:00:00Z"), "2025-11-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn months_without_a_limit_are_those_of_the_subject() {
+        let calendar = Calendar::parse("America/New_York", 20).unwrap();
+        let usage = Usage { calendar, ..samples::usage("user:user_123", Vec::new()) };
+        assert_eq!(ChatUsage::of(&usage).last_reset, "2025-11-20T05:00:00.000Z");
+    }
+
+    #[test]
+    fn whoever_is_blocked_can_send_nothing() {
+        let chat = ChatUsage::of(&Usage { is_blocked: true, ..usage(0, 0) });
+        assert_eq!((chat.can_send_message, chat.can_send_premium_message), (false, false));
     }
 
     #[test]

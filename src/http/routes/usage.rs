@@ -256,13 +256,8 @@ mod tests {
 
     #[test]
     fn usage_shows_every_limit() {
-        let usage = Usage {
-            subject: Subject::user("u_1").unwrap(),
-            plan: "chat".to_owned(),
-            limits: vec![samples::limit("user:u_1", "messages", Period::Month, Some(100), 96)],
-            last_reset_at: None,
-            decided_at_ms: samples::DECIDED_AT_MS,
-        };
+        let limit = samples::limit("user:u_1", "messages", Period::Month, Some(100), 96);
+        let usage = samples::usage("user:u_1", vec![limit]);
         let names = distinct_names(&usage.limits);
         insta::assert_json_snapshot!(body(&usage, &names, "req-1"), @r#"
         {
