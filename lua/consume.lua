@@ -239,7 +239,8 @@ local function decide(at, sheet, event)
   record(at, event, lines)
 end
 
--- The counts that a clear takes back, as the lines of a sheet.
+-- The counts that a clear takes back, as the lines of a sheet: { depth, field, units, -1, end_s,
+-- count after }.
 local function lines_to_clear(state, sheet)
   local metric, windows, depth, lines, place = sheet[3], {}, sheet[5], {}, E_FIELDS
   for i = 1, #sheet[4] do windows[sheet[4][i][1]] = sheet[4][i] end
@@ -249,7 +250,7 @@ local function lines_to_clear(state, sheet)
     local window, used = windows[letter], state[place]
     local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
     if is_current and (metric == '' or metric == name) and used > 0 then
-      lines[#lines + 1] = { depth, field, -used, -1, window[4] }
+      lines[#lines + 1] = { depth, field, -used, -1, window[4], 0 }
       state[place] = 0
     end
   end
@@ -257,7 +258,7 @@ local function lines_to_clear(state, sheet)
   return lines
 end
 
--- The changes that give each line's counter its new count, as the lines of a sheet.
+-- The changes that give each line's counter its new count, as lines like those of a clear.
 local function lines_to_set(sheet, is_set, amount)
   local lines = {}
   for i = 1, #sheet[4] do
@@ -265,7 +266,7 @@ local function lines_to_set(sheet, is_set, amount)
     local state = levels[line[1]]
     local place = places[line[1]][line[2]] or open_field(line[1], line[2])
     local after = is_set and amount or math.max(0, state[place] - amount)
-    lines[i] = { line[1], line[2], after - state[place], -1, line[5] }
+    lines[i] = { line[1], line[2], after - state[place], -1, line[5], after }
     state[place] = after
   end
   return lines
