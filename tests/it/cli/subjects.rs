@@ -8,6 +8,7 @@ use super::assert_refused;
 use super::on;
 use crate::support::TestApp;
 use crate::support::program::Outcome;
+use crate::support::state::State;
 use crate::support::stores::SHARDS;
 
 /// A node on which `user:u_1` has sent 7 premium messages, which are in Postgres.
@@ -109,15 +110,15 @@ async fn sound_stores_are_verified() {
 #[tokio::test]
 async fn a_counter_that_was_tampered_with_is_found() {
     let app = start().await;
-    let (postgres, mut redis) = (app.postgres().await, app.redis().await);
+    let (postgres, redis) = (app.postgres().await, app.redis().await);
     let change = "UPDATE usage_counters SET used = used + $1 WHERE metric = 'messages'";
     let shard = headroom::domain::Subject::parse("user:u_1").unwrap().shard(SHARDS);
     let key = keys::subject(shard, "user:u_1");
-    let fields: Vec<String> = redis::cmd("HKEYS").arg(&key).query_async(&mut redis).await.unwrap();
-    let field = fields.iter().find(|field| field.starts_with("messages:")).unwrap();
-    let mut add = async |units: i64| {
-        let mut command = redis::cmd("HINCRBY");
-        command.arg(&key).arg(field).arg(units).query_async::<()>(&mut redis).await.unwrap();
+    let add = async |units: i64| {
+        let mut state = State::read(&redis, &key).await.unwrap();
+        let counter = state.counters.iter_mut().find(|(name, _)| name.starts_with("messages:"));
+        counter.unwrap().1 += units;
+        state.write(&redis, &key).await;
     };
 
     postgres.execute(change, &[&1_i64]).await.unwrap();

@@ -82,6 +82,7 @@ pub async fn read_for_load(app: &TestApp) -> Snapshot {
     let level = LevelBase {
         path: SUBJECT.to_owned(),
         profile_version: 0,
+        profile: String::new(),
         reset_at_ms: 0,
         counters: counters.collect(),
     };
@@ -89,6 +90,7 @@ pub async fn read_for_load(app: &TestApp) -> Snapshot {
         epoch: base.epoch,
         cursor_seq: base.seq,
         ended_after_ms: ended_after.timestamp_millis(),
+        profile_version: base.profile_version,
         levels: vec![level],
     }
 }

@@ -1,6 +1,8 @@
 //! The guards of a load.
 
+use headroom::counters::Again;
 use headroom::counters::LoadOutcome;
+use headroom::counters::Outcome;
 
 use super::fixture::Seen;
 use super::fixture::consume;
@@ -81,15 +83,15 @@ async fn consume_with_an_old_profile(guards_off: &[&'static str]) -> Option<u64>
     let lanes = Lanes::start_without(guards_off).await;
     lanes.load(&["user:u_1"], 2).await;
     let mut new = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(1))]);
-    new.profile_version = 2;
+    new.profile_versions[0] = 2;
     assert_eq!(decided(&lanes.submit(new).await), (true, vec![1]));
     let mut old = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
-    old.profile_version = 1;
+    old.profile_versions[0] = 1;
 
     let outcome = lanes.submit(old).await;
 
     match outcome {
-        headroom::counters::Outcome::Again(headroom::counters::Again::Stale) => None,
+        Outcome::Again(Again::Stale(1)) => None,
         outcome => Some(decided(&outcome).1[0]),
     }
 }

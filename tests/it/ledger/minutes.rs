@@ -1,3 +1,4 @@
+use headroom::domain::Calendar;
 use headroom::domain::Metric;
 use headroom::domain::Period;
 use headroom::domain::event::Delta;
@@ -12,7 +13,7 @@ use super::fixture::flush;
 use super::fixture::used;
 
 fn short(period: Period) -> Delta {
-    let window = period.window_at(DAY.start_at());
+    let window = period.window_at(DAY.start_at(), &Calendar::UTC);
     Delta { depth: 1, metric: Metric::new("messages").unwrap(), period, window, units: 1 }
 }
 

@@ -21,15 +21,14 @@ const ENTRIES: u64 = 100;
 
 /// Appends `ARGV[2]` copies of the entry `ARGV[1]`, whose events are of subjects called `user:fill_nnnnnnn`: each event
 /// gets a subject and an id of its own and its place in `pend`, as if each subject had consumed once. The subjects' own
-/// hashes are left out: nothing looks at them.
+/// states are left out: nothing looks at them.
 const FILL: &str = "
 local got = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1][2]
 local part = {}
 for i = 1, #got, 2 do part[got[i]] = got[i + 1] end
-local head = cmsgpack.unpack(part.h)
-local count = #head[2]
-for i = 1, count do head[2][i] = { 0 } end
-local packed = cmsgpack.pack(head)
+local links = cmsgpack.unpack(part.h)
+for i = 3, #links do links[i] = 0 end
+local packed = cmsgpack.pack(links)
 local meta = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
 local seq, pending = tonumber(meta[2]), {}
 local function another(_, name)

@@ -1,7 +1,7 @@
 //! Limits of one request: of every level, all or nothing.
 
 use headroom::counters::LevelBase;
-use headroom::domain::Amount;
+use headroom::counters::Operation;
 use headroom::domain::Calendar;
 use headroom::domain::Grace;
 use headroom::domain::Line;
@@ -113,9 +113,8 @@ async fn an_amount_is_charged_whole_or_not_at_all() {
     let lanes = Lanes::start().await;
     lanes.load(&["user:u_1"], 0).await;
     let of = |amount| {
-        let mut line = lanes.line(1, "tokens", Some(10));
-        line.amount = Amount::new(amount).unwrap();
-        Lanes::consume("user:u_1", vec![line])
+        let order = Lanes::consume("user:u_1", vec![lanes.line(1, "tokens", Some(10))]);
+        Operation { amount: Units::new(amount).unwrap(), ..order }
     };
 
     let mut outcomes = Vec::new();
@@ -137,6 +136,7 @@ async fn counts_are_exact_up_to_the_largest_number() {
     let level = LevelBase {
         path: "user:u_1".to_owned(),
         profile_version: 0,
+        profile: String::new(),
         reset_at_ms: 0,
         counters: vec![("tokens".to_owned(), Period::Month, window.start_s, nearly)],
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use headroom::counters::Again;
+use headroom::counters::Clearing;
 use headroom::counters::Idempotency;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
@@ -62,7 +63,7 @@ async fn a_bad_request_in_a_group_does_not_fail_its_neighbours() {
     }
     assert_eq!(decided(&outcomes[1]), (false, vec![1]));
     assert_eq!(outcomes[3], Outcome::Again(Again::Load));
-    assert_eq!(outcomes[5], Outcome::Again(Again::Stale));
+    assert_eq!(outcomes[5], Outcome::Again(Again::Stale(1)));
     assert!(matches!(outcomes[7], Outcome::Again(Again::WrongWindow(_))), "{:?}", outcomes[7]);
     assert_eq!(lanes.outbox_entries().await, 1);
 }
@@ -97,13 +98,15 @@ async fn a_reset_in_a_group_takes_back_what_came_before_it() {
     let one = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
     let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let metric = orders::metric("messages");
-    let sheet = PackedSheet::reset(1, Some(&metric), &[(Period::Month, window)]);
+    let clearing =
+        Clearing { period: Period::Month, sliding: false, from_s: window.start_s, window };
+    let sheet = PackedSheet::reset(1, Some(&metric), &[clearing]);
     let reset = lanes::operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));
 
     let outcomes = submit_together(&lanes, vec![one(), one(), one(), reset, one()]).await;
 
     assert_eq!(decided(&outcomes[2]), (false, vec![2]));
-    let Outcome::Cleared { lines, .. } = &outcomes[3] else { panic!("{:?}", outcomes[3]) };
+    let Outcome::Rewritten { lines, .. } = &outcomes[3] else { panic!("{:?}", outcomes[3]) };
     assert_eq!(lines.iter().map(|line| line.units).collect::<Vec<_>>(), [-2]);
     assert_eq!(decided(&outcomes[4]), (true, vec![1]));
     assert_eq!(lanes.outbox_entries().await, 1);

@@ -15,24 +15,9 @@ const DAY_MS: i64 = 86_400_000;
 
 /// The lines of two periods at the clock's time.
 fn lines(lanes: &Lanes) -> Vec<Line> {
-    let of_period = |period: Period| {
-        let mut line = lanes.line(1, "messages", Some(99));
-        (line.limit.period, line.window) =
-            (period, period.window_at(lanes.clock.now(), &Calendar::UTC));
-        line
-    };
-    vec![of_period(Period::Day), of_period(Period::Lifetime)]
-}
-
-/// The counters in the subject's hash.
-async fn fields(lanes: &Lanes) -> Vec<String> {
-    let mut connection = lanes.connection.clone();
-    let mut command = redis::cmd("HKEYS");
-    command.arg(keys::subject(0, "user:u_1"));
-    let mut fields: Vec<String> = command.query_async(&mut connection).await.unwrap();
-    fields.retain(|field| field.contains(':'));
-    fields.sort_unstable();
-    fields
+    [Period::Day, Period::Lifetime]
+        .map(|period| lanes.line_of(1, period, "messages", Some(99)))
+        .to_vec()
 }
 
 /// Guards promise 7: a subject keeps the counters of current windows alone; those of earlier ones go when the next
@@ -45,13 +30,14 @@ async fn the_counters_of_earlier_windows_go_on_touch() {
     lanes.clock.advance(DAY_MS);
 
     let looked = lanes.submit(Lanes::check("user:u_1", lines(&lanes))).await;
-    let before = fields(&lanes).await.len();
+    let before = lanes.state("user:u_1").await.counters.len();
     let outcome = lanes.submit(Lanes::consume("user:u_1", lines(&lanes))).await;
 
     assert_eq!((decided(&looked).1, before), (vec![0, 1], 2));
     assert_eq!(decided(&outcome), (true, vec![1, 2]));
     let day = Period::Day.window_at(lanes.clock.now(), &Calendar::UTC).start_s;
-    assert_eq!(fields(&lanes).await, [format!("messages:d:{day}"), "messages:l:0".to_owned()]);
+    let state = lanes.state("user:u_1").await;
+    assert_eq!(state.names(), [format!("messages:d:{day}").as_str(), "messages:l:0"]);
 }
 
 async fn ttl_s(lanes: &Lanes) -> u64 {

@@ -26,6 +26,7 @@ use headroom::domain::Limit;
 use headroom::domain::Line;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
+use headroom::domain::Subject;
 use headroom::domain::Units;
 use headroom::embedded;
 use headroom::embedded::RedisServer;
@@ -34,6 +35,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::orders;
+use super::state::State;
 use super::stores;
 
 /// How long the counters of an idle subject stay, in seconds.
@@ -103,6 +105,7 @@ impl Lanes {
         let level = |path: &&str| LevelBase {
             path: (*path).to_owned(),
             profile_version,
+            profile: String::new(),
             reset_at_ms: 0,
             counters: Vec::new(),
         };
@@ -112,14 +115,16 @@ impl Lanes {
     /// Loads levels as Postgres would have them.
     pub async fn load_levels(&self, levels: Vec<LevelBase>) {
         let (count, epoch) = (levels.len(), self.counters.sight(0).epoch);
-        let snapshot = Snapshot { epoch, cursor_seq: 0, ended_after_ms: 0, levels };
+        let snapshot =
+            Snapshot { epoch, cursor_seq: 0, ended_after_ms: 0, profile_version: 0, levels };
         let outcome = self.counters.load(0, &snapshot).await.unwrap();
         assert_eq!(outcome, LoadOutcome::Loaded(count));
     }
 
     /// A consume of these lines.
     pub fn consume(subject: &str, lines: Vec<Line>) -> Operation {
-        let sheet = PackedSheet::charge(Sheet { plan: "test".to_owned(), lines });
+        let depth = orders::subject(subject).depth();
+        let sheet = PackedSheet::charge(Sheet { plan: "test".to_owned(), depth, lines });
         operation(OperationKind::Consume, subject, Arc::new(sheet))
     }
 
@@ -128,18 +133,22 @@ impl Lanes {
         Operation { kind: OperationKind::Check, ..Self::consume(subject, lines) }
     }
 
-    /// A hard limit of the current month on the level at `depth`, charged one unit.
+    /// A hard limit of the current month on the level at `depth`, with a weight of one.
     pub fn line(&self, depth: u8, metric: &str, max: Option<u64>) -> Line {
-        Line {
-            depth,
-            limit: Limit::new(
-                orders::metric(metric),
-                Period::Month,
-                max.map(|max| Units::new(max).unwrap()),
-            ),
-            window: Period::Month.window_at(self.clock.now(), &Calendar::UTC),
-            amount: Amount::ONE,
-        }
+        self.line_of(depth, Period::Month, metric, max)
+    }
+
+    /// The same of another period.
+    pub fn line_of(&self, depth: u8, period: Period, metric: &str, max: Option<u64>) -> Line {
+        let max = max.map(|max| Units::new(max).unwrap());
+        let limit = Limit::new(orders::metric(metric), period, max);
+        Line::at(depth, limit, Amount::ONE, self.clock.now(), &Calendar::UTC)
+    }
+
+    /// The state of a level; panics when it is not loaded.
+    pub async fn state(&self, level: &str) -> State {
+        let key = headroom::counters::keys::subject(0, level);
+        State::read(&self.connection, &key).await.unwrap()
     }
 
     /// Submits one operation.
@@ -168,7 +177,8 @@ pub fn operation(kind: OperationKind, subject: &str, sheet: Arc<PackedSheet>) ->
         request_id: "a-test".to_owned(),
         trace_id: None,
         metadata: None,
-        profile_version: 0,
+        amount: Amount::ONE.into(),
+        profile_versions: [0; Subject::LEVELS_MAX],
         deadline: Instant::now() + Duration::from_secs(10),
         since_seq: None,
     }

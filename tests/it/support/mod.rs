@@ -11,6 +11,7 @@ pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod state;
 pub mod stores;
 
 use std::net::SocketAddr;
