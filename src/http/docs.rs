@@ -62,6 +62,7 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "decisions", description = "May this subject do that?"),
         (name = "usage", description = "What a subject has used, and the admin's reset."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
+        (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
     components(schemas(Problem)),

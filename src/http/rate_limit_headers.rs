@@ -42,7 +42,8 @@ pub fn distinct_names(limits: &[LimitState]) -> Vec<String> {
 /// Adds the headers for all limits but the unlimited ones, which leave nothing to say.
 ///
 /// `q` is the limit, `w` the length of the window in seconds, `r` what remains and `t` the seconds until the window
-/// ends. A lifetime limit has neither `w` nor `t`.
+/// ends. Of a sliding limit `w` is the trailing minute or hour, and `t` the end of the current slice, when units may come
+/// back. A lifetime limit has neither `w` nor `t`.
 pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], now_ms: i64) {
     let (mut policy, mut state_text) = (Text::with_capacity(128), Text::with_capacity(128));
     for (state, name) in limits.iter().zip(names) {
@@ -51,7 +52,7 @@ pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], 
         policy.raw(quote).raw(name).raw("\";q=").number(max.get());
         state_text.raw(quote).raw(name).raw("\";r=").number(remaining.get());
         if state.period != Period::Lifetime {
-            policy.raw(";w=").number(state.window.seconds().unsigned_abs());
+            policy.raw(";w=").number(state.counted_s().unsigned_abs());
             state_text.raw(";t=").number(seconds_left(state, now_ms));
         }
     }

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::layers;
 use super::routes::chat;
 use super::routes::decisions;
+use super::routes::images;
 use super::routes::operations;
 use super::routes::usage;
 use super::state::Api;
@@ -25,10 +26,23 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(decisions::consume))
         .routes(routes!(usage::read, usage::reset))
         .routes(routes!(chat::read, chat::reset))
+        .merge(images())
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn images() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(images::usage))
+        .routes(routes!(images::can_generate))
+        .routes(routes!(images::daily_usage))
+        .routes(routes!(images::monthly_usage))
+        .routes(routes!(images::generation_limits))
+        .routes(routes!(images::track))
+        .routes(routes!(images::reset_day))
+        .routes(routes!(images::reset_month))
 }
 
 /// The whole HTTP API.

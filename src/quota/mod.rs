@@ -43,6 +43,7 @@ use crate::ledger::LedgerError;
 pub use self::actor::Actor;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
+pub use self::error::MissingFeature;
 pub use self::error::QuotaError;
 pub use self::error::Store;
 pub use self::flush::FlushState;

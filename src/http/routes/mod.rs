@@ -2,5 +2,6 @@
 
 pub mod chat;
 pub mod decisions;
+pub mod images;
 pub mod operations;
 pub mod usage;
