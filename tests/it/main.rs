@@ -17,5 +17,6 @@ mod random;
 mod recovery;
 mod resetting;
 mod scripts;
+mod statemachine;
 mod support;
 mod windows;
