@@ -56,6 +56,7 @@ async fn consume(body: Bytes) -> Response {
         request_id: "00000000-0000-0000-0000-000000000000",
         plan: "chat",
         upgrade_url: None,
+        recommended_plan: None,
     };
     Json(answer).into_response()
 }
@@ -75,5 +76,8 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),
         mode: Mode::Hard,
         warning: Warning::None,
+        overage: None,
+        sliding: None,
+        would_deny: None,
     }
 }
