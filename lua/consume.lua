@@ -279,6 +279,12 @@ local function decide(at, sheet, event)
   record(at, event, count)
 end
 
+-- Where the window of a counter ends: a slice by itself, any other with the current window.
+local function end_s_of(letter, start, current_end_s)
+  local slice_s = SLICE_S[letter]
+  return slice_s and start + slice_s or current_end_s
+end
+
 -- The counts that a clear takes back, as the lines of a sheet: { depth, field, units, -1, end_s,
 -- count after }.
 local function lines_to_clear(state, sheet)
@@ -290,7 +296,8 @@ local function lines_to_clear(state, sheet)
     local window, used = windows[letter], state[place]
     local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
     if is_current and (metric == '' or metric == name) and used > 0 then
-      lines[#lines + 1] = { depth, field, -used, -1, window[4], 0 }
+      local end_s = end_s_of(letter, start, window[4])
+      lines[#lines + 1] = { depth, field, -used, -1, end_s, 0 }
       state[place] = 0
     end
   end
@@ -298,16 +305,37 @@ local function lines_to_clear(state, sheet)
   return lines
 end
 
--- The changes that give each line's counter its new count, as lines like those of a clear.
-local function lines_to_set(sheet, is_set, amount)
+-- Takes units back from earlier slices, the latest first, as more lines of a sheet.
+local function take_from_slices(lines, depth, fields, units)
+  local state = levels[depth]
+  for i = 1, #fields do
+    local place = places[depth][fields[i]]
+    local taken = place and math.min(state[place], units) or 0
+    if taken > 0 then
+      local letter, start = match(fields[i], ':(%a):(%d+)$')
+      state[place], units = state[place] - taken, units - taken
+      lines[#lines + 1] = {
+        depth, fields[i], -taken, -1, end_s_of(letter, start), state[place],
+      }
+    end
+  end
+end
+
+-- The changes that give each line's counter its new count, as lines like those of a clear. A
+-- sliding limit then has it in the current slice when it is set, and is lowered by its latest
+-- units.
+local function lines_to_set(number, sheet, is_set, amount)
   local lines = {}
   for i = 1, #sheet[4] do
     local line = sheet[4][i]
-    local state = levels[line[1]]
-    local place = places[line[1]][line[2]] or open_field(line[1], line[2])
-    local after = is_set and amount or math.max(0, state[place] - amount)
-    lines[i] = { line[1], line[2], after - state[place], -1, line[5], after }
+    local depth, field, slices = line[1], line[2], sheets[number][C_SLICES][i]
+    local state, place = levels[depth], places[depth][field] or open_field(depth, field)
+    local before = state[place]
+    local after = is_set and amount or math.max(0, before - amount)
     state[place] = after
+    lines[#lines + 1] = { depth, field, after - before, -1, line[5], after }
+    local left = is_set and UNITS_MAX or amount - (before - after)
+    if slices then take_from_slices(lines, depth, slices, left) end
   end
   return lines
 end
@@ -328,7 +356,7 @@ local function rewrite(at, depth, event)
     if full() then return emit(FULL, 0) end
     local asked = unpack_all(raw_sheet(number))
     local lines = kind == CLEAR and lines_to_clear(levels[depth], asked)
-      or lines_to_set(asked, kind == SET, head[at + 6])
+      or lines_to_set(number, asked, kind == SET, head[at + 6])
     append(at, event, depth)
     local plan = kind == CLEAR and '' or asked[3]
     made_sheets[number] = pack({ asked[1], asked[2], plan, lines, depth })
