@@ -16,16 +16,25 @@ use headroom::quota::Order;
 use headroom::quota::ResetScope;
 use headroom::quota::Usage;
 
+use crate::support::orders;
+
 /// Subject, metric, period and first second of the window.
 type Counter = (String, String, Period, i64);
 
 /// An accepted order under an idempotency key: what was asked, and the units used that were answered.
 type Answered = (Order, Vec<u64>);
 
+/// What an event did to a counter that Redis alone keeps: its place in the shard, and the units it added; it cleared the
+/// counter when there are none.
+type Short = (u64, Counter, Option<u64>);
+
 /// Counters, and the orders that were answered under keys.
 pub struct Reference {
     catalogue: Catalogue,
     counters: BTreeMap<Counter, u64>,
+    short: Vec<Short>,
+    /// The last place that was given out, by shard.
+    seqs: BTreeMap<u16, u64>,
     answered: BTreeMap<(String, String), Answered>,
     /// Accepted consumes and resets.
     pub events: u64,
@@ -45,6 +54,8 @@ impl Reference {
         Self {
             catalogue: Catalogue::parse(catalogue).unwrap(),
             counters: BTreeMap::new(),
+            short: Vec::new(),
+            seqs: BTreeMap::new(),
             answered: BTreeMap::new(),
             events: 0,
         }
@@ -73,8 +84,10 @@ impl Reference {
         }
         let after: Vec<u64> =
             lines.iter().zip(used).map(|((_, units), used)| used + units).collect();
+        let seq = self.next_seq(order.subject.as_str());
+        let short = counters.iter().zip(&lines).filter(|(counter, _)| is_short(counter));
+        self.short.extend(short.map(|(counter, (_, units))| (seq, counter.clone(), Some(*units))));
         self.counters.extend(counters.into_iter().zip(after.iter().copied()));
-        self.events += 1;
         if let Some(name) = name {
             self.answered.insert(name, (order.clone(), after.clone()));
         }
@@ -100,6 +113,25 @@ impl Reference {
         lines.collect()
     }
 
+    /// Counts an event of the subject, and gives it its place.
+    fn next_seq(&mut self, subject: &str) -> u64 {
+        self.events += 1;
+        let seq = self.seqs.entry(orders::shard_of(subject)).or_default();
+        *seq += 1;
+        *seq
+    }
+
+    /// A load of the subject, of whose shard the events up to `floor` are trimmed: the counters that Redis alone keeps
+    /// come back as far as the outbox still has them.
+    pub fn restore(&mut self, subject: &str, floor: u64) {
+        self.counters.retain(|counter, _| counter.0 != subject || !is_short(counter));
+        let kept = self.short.iter().filter(|(seq, it, _)| *seq > floor && it.0 == subject);
+        for (_, counter, units) in kept {
+            let used = self.counters.entry(counter.clone()).or_default();
+            *used = units.map_or(0, |units| *used + units);
+        }
+    }
+
     fn used(&self, counter: &Counter) -> u64 {
         self.counters.get(counter).copied().unwrap_or(0)
     }
@@ -113,7 +145,7 @@ impl Reference {
 
     /// Clears what a reset clears at an instant, and answers it.
     pub fn reset(&mut self, subject: &str, scope: &ResetScope, at_ms: i64) -> Vec<Cleared> {
-        self.events += 1;
+        let seq = self.next_seq(subject);
         let mut cleared = Vec::new();
         for limit in &self.catalogue.plans["only"].limits {
             let is_metric = scope.metric.as_ref().is_none_or(|metric| *metric == limit.metric);
@@ -121,12 +153,14 @@ impl Reference {
                 Some(period) => period == limit.period,
                 None => limit.period != Period::Lifetime,
             };
-            let units = self.counters.get_mut(&counter(subject, limit, at_ms));
+            let counter = counter(subject, limit, at_ms);
+            let units = self.counters.get_mut(&counter);
             let Some(units) = units.filter(|units| is_metric && is_period && **units > 0) else {
                 continue;
             };
             let window = limit.period.window_at(instant(at_ms), &Calendar::UTC);
             let units = std::mem::take(units);
+            self.short.extend(is_short(&counter).then_some((seq, counter, None)));
             cleared.push(Cleared {
                 metric: limit.metric.clone(),
                 period: limit.period,
@@ -138,13 +172,10 @@ impl Reference {
         cleared
     }
 
-    /// The counters above zero.
+    /// The counters above zero that Postgres has.
     pub fn counters(&self) -> BTreeMap<Counter, u64> {
-        self.counters
-            .iter()
-            .filter(|(_, used)| **used > 0)
-            .map(|(it, n)| (it.clone(), *n))
-            .collect()
+        let kept = self.counters.iter().filter(|(it, used)| **used > 0 && !is_short(it));
+        kept.map(|(it, n)| (it.clone(), *n)).collect()
     }
 }
 
@@ -171,6 +202,11 @@ pub fn check_windows(limits: &[LimitState], at_ms: i64) {
             state.name()
         );
     }
+}
+
+/// Whether Redis alone keeps the counter.
+const fn is_short(counter: &Counter) -> bool {
+    matches!(counter.2, Period::Minute | Period::Hour)
 }
 
 fn counter(subject: &str, limit: &Limit, at_ms: i64) -> Counter {

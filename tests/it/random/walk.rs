@@ -98,6 +98,21 @@ impl Walk {
         self.app.quota_of(node).clone()
     }
 
+    /// The levels of the subject that are not in Redis are about to be loaded.
+    async fn foresee_a_load(&mut self, subject: &str) {
+        let shard = orders::shard_of(subject);
+        let mut redis = self.app.redis().await;
+        for level in orders::subject(subject).levels() {
+            let mut look = redis::pipe();
+            look.exists(keys::subject(shard, level)).hget(keys::meta(shard), "floor");
+            let (is_there, floor): (bool, Option<u64>) =
+                look.query_async(&mut redis).await.unwrap();
+            if !is_there {
+                self.reference.restore(level, floor.unwrap_or(0));
+            }
+        }
+    }
+
     /// A consume, with a key or without, or a check.
     async fn order(&mut self, place: &str) {
         let subject = self.dice.choose(&SUBJECTS);
@@ -116,6 +131,7 @@ impl Walk {
         };
         let is_check = self.dice.below(6) == 0;
         let quota = self.quota();
+        self.foresee_a_load(subject).await;
 
         let answer = if is_check {
             quota.check(order.clone()).await
@@ -135,6 +151,7 @@ impl Walk {
     async fn look(&mut self, place: &str) {
         let subject = self.dice.choose(&SUBJECTS);
         let quota = self.quota();
+        self.foresee_a_load(subject).await;
 
         let usage = quota.usage(&orders::subject(subject)).await.unwrap();
 
@@ -148,6 +165,7 @@ impl Walk {
         let period = (self.dice.below(2) == 0).then(|| self.dice.choose(&Period::ALL));
         let scope = ResetScope { metric: metric.map(orders::metric), period };
         let quota = self.quota();
+        self.foresee_a_load(subject).await;
 
         let report = quota
             .reset(&orders::subject(subject), scope.clone(), RequestContext::default())
