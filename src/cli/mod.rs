@@ -1,10 +1,16 @@
 //! The command line: one binary, a subcommand a task.
 
 mod admin;
+mod audit;
+mod catalogue;
+mod core;
 mod dev;
 mod keys;
 mod output;
+mod reset;
 mod serve;
+mod subject;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,13 +50,24 @@ enum Command {
     /// Make, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::KeysCommand),
-    /// Print the state of a subject's limits
+    /// Make a file the catalogue in force, and print what changes
+    Apply(catalogue::ApplyArguments),
+    /// Print the newest catalogue as TOML, for `apply`
+    Export,
+    /// Print, put and delete what is configured for a subject
+    #[command(subcommand)]
+    Subject(subject::SubjectCommand),
+    /// Print the state of a subject's limits and features
     Usage {
         /// A path such as `user:u_1` or `org:acme/user:u_1`
         subject: String,
     },
-    /// Clear a subject's counters in their current windows
-    Reset(admin::ResetArguments),
+    /// Set a counter of something that is counted elsewhere
+    Set(usage::SetArguments),
+    /// Clear counters in their current windows: a subject's, or with `/**` those of all below it too
+    Reset(reset::ResetArguments),
+    /// Print what admins did, newest first
+    Audit(audit::AuditArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -92,8 +109,13 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Dev(dev) => dev::dev(config, &dev).await,
             Command::Migrate => admin::migrate(&config).await,
             Command::Keys(command) => keys::run(&config, command).await,
-            Command::Usage { subject } => admin::usage(&config, &subject).await,
-            Command::Reset(reset) => admin::reset(&config, &reset).await,
+            Command::Apply(apply) => catalogue::apply(&config, &apply).await,
+            Command::Export => catalogue::export(&config).await,
+            Command::Subject(command) => subject::run(&config, &command).await,
+            Command::Usage { subject } => usage::usage(&config, &subject).await,
+            Command::Set(set) => usage::set(&config, &set).await,
+            Command::Reset(reset) => reset::reset(&config, &reset).await,
+            Command::Audit(audit) => audit::audit(&config, &audit).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }

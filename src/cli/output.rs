@@ -23,31 +23,65 @@ pub(super) fn print_line(line: &str) -> Result<ExitCode, Failure> {
     print_text(&format!("{line}\n"))
 }
 
+/// Prints lines on a terminal, and `value` as JSON everywhere else.
+pub(super) fn print_lines(value: &impl Serialize, lines: &[String]) -> Result<ExitCode, Failure> {
+    print_value_or(value, || lines.join("\n") + "\n")
+}
+
+/// Rows in columns under a header.
+pub(super) struct Table<'a> {
+    /// What stands over the columns, and how many there are.
+    pub(super) header: &'a [&'a str],
+    /// The cells, a row each.
+    pub(super) rows: Vec<Vec<String>>,
+}
+
 /// Prints rows in columns on a terminal, and `value` as JSON everywhere else.
 pub(super) fn print_table(
     value: &impl Serialize,
     header: &[&str],
     rows: &[Vec<String>],
 ) -> Result<ExitCode, Failure> {
-    if !std::io::stdout().is_terminal() {
-        return print_line(&serde_json::to_string_pretty(value)?);
+    print_tables(value, &[Table { header, rows: rows.to_vec() }])
+}
+
+/// Prints tables on a terminal, without those that have no rows but the first, and `value` as JSON everywhere else.
+pub(super) fn print_tables(
+    value: &impl Serialize,
+    tables: &[Table<'_>],
+) -> Result<ExitCode, Failure> {
+    print_value_or(value, || {
+        let shown = tables.iter().enumerate().filter(|(at, it)| *at == 0 || !it.rows.is_empty());
+        shown.map(|(_, table)| table.text()).collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn print_value_or(
+    value: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> Result<ExitCode, Failure> {
+    if std::io::stdout().is_terminal() {
+        print_text(&text())
+    } else {
+        print_line(&serde_json::to_string_pretty(value)?)
     }
-    let widths: Vec<usize> = (0..header.len())
-        .map(|column| {
-            let cells =
-                rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-            cells.chain([header[column].len()]).max().unwrap_or(0)
-        })
-        .collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    let mut text = line(header.to_vec());
-    for row in rows {
-        text += &line(row.iter().map(String::as_str).collect());
+}
+
+impl Table<'_> {
+    fn text(&self) -> String {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            let widths = cells.map(|cell| cell.chars().count());
+            widths.chain([self.header[column].chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.header.len()).map(width).collect();
+        let line = |cells: Vec<&str>| {
+            let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+        };
+        let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
+        line(self.header.to_vec()) + &rows.collect::<String>()
     }
-    print_text(&text)
 }
 
 /// Prints why the command failed, with every cause.
@@ -59,4 +93,17 @@ pub(super) fn complain(failure: &Failure) {
     });
     // Nothing is left to do when the standard error is closed.
     let _ = writeln!(std::io::stderr(), "error: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let rows = vec![row(["messages-month", "7"]), row(["é", ""])];
+        let table = Table { header: &["limit", "used"], rows };
+        assert_eq!(table.text(), "limit           used\nmessages-month  7\né\n");
+    }
 }

@@ -66,6 +66,7 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "catalogue", description = "Metrics, features, plans and models. A change makes a new version."),
         (name = "audit", description = "What admins did."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
+        (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
     paths(counts::decrement),

@@ -19,6 +19,7 @@ use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::images;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
@@ -31,21 +32,44 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
-        .routes(routes!(usage::read, usage::reset))
-        .routes(routes!(counts::set))
-        .route(counts::ROUTE, post(counts::decrement))
-        .routes(routes!(resets::reset))
-        .routes(routes!(subjects::read, subjects::put, subjects::delete))
-        .routes(routes!(plans::list))
-        .routes(routes!(plans::read, plans::put))
-        .routes(routes!(models::read, models::put))
-        .routes(routes!(catalogue::read, catalogue::put))
+        .merge(subjects())
+        .merge(catalogue())
         .routes(routes!(audit::read))
         .routes(routes!(chat::read, chat::reset))
+        .merge(images())
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn subjects() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(subjects::read, subjects::put, subjects::delete))
+        .routes(routes!(usage::read, usage::reset))
+        .routes(routes!(counts::set))
+        .route(counts::ROUTE, post(counts::decrement))
+        .routes(routes!(resets::reset))
+}
+
+fn catalogue() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(catalogue::read, catalogue::put))
+        .routes(routes!(plans::list))
+        .routes(routes!(plans::read, plans::put))
+        .routes(routes!(models::read, models::put))
+}
+
+fn images() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(images::usage))
+        .routes(routes!(images::can_generate))
+        .routes(routes!(images::daily_usage))
+        .routes(routes!(images::monthly_usage))
+        .routes(routes!(images::generation_limits))
+        .routes(routes!(images::track))
+        .routes(routes!(images::reset_day))
+        .routes(routes!(images::reset_month))
 }
 
 /// The whole HTTP API.

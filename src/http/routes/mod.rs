@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod images;
 pub mod models;
 pub mod operations;
 pub mod plans;
