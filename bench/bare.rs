@@ -72,12 +72,12 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         used: 45,
         reserved: 0,
         remaining: Some(999_999_955),
+        overage: None,
         granted_remaining: 0,
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),
-        mode: Mode::Hard,
-        warning: Warning::None,
-        overage: None,
         sliding: None,
+        mode: Mode::Hard,
         would_deny: None,
+        warning: Warning::None,
     }
 }
