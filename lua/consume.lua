@@ -234,6 +234,12 @@ local function decide(at, sheet, event)
   record(at, event, lines)
 end
 
+-- Where the window of a counter ends: a slice by itself, any other with the current window.
+local function end_s_of(letter, start, current_end_s)
+  local slice_s = SLICE_S[letter]
+  return slice_s and start + slice_s or current_end_s
+end
+
 -- The counts that a clear takes back, as the lines of a sheet.
 local function lines_to_clear(state, sheet)
   local metric, windows, depth, lines, place = sheet[3], {}, sheet[5], {}, E_FIELDS
@@ -244,7 +250,7 @@ local function lines_to_clear(state, sheet)
     local window, used = windows[letter], state[place]
     local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
     if is_current and (metric == '' or metric == name) and used > 0 then
-      lines[#lines + 1] = { depth, field, -used, -1, window[4] }
+      lines[#lines + 1] = { depth, field, -used, -1, end_s_of(letter, start, window[4]) }
       state[place] = 0
     end
   end
@@ -252,16 +258,33 @@ local function lines_to_clear(state, sheet)
   return lines
 end
 
--- The changes that give each line's counter its new count, as the lines of a sheet.
+-- Takes units back from earlier slices, the latest first, as more lines of a sheet.
+local function take_from_slices(lines, depth, fields, units)
+  local state = levels[depth]
+  for i = 1, #fields do
+    local place = places[depth][fields[i]]
+    local taken = place and math.min(state[place], units) or 0
+    if taken > 0 then
+      local letter, start = match(fields[i], ':(%a):(%d+)$')
+      lines[#lines + 1] = { depth, fields[i], -taken, -1, end_s_of(letter, start) }
+      state[place], units = state[place] - taken, units - taken
+    end
+  end
+end
+
+-- The changes that give each line's counter its new count, as the lines of a sheet. A sliding limit
+-- then has it in the current slice when it is set, and is lowered by its latest units.
 local function lines_to_set(sheet, is_set, amount)
   local lines = {}
   for i = 1, #sheet[4] do
     local line = sheet[4][i]
-    local state = levels[line[1]]
-    local place = places[line[1]][line[2]] or open_field(line[1], line[2])
-    local after = is_set and amount or math.max(0, state[place] - amount)
-    lines[i] = { line[1], line[2], after - state[place], -1, line[5] }
-    state[place] = after
+    local depth, field = line[1], line[2]
+    local state, place = levels[depth], places[depth][field] or open_field(depth, field)
+    local before = state[place]
+    local after = is_set and amount or math.max(0, before - amount)
+    lines[#lines + 1], state[place] = { depth, field, after - before, -1, line[5] }, after
+    local left = is_set and UNITS_MAX or amount - (before - after)
+    if line[10] then take_from_slices(lines, depth, line[10], left) end
   end
   return lines
 end
