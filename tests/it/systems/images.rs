@@ -155,6 +155,33 @@ async fn no_subscription_is_no_access() {
     app.finish().await;
 }
 
+/// Guards that `canGenerate` never promises what a generation is then refused: with a grace, and for the blocked.
+#[tokio::test]
+async fn can_generate_and_a_generation_agree() {
+    let app = start("images").await;
+    let soft = json!({ "metric": "image_generations", "period": "day", "max": 1, "mode": "soft", "grace": 1 });
+    put(&app, USER, &json!({ "limits": [soft] })).await;
+    put(&app, "user:125", &json!({ "plan": "PREMIUM", "blocked": true })).await;
+    let can = async |user: &str| get(&app, "can-generate", user).await.body["canGenerate"].clone();
+
+    for generated in 0..2 {
+        assert_eq!(can("123").await, true, "{generated} generated");
+        assert_eq!(track(&app, "123").await.status, StatusCode::OK);
+    }
+    assert_eq!(can("123").await, false);
+    assert_eq!(track(&app, "123").await.status, StatusCode::TOO_MANY_REQUESTS);
+    let overrides = get(&app, "limits", "123").await.body;
+    assert_eq!(overrides["subscriptionTier"], "NONE", "limits of its own are no plan");
+    let blocked = get(&app, "can-generate", "125").await.body;
+    assert_eq!(
+        (&blocked["canGenerate"], &blocked["message"]),
+        (&json!(false), &json!("The account is blocked"))
+    );
+    let refused = track(&app, "125").await;
+    assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "subject_blocked"));
+    app.finish().await;
+}
+
 /// Guards the resets: an admin's, of the day or of the month, each leaving the other.
 #[tokio::test]
 async fn an_admin_resets_the_day_or_the_month() {
