@@ -90,8 +90,10 @@ pub struct StoredLine {
     pub metric: Metric,
     /// The limit's period.
     pub period: Period,
-    /// The instance of the period.
+    /// The instance of the period; of a sliding limit the slice.
     pub window: Window,
+    /// Whether the limit is a sliding one; a line that the script made does not tell.
+    pub sliding: bool,
     /// Units added; in a stored answer those of an amount of one.
     pub units: i64,
     /// The limit at the time; `None` was unlimited.
@@ -201,6 +203,7 @@ fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
         metric,
         period,
         window,
+        sliding: length >= 10,
         units,
         max: units_or_unlimited(ceiling),
         mode: Mode::Hard,
@@ -211,7 +214,7 @@ fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
     if length >= 9 {
         read_details(input, &mut line)?;
     }
-    if length >= 10 {
+    if line.sliding {
         for _ in 0..input.array()? {
             input.bytes()?;
         }

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::limit::Mode;
 use super::period::Period;
+use super::period::Slices;
 use super::period::Window;
 use super::units::Metric;
 use super::units::Units;
@@ -60,8 +61,10 @@ pub struct LimitState {
     pub metric: Metric,
     /// How often the count starts anew.
     pub period: Period,
-    /// The instance of the period.
+    /// The instance of the period; of a sliding limit the current slice.
     pub window: Window,
+    /// Whether the trailing minute or hour counts, instead of the current one.
+    pub sliding: bool,
     /// The most units in the window; `None` is unlimited.
     pub max: Option<Units>,
     /// What happens past the limit.
@@ -76,6 +79,8 @@ pub struct LimitState {
     pub reserved: Units,
     /// Whether this limit alone would refuse the request.
     pub violated: bool,
+    /// Whether this limit lets the request pass only because it is in shadow mode.
+    pub would_deny: bool,
 }
 
 impl LimitState {
@@ -83,6 +88,13 @@ impl LimitState {
     #[must_use]
     pub fn name(&self) -> String {
         [self.metric.as_str(), "-", self.period.as_str()].concat()
+    }
+
+    /// How long the time is whose units count together, in seconds.
+    #[must_use]
+    pub const fn counted_s(&self) -> i64 {
+        let window_s = self.window.seconds();
+        if self.sliding { window_s * Slices::A_PERIOD } else { window_s }
     }
 
     /// Units that are left in the window; `None` is unlimited.
@@ -159,6 +171,7 @@ mod tests {
             metric: Metric::new("messages").unwrap(),
             period: Period::Lifetime,
             window: Window::LIFETIME,
+            sliding: false,
             max: max.map(|max| Units::new(max).unwrap()),
             mode: Mode::Soft,
             warning_percent: 50,
@@ -166,6 +179,7 @@ mod tests {
             used: Units::new(used).unwrap(),
             reserved: Units::new(reserved).unwrap(),
             violated: false,
+            would_deny: false,
         }
     }
 

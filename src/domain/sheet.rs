@@ -5,6 +5,7 @@ use chrono::Utc;
 
 use super::calendar::Calendar;
 use super::limit::Limit;
+use super::limit::Mode;
 use super::period::Window;
 use super::units::Amount;
 use super::units::Units;
@@ -53,6 +54,13 @@ impl Line {
         let units = self.units(amount);
         let ceiling = self.limit.ceiling().unwrap_or(Units::MAX);
         units > 0 && used.get().saturating_add(units) > ceiling.get()
+    }
+
+    /// Whether a charge of the amount, which leaves `after` units used, passes only because the limit is in shadow mode.
+    #[must_use]
+    pub fn would_deny(&self, after: Units, amount: Units) -> bool {
+        let is_shadow = self.limit.mode == Mode::Shadow && self.units(amount) > 0;
+        is_shadow && self.limit.max.is_some_and(|max| after > max)
     }
 }
 

@@ -97,6 +97,30 @@ impl<P> Caller<P> {
     }
 }
 
+impl<P: Needs> Caller<P> {
+    /// Lets through whoever holds an API key: what is about no subject is not for end users.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::PermissionDenied`] for an end user.
+    pub fn holds_key(&self) -> Result<&KeyGrant, ApiError> {
+        match &self.identity {
+            Identity::Key(grant) => Ok(grant),
+            Identity::EndUser(_) => Err(ApiError::PermissionDenied(P::PERMISSION)),
+        }
+    }
+
+    /// Lets through whoever holds an API key over the whole tree: what is about all subjects is not for a fenced key.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Fenced`], and [`ApiError::PermissionDenied`] for an end user.
+    pub fn reach_all(&self) -> Result<(), ApiError> {
+        let is_whole = self.holds_key()?.subject_prefix.is_none();
+        is_whole.then_some(()).ok_or(ApiError::Fenced)
+    }
+}
+
 impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
     type Rejection = ApiError;
 

@@ -14,6 +14,7 @@ use futures_util::future::poll_immediate;
 use http_body_util::BodyExt;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
+use serde::de::DeserializeOwned;
 
 use super::error::ApiError;
 use super::state::Api;
@@ -27,15 +28,59 @@ impl FromRequest<Arc<Api>> for JsonBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
-        let bytes_max = api.server.body_bytes_max;
-        if !is_json(request.headers()) {
-            return Err(ApiError::UnsupportedMediaType);
-        }
-        if content_length(request.headers()).is_some_and(|length| length > bytes_max) {
-            return Err(ApiError::BodyTooLarge { bytes_max });
-        }
-        read(request.into_body(), bytes_max, api.server.request_timeout()).await.map(Self)
+        json_bytes(request, api.server.body_bytes_max, api).await.map(Self)
     }
+}
+
+/// The same for what holds many plans or models: at most [`CatalogueBytes::MAX`] bytes.
+#[derive(Clone, Debug)]
+pub struct CatalogueBytes(pub Bytes);
+
+impl CatalogueBytes {
+    /// As many bytes as Postgres takes of a catalogue.
+    pub const MAX: usize = 1_048_576;
+}
+
+impl FromRequest<Arc<Api>> for CatalogueBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        json_bytes(request, Self::MAX, api).await.map(Self)
+    }
+}
+
+async fn json_bytes(request: Request, bytes_max: usize, api: &Api) -> Result<Bytes, ApiError> {
+    if !is_json(request.headers()) {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    if content_length(request.headers()).is_some_and(|length| length > bytes_max) {
+        return Err(ApiError::BodyTooLarge { bytes_max });
+    }
+    read(request.into_body(), bytes_max, api.server.request_timeout()).await
+}
+
+/// Reads a document out of a body.
+///
+/// # Errors
+///
+/// [`ApiError::InvalidRequest`] naming the field that is wrong, such as `limits[0].max`, or the line and column at which
+/// the body stops being JSON.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let document = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        match error.into_inner() {
+            error if !error.is_data() => not_json(&error),
+            error if path == "." => ApiError::wrong("the body", &error),
+            error => ApiError::wrong(&path, &error),
+        }
+    })?;
+    json.end().map_err(|error| not_json(&error))?;
+    Ok(document)
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    ApiError::invalid("the body", format_args!("is not json: {error}"))
 }
 
 /// Whether the media type is `application/json`, with any parameters.
@@ -83,6 +128,30 @@ mod tests {
             assert!(!declared(other), "{other}");
         }
         assert!(!is_json(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_document_is_told_with_its_place() {
+        let wrong =
+            |body: &str| parse::<crate::domain::Plan>(body.as_bytes()).unwrap_err().to_string();
+        for (body, words) in [
+            (r#"{"color":1}"#, "color is not valid: unknown field `color`"),
+            (r#"{"price":-1}"#, "price is not valid: invalid value: integer `-1`"),
+            (
+                r#"{"limits":[{"metric":"m","period":"day","max":-2}]}"#,
+                "limits[0].max is not valid: max must be -1 (unlimited) or 0 to 9007199254740991",
+            ),
+            (r#"{"limits":[{"metric":"m","period":"year"}]}"#, "limits[0].period is not valid"),
+            (r#"{"limits":[{"metric":"m","period":"day","a":1}]}"#, "unknown field `a`"),
+            ("{", "the body is not json: EOF"),
+            ("{} {}", "the body is not json: trailing characters at line 1 column 4"),
+            ("7", "the body is not valid"),
+        ] {
+            let detail = wrong(body);
+            assert!(detail.contains(words), "{body}: {detail}");
+        }
+        let long = wrong(&format!(r#"{{"{}":1}}"#, "x".repeat(10_000)));
+        assert!(long.len() < 500 && long.contains("unknown field `xxx"), "{long}");
     }
 
     #[tokio::test]

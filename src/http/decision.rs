@@ -48,6 +48,10 @@ pub struct DecisionBody<'a> {
     /// Where the subject can get more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade_url: Option<&'a str>,
+    /// After a refusal, the cheapest listed plan under which the request would have passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "starter")]
+    pub recommended_plan: Option<&'a str>,
 }
 
 /// One limit. It has either `limit` and `remaining`, or `unlimited`.
@@ -78,13 +82,22 @@ pub struct LimitBody<'a> {
     /// Units left in the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
+    /// Units above the limit, which soft and shadow limits let pass; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overage: Option<u64>,
     /// Bonus units that are left.
     pub granted_remaining: u64,
-    /// When the window ends; `null` for a lifetime limit.
+    /// When the window ends, or the current slice of a sliding limit; `null` for a lifetime limit.
     #[schema(required)]
     pub resets_at: Option<DateTime<Utc>>,
+    /// `true` when the trailing minute or hour counts, instead of the current one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sliding: Option<bool>,
     /// What happens past the limit.
     pub mode: Mode,
+    /// `true` when the limit lets the request pass only because it is in shadow mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<bool>,
     /// How near the count is to the limit.
     pub warning: Warning,
 }
@@ -92,7 +105,7 @@ pub struct LimitBody<'a> {
 impl DecisionBody<'_> {
     /// The same bytes as serde writes, which takes four times as long.
     fn to_json(&self) -> Vec<u8> {
-        let Self { allowed, event_id, limits, degraded, request_id, plan, upgrade_url } = self;
+        let Self { allowed, event_id, limits, degraded, request_id, plan, .. } = self;
         let mut out = Text::with_capacity(1_024);
         out.raw(r#"{"allowed":"#).flag(*allowed).raw(r#","event_id":"#).id(*event_id);
         out.raw(r#","limits":["#);
@@ -104,9 +117,8 @@ impl DecisionBody<'_> {
         if !plan.is_empty() {
             out.raw(r#","plan":"#).string(plan);
         }
-        if let Some(url) = upgrade_url {
-            out.raw(r#","upgrade_url":"#).string(url);
-        }
+        out.field(r#","upgrade_url":"#, self.upgrade_url, Text::string);
+        out.field(r#","recommended_plan":"#, self.recommended_plan, Text::string);
         out.raw("}");
         out.finish()
     }
@@ -126,33 +138,32 @@ impl<'a> LimitBody<'a> {
             used: state.used.get(),
             reserved: state.reserved.get(),
             remaining: state.remaining().map(Units::get),
+            overage: Some(state.overage().get()).filter(|units| *units > 0),
             granted_remaining: 0, // there are no grants yet
             resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
+            sliding: state.sliding.then_some(true),
             mode: state.mode,
+            would_deny: state.would_deny.then_some(true),
             warning: state.warning(),
         }
     }
 
     /// The same bytes as serde writes.
     fn write(&self, out: &mut Text) {
-        let Self { name, subject, metric, period, limit, unlimited, .. } = self;
-        let Self { used, reserved, remaining, granted_remaining, resets_at, mode, warning, .. } =
-            self;
+        let Self { name, subject, metric, period, used, reserved, .. } = self;
+        let Self { granted_remaining, resets_at, mode, warning, .. } = self;
         out.raw(r#"{"name":"#).string(name).raw(r#","subject":"#).string(subject);
         out.raw(r#","metric":"#).string(metric).raw(r#","period":"#).string(period.as_str());
-        if let Some(limit) = limit {
-            out.raw(r#","limit":"#).number(*limit);
-        }
-        if let Some(unlimited) = unlimited {
-            out.raw(r#","unlimited":"#).flag(*unlimited);
-        }
+        out.field(r#","limit":"#, self.limit, Text::number);
+        out.field(r#","unlimited":"#, self.unlimited, Text::flag);
         out.raw(r#","used":"#).number(*used).raw(r#","reserved":"#).number(*reserved);
-        if let Some(remaining) = remaining {
-            out.raw(r#","remaining":"#).number(*remaining);
-        }
+        out.field(r#","remaining":"#, self.remaining, Text::number);
+        out.field(r#","overage":"#, self.overage, Text::number);
         out.raw(r#","granted_remaining":"#).number(*granted_remaining);
         out.raw(r#","resets_at":"#).second(*resets_at);
+        out.field(r#","sliding":"#, self.sliding, Text::flag);
         out.raw(r#","mode":"#).string(mode.as_str());
+        out.field(r#","would_deny":"#, self.would_deny, Text::flag);
         out.raw(r#","warning":"#).string(warning.as_str()).raw("}");
     }
 
@@ -223,6 +234,7 @@ fn accepted<'a>(decision: &'a Decision, names: &'a [String]) -> DecisionBody<'a>
         request_id: &decision.request_id,
         plan: &decision.plan,
         upgrade_url: decision.upgrade_url.as_deref(),
+        recommended_plan: decision.recommended_plan.as_deref(),
     }
 }
 
@@ -236,6 +248,7 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
         violated_policies: Some(violated),
         request_id: &decision.request_id,
         upgrade_url: decision.upgrade_url.as_deref(),
+        recommended_plan: decision.recommended_plan.as_deref(),
         allowed: Some(false),
         event_id: Some(()),
         limits: Some(LimitBody::list(&decision.limits, names)),
@@ -322,12 +335,19 @@ mod tests {
                 samples::limit(subject, "messages", Period::Month, Some(100), 85),
                 samples::limit(subject, "tokens", Period::Day, None, Units::MAX.get()),
                 samples::limit(subject, "storage_bytes", Period::Lifetime, Some(5), 0),
+                LimitState {
+                    mode: Mode::Shadow,
+                    sliding: true,
+                    would_deny: true,
+                    ..samples::limit(subject, "messages", Period::Hour, Some(5), 7)
+                },
             ]
         };
         let full = Decision {
             event_id: Some(Uuid::from_u128(7)),
             request_id: "a\"b\\c".to_owned(),
             upgrade_url: Some("https://chat.example/upgrade?a=\u{1}é".to_owned()),
+            recommended_plan: Some("starter".to_owned()),
             ..samples::decision(limits("org:acme/user:u_1"))
         };
         let bare = Decision { plan: String::new(), degraded: true, ..samples::decision(vec![]) };

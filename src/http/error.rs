@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::domain::Permission;
 use crate::domain::SubjectError;
+use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
 
@@ -57,6 +58,9 @@ pub enum ApiError {
     /// The subject lies outside the caller's reach; whether it exists is not told.
     #[error("no such subject within the caller's reach")]
     UnknownSubject,
+    /// The credential is fenced into a part of the tree, and the route is about all of it.
+    #[error("the API key is fenced into a part of the tree, and this is about all of it")]
+    Fenced,
     /// No such route.
     #[error("no such route")]
     NoRoute,
@@ -66,6 +70,9 @@ pub enum ApiError {
     /// The catalogue does not define the metric.
     #[error("the metric is not in the catalogue")]
     UnknownMetric,
+    /// The catalogue does not define the plan.
+    #[error("the plan is not in the catalogue")]
+    UnknownPlan,
     /// The subject may not use the model.
     #[error("{0}")]
     ModelNotAllowed(&'static str),
@@ -76,8 +83,8 @@ pub enum ApiError {
     #[error("the feature is not in the catalogue")]
     UnknownFeature,
     /// The subject does not have a feature that the request needs.
-    #[error("the subject does not have the feature {0:?}")]
-    FeatureNotEntitled(String),
+    #[error("the subject does not have the feature {0}")]
+    FeatureNotEntitled(MissingFeature),
     /// A level of the subject is blocked.
     #[error("{0} is blocked")]
     SubjectBlocked(String),
@@ -88,7 +95,7 @@ pub enum ApiError {
         found: u64,
     },
     /// An admin's write does not say what it is based on.
-    #[error("the header If-Match is needed: the ETag of what was read, or * for whatever is there")]
+    #[error("the header If-Match is needed: the ETag of what was read, or * for whatever there is")]
     PreconditionRequired,
     /// The idempotency key was used with another payload.
     #[error("the idempotency key was used with another payload")]
@@ -135,6 +142,8 @@ pub enum ProblemCode {
     PermissionDenied,
     /// The subject does not exist or lies outside the caller's reach.
     UnknownSubject,
+    /// The catalogue does not define the plan.
+    UnknownPlan,
     /// No such route.
     UnknownRoute,
     /// The route does not answer the method.
@@ -173,6 +182,15 @@ impl ApiError {
         Self::InvalidRequest { field: field.into(), rule: rule.to_string() }
     }
 
+    /// A field, or a document, that is not what it should be. The reason may hold the caller's own text, so it is shortened.
+    #[must_use]
+    pub fn wrong(field: &str, reason: impl fmt::Display) -> Self {
+        Self::invalid(
+            shortened(field),
+            format_args!("is not valid: {}", shortened(&reason.to_string())),
+        )
+    }
+
     /// A query with a parameter that is unknown, given twice or of a wrong type; the library's message names it.
     #[must_use]
     pub fn query(error: &QueryRejection) -> Self {
@@ -201,11 +219,14 @@ impl ApiError {
             Self::NoCredential | Self::BadCredential => {
                 (StatusCode::UNAUTHORIZED, Code::Unauthenticated)
             }
-            Self::PermissionDenied(_) => (StatusCode::FORBIDDEN, Code::PermissionDenied),
+            Self::PermissionDenied(_) | Self::Fenced => {
+                (StatusCode::FORBIDDEN, Code::PermissionDenied)
+            }
             Self::UnknownSubject => (StatusCode::NOT_FOUND, Code::UnknownSubject),
             Self::NoRoute => (StatusCode::NOT_FOUND, Code::UnknownRoute),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed),
             Self::UnknownMetric => (StatusCode::NOT_FOUND, Code::UnknownMetric),
+            Self::UnknownPlan => (StatusCode::NOT_FOUND, Code::UnknownPlan),
             Self::ModelNotAllowed(_) => (StatusCode::FORBIDDEN, Code::ModelNotAllowed),
             Self::NoPlan => (StatusCode::FORBIDDEN, Code::NoPlan),
             Self::UnknownFeature => (StatusCode::NOT_FOUND, Code::UnknownFeature),
@@ -237,6 +258,15 @@ impl ApiError {
         }
     }
 
+    /// Where the subject can get more.
+    #[must_use]
+    pub fn upgrade_url(&self) -> Option<&str> {
+        match self {
+            Self::FeatureNotEntitled(missing) => missing.upgrade_url.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The store that is away, for the log.
     #[must_use]
     pub const fn store(&self) -> Option<Store> {
@@ -257,6 +287,12 @@ impl ApiError {
     }
 }
 
+/// A text that may hold the caller's own, as it may stand in an answer: short and without control characters.
+fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 300;
+    text.chars().take(CHARS_MAX).filter(|letter| !letter.is_control()).collect()
+}
+
 impl From<QuotaError> for ApiError {
     fn from(error: QuotaError) -> Self {
         match error {
@@ -273,8 +309,8 @@ impl From<QuotaError> for ApiError {
             QuotaError::Blocked(level) => Self::SubjectBlocked(level),
             QuotaError::Misconfigured(error) => Self::Internal(error.into()),
             QuotaError::UnknownSubject => Self::UnknownSubject,
-            QuotaError::BadProfile(error) => Self::invalid("the profile", error),
-            QuotaError::BadCatalogue(error) => Self::invalid("the catalogue", error),
+            QuotaError::BadProfile(error) => Self::wrong("the profile", error),
+            QuotaError::BadCatalogue(error) => Self::wrong("the catalogue", error),
             QuotaError::Stale { found } => Self::StaleWrite { found },
             QuotaError::AmountTooLarge(bound) => {
                 Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))

@@ -14,10 +14,11 @@ use crate::domain::Subject;
 use crate::quota::Ask;
 
 const MODEL_BYTES_MAX: usize = 128;
+const FEATURE_BYTES_MAX: usize = 64;
 const METADATA_BYTES_MAX: usize = 2_048;
 const AMOUNT_RULE: &str = "must be a whole number between 0 and 2147483648";
 
-/// What is asked for. Exactly one of `model` and `metric` is given.
+/// What is asked for. Exactly one of `model`, `metric` and, for a check, `feature` is given.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Order)]
@@ -34,6 +35,10 @@ pub struct OrderBody<'a> {
     #[serde(borrow)]
     #[schema(value_type = Option<String>, example = "messages", max_length = 64)]
     metric: Option<Text<'a>>,
+    /// A feature, in a check only: whether the subject has it. An amount has no meaning beside it.
+    #[serde(borrow)]
+    #[schema(value_type = Option<String>, example = "export", max_length = 64)]
+    feature: Option<Text<'a>>,
     /// How often; the catalogue's weights multiply it. 0 looks without charging.
     #[schema(default = 1, minimum = 0, maximum = 2_147_483_648_u64)]
     amount: Option<u64>,
@@ -73,28 +78,39 @@ pub fn parse(bytes: &[u8]) -> Result<Wanted, ApiError> {
     let subject = body.subject.as_ref().map_or(Subject::ANYONE, |text| &text.0);
     Ok(Wanted {
         subject: Subject::parse(subject).map_err(ApiError::subject)?,
-        ask: ask(body.model, body.metric)?,
+        ask: ask(body.model, body.metric, body.feature)?,
         amount: body.amount.map_or(Ok(Amount::ONE), amount)?,
         metadata: body.metadata.map(metadata).transpose()?,
     })
 }
 
-fn ask(model: Option<Text<'_>>, metric: Option<Text<'_>>) -> Result<Ask, ApiError> {
-    match (model, metric) {
-        (Some(model), None) => {
-            let is_model = (1..=MODEL_BYTES_MAX).contains(&model.0.len())
-                && model.0.bytes().all(|byte| byte.is_ascii_graphic());
-            let rule = "must be 1 to 128 visible ascii characters";
-            is_model
-                .then(|| Ask::Model(model.0.into_owned()))
-                .ok_or_else(|| ApiError::invalid("model", rule))
-        }
-        (None, Some(metric)) => Metric::new(&metric.0)
+fn ask(
+    model: Option<Text<'_>>,
+    metric: Option<Text<'_>>,
+    feature: Option<Text<'_>>,
+) -> Result<Ask, ApiError> {
+    match (model, metric, feature) {
+        (Some(model), None, None) => name("model", model, MODEL_BYTES_MAX).map(Ask::Model),
+        (None, Some(metric), None) => Metric::new(&metric.0)
             .map(Ask::Metric)
             .map_err(|error| ApiError::invalid("metric", error)),
-        (Some(_), Some(_)) => Err(ApiError::invalid("model", "and metric exclude each other")),
-        (None, None) => Err(ApiError::invalid("model", "or metric is needed")),
+        (None, None, Some(feature)) => {
+            name("feature", feature, FEATURE_BYTES_MAX).map(Ask::Feature)
+        }
+        (None, None, None) => Err(ApiError::invalid("model", "or metric is needed")),
+        (Some(_), Some(_), _) => Err(ApiError::invalid("model", "and metric exclude each other")),
+        (_, _, Some(_)) => {
+            Err(ApiError::invalid("feature", "excludes model and metric: it is looked at alone"))
+        }
     }
+}
+
+/// A name that the catalogue may know.
+fn name(field: &'static str, text: Text<'_>, bytes_max: usize) -> Result<String, ApiError> {
+    let is_name = (1..=bytes_max).contains(&text.0.len())
+        && text.0.bytes().all(|byte| byte.is_ascii_graphic());
+    let rule = format_args!("must be 1 to {bytes_max} visible ascii characters");
+    if is_name { Ok(text.0.into_owned()) } else { Err(ApiError::invalid(field, rule)) }
 }
 
 fn amount(count: u64) -> Result<Amount, ApiError> {
@@ -153,7 +169,7 @@ fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> {
     let text = value.get();
     let is_null = text == "null";
     match name {
-        "subject" | "model" | "metric" => {
+        "subject" | "model" | "metric" | "feature" => {
             let is_text = is_null || serde_json::from_str::<String>(text).is_ok();
             (!is_text).then_some("must be a text")
         }
@@ -163,7 +179,9 @@ fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> {
         }
         "metadata" => None,
         "occurred_at" => Some("is not accepted: the time is that of the decision"),
-        _ => Some("is not a field; the fields are subject, model, metric, amount and metadata"),
+        _ => Some(
+            "is not a field; the fields are subject, model, metric, feature, amount and metadata",
+        ),
     }
 }
 
@@ -186,6 +204,12 @@ mod tests {
         assert_eq!(wanted.subject.as_str(), Subject::ANYONE);
         assert_eq!(wanted.ask, Ask::Model("gemini-2.0-flash".to_owned()));
         assert_eq!((wanted.amount, wanted.metadata), (Amount::ONE, None));
+    }
+
+    #[test]
+    fn a_feature_is_asked_for_alone() {
+        let wanted = parse(br#"{"subject":"user:u_1","feature":"export"}"#).unwrap();
+        assert_eq!(wanted.ask, Ask::Feature("export".to_owned()));
     }
 
     #[test]
@@ -222,6 +246,10 @@ mod tests {
             (r#"{"model":"m","subject":"user:\ud800"}"#, "subject must be a text"),
             (r#"{"model":"m","model":"n"}"#, "duplicate field `model`"),
             (r#"{"model":"m","metric":"messages"}"#, "model and metric exclude each other"),
+            (r#"{"model":"m","feature":"f"}"#, "feature excludes model and metric"),
+            (r#"{"feature":"f","metric":"messages"}"#, "feature excludes model and metric"),
+            (r#"{"feature":"a b"}"#, "feature must be 1 to 64"),
+            (r#"{"feature":true}"#, "feature must be a text"),
             ("{}", "model or metric is needed"),
             (r#"{"model":""}"#, "model must be 1 to 128"),
             (r#"{"metric":"Messages"}"#, "metric must be 1 to 64"),

@@ -41,6 +41,10 @@ pub struct Problem<'a> {
     /// Where the subject can get more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade_url: Option<&'a str>,
+    /// In a refused decision: the cheapest listed plan under which the request would have passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "starter")]
+    pub recommended_plan: Option<&'a str>,
     /// In a refused decision: `false`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed: Option<bool>,
@@ -73,6 +77,7 @@ impl<'a> Problem<'a> {
             violated_policies: None,
             request_id: "",
             upgrade_url: None,
+            recommended_plan: None,
             allowed: None,
             event_id: None,
             limits: None,
@@ -83,10 +88,11 @@ impl<'a> Problem<'a> {
 
     /// The problem of a request that got no decision.
     #[must_use]
-    pub fn of(error: &ApiError, request_id: &'a str, path: &'a str) -> Self {
+    pub fn of(error: &'a ApiError, request_id: &'a str, path: &'a str) -> Self {
         let (status, code) = error.status_and_code();
         let instance = (path.len() <= INSTANCE_BYTES_MAX).then_some(path);
-        Self { instance, request_id, ..Self::new(code, status, error.to_string()) }
+        let upgrade_url = error.upgrade_url();
+        Self { instance, request_id, upgrade_url, ..Self::new(code, status, error.to_string()) }
     }
 }
 
@@ -166,6 +172,7 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::Unauthenticated => "A valid credential is needed",
         ProblemCode::PermissionDenied => "The credential does not go that far",
         ProblemCode::UnknownSubject => "The subject is unknown",
+        ProblemCode::UnknownPlan => "The plan is unknown",
         ProblemCode::UnknownRoute => "The route is unknown",
         ProblemCode::MethodNotAllowed => "The method is not allowed",
         ProblemCode::UnknownMetric => "The metric is unknown",

@@ -42,7 +42,8 @@ pub fn distinct_names(limits: &[LimitState]) -> Vec<String> {
 /// Adds the headers for all limits but the unlimited ones, which leave nothing to say.
 ///
 /// `q` is the limit, `w` the length of the window in seconds, `r` what remains and `t` the seconds until the window
-/// ends. A lifetime limit has neither `w` nor `t`.
+/// ends. Of a sliding limit `w` is the trailing minute or hour, and `t` the end of the current slice, when units may come
+/// back. A lifetime limit has neither `w` nor `t`.
 pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], now_ms: i64) {
     let (mut policy, mut state_text) = (Text::with_capacity(128), Text::with_capacity(128));
     for (state, name) in limits.iter().zip(names) {
@@ -51,7 +52,7 @@ pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], 
         policy.raw(quote).raw(name).raw("\";q=").number(max.get());
         state_text.raw(quote).raw(name).raw("\";r=").number(remaining.get());
         if state.period != Period::Lifetime {
-            policy.raw(";w=").number(state.window.seconds().unsigned_abs());
+            policy.raw(";w=").number(state.counted_s().unsigned_abs());
             state_text.raw(";t=").number(seconds_left(state, now_ms));
         }
     }
@@ -144,6 +145,18 @@ mod tests {
             ]
         );
         assert_eq!(lines(&[limit("user:u_1", "messages", Period::Month, None, 9)]), [""; 0]);
+    }
+
+    #[test]
+    fn a_sliding_limit_has_the_trailing_period_and_the_end_of_its_slice() {
+        let minute = limit("user:u_1", "messages", Period::Minute, Some(5), 1);
+        let slice = Period::Minute.slices(minute.window.start_at()).unwrap().current;
+        let sliding = [LimitState { window: slice, sliding: true, ..minute }];
+        let now_ms = slice.start_s * 1_000;
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, &sliding, &distinct_names(&sliding), now_ms);
+        assert_eq!(headers["ratelimit-policy"], "\"messages-minute\";q=5;w=60");
+        assert_eq!(headers["ratelimit"], "\"messages-minute\";r=4;t=10");
     }
 
     #[test]

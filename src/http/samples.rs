@@ -32,6 +32,7 @@ pub fn limit(
             chrono::DateTime::from_timestamp_millis(DECIDED_AT_MS).unwrap(),
             &Calendar::UTC,
         ),
+        sliding: false,
         max: max.map(|max| Units::new(max).unwrap()),
         mode: Mode::Hard,
         warning_percent: Limit::WARNING_PERCENT,
@@ -39,6 +40,7 @@ pub fn limit(
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         violated: false,
+        would_deny: false,
     }
 }
 

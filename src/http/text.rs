@@ -48,6 +48,18 @@ impl Text {
         self.raw("\"").raw(text).raw("\"")
     }
 
+    /// A name as it is and then the value, when there is one.
+    pub(super) fn field<T>(
+        &mut self,
+        name: &str,
+        value: Option<T>,
+        write: impl FnOnce(&mut Self, T) -> &mut Self,
+    ) {
+        if let Some(value) = value {
+            write(self.raw(name), value);
+        }
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, flag: bool) -> &mut Self {
         self.raw(if flag { "true" } else { "false" })

@@ -10,10 +10,13 @@ use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::StoredAnswer;
+use crate::counters::StoredLine;
 use crate::domain::Amount;
 use crate::domain::Catalogue;
 use crate::domain::Decision;
 use crate::domain::LimitState;
+use crate::domain::Line;
+use crate::domain::Mode;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
 use crate::domain::Units;
@@ -127,7 +130,9 @@ impl Quota {
         let is_open = |policy: Option<StoreAway>| {
             policy.unwrap_or(self.options.store_away) == StoreAway::Open
         };
-        if !sheet.sheet.lines.iter().all(|line| is_open(line.limit.store_away)) {
+        let lines = &sheet.sheet.lines;
+        let all_open = lines.iter().all(|line| is_open(line.limit.store_away));
+        if !all_open || (lines.is_empty() && !is_open(None)) {
             return Err(error);
         }
         metrics::counter!(names::DEGRADED_TOTAL).increment(1);
@@ -186,9 +191,11 @@ fn replayed(operation: &Operation, answer: StoredAnswer) -> Decision {
     let is_own = operation.since_seq.is_some() && operation.request_id == answer.request_id;
     let limits = answer.lines.into_iter().map(|line| LimitState {
         subject: subject.level(line.depth).to_owned(),
+        would_deny: was_above(&line),
         metric: line.metric,
         period: line.period,
         window: line.window,
+        sliding: line.sliding,
         max: line.max,
         mode: line.mode,
         warning_percent: line.warning_percent,
@@ -207,6 +214,11 @@ fn replayed(operation: &Operation, answer: StoredAnswer) -> Decision {
         decided_at_ms: answer.now_ms,
         ..Decision::default()
     }
+}
+
+/// Whether a charge went above a limit in shadow mode.
+fn was_above(line: &StoredLine) -> bool {
+    line.units > 0 && line.mode == Mode::Shadow && line.max.is_some_and(|max| line.used > max)
 }
 
 /// The cheapest listed plan that would have let the request pass, when it is one level that refused it.
@@ -234,20 +246,33 @@ fn recommended(catalogue: &Catalogue, order: &Order, refused: &Decision) -> Opti
 
 /// The limits of an operation's sheet with the counts that the script answered.
 pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) -> Vec<LimitState> {
+    let is_charged = !is_refused && operation.kind == OperationKind::Consume;
     let lines = operation.sheet.sheet.lines.iter().zip(used);
-    lines
-        .map(|(line, used)| LimitState {
-            subject: operation.subject.level(line.depth).to_owned(),
-            metric: line.limit.metric.clone(),
-            period: line.limit.period,
-            window: line.window,
-            max: line.limit.max,
-            mode: line.limit.mode,
-            warning_percent: line.limit.warning_percent,
-            critical_percent: line.limit.critical_percent,
-            used: *used,
-            reserved: Units::ZERO,
-            violated: is_refused && line.would_refuse(*used, operation.amount),
-        })
-        .collect()
+    lines.map(|(line, used)| state(operation, line, *used, is_refused, is_charged)).collect()
+}
+
+fn state(
+    operation: &Operation,
+    line: &Line,
+    used: Units,
+    is_refused: bool,
+    is_charged: bool,
+) -> LimitState {
+    let (limit, amount) = (&line.limit, operation.amount);
+    let after = if is_charged { used } else { used.saturating_add(line.units(amount)) };
+    LimitState {
+        subject: operation.subject.level(line.depth).to_owned(),
+        metric: limit.metric.clone(),
+        period: limit.period,
+        window: line.window,
+        sliding: limit.sliding,
+        max: limit.max,
+        mode: limit.mode,
+        warning_percent: limit.warning_percent,
+        critical_percent: limit.critical_percent,
+        used,
+        reserved: Units::ZERO,
+        violated: is_refused && line.would_refuse(used, amount),
+        would_deny: line.would_deny(after, amount),
+    }
 }

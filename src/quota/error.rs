@@ -1,5 +1,7 @@
 //! Why a use-case gave no answer. A refused consume is an answer, not an error.
 
+use std::fmt;
+
 use crate::counters::CountersError;
 use crate::domain::CatalogueError;
 use crate::domain::LevelLimitsError;
@@ -17,6 +19,21 @@ pub enum Store {
     Redis,
     /// The ledger.
     Postgres,
+}
+
+/// A feature that a request needs and its subject does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingFeature {
+    /// Its name in the catalogue.
+    pub feature: String,
+    /// Where the subject can get more, when its plan says so.
+    pub upgrade_url: Option<String>,
+}
+
+impl fmt::Display for MissingFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.feature, f)
+    }
 }
 
 /// Why a use-case gave no answer.
@@ -38,8 +55,8 @@ pub enum QuotaError {
     #[error("the feature is not in the catalogue")]
     UnknownFeature,
     /// The subject does not have a feature that the request needs.
-    #[error("the subject does not have the feature {0:?}")]
-    FeatureNotEntitled(String),
+    #[error("the subject does not have the feature {0}")]
+    FeatureNotEntitled(MissingFeature),
     /// A level of the subject is blocked.
     #[error("{0} is blocked")]
     Blocked(String),

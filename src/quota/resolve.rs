@@ -26,6 +26,7 @@ use crate::domain::Sheet;
 use crate::domain::Subject;
 use crate::domain::limits_of;
 
+use super::error::MissingFeature;
 use super::error::QuotaError;
 use super::order::Ask;
 use super::order::Order;
@@ -106,7 +107,8 @@ impl Edition {
         if let Some(feature) = self.needed_feature(ask)
             && !resolved.features.contains(feature)
         {
-            return Err(QuotaError::FeatureNotEntitled(feature.to_owned()));
+            let (feature, upgrade_url) = (feature.to_owned(), resolved.upgrade_url.clone());
+            return Err(QuotaError::FeatureNotEntitled(MissingFeature { feature, upgrade_url }));
         }
         for line in &resolved.sheet.sheet.lines {
             amount.weighted(line.weight.get()).map_err(QuotaError::AmountTooLarge)?;

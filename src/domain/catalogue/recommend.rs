@@ -96,6 +96,7 @@ mod tests {
             metric: metric(name),
             period,
             window: Window::LIFETIME,
+            sliding: false,
             max: Some(Units::ZERO),
             mode: Mode::Hard,
             warning_percent: Limit::WARNING_PERCENT,
@@ -103,6 +104,7 @@ mod tests {
             used: Units::new(used).unwrap(),
             reserved: Units::new(reserved).unwrap(),
             violated: true,
+            would_deny: false,
         }
     }
 

@@ -147,6 +147,11 @@ pub struct Slices {
     pub earlier_s: [i64; 6],
 }
 
+impl Slices {
+    /// How many slices make a period.
+    pub const A_PERIOD: i64 = 6;
+}
+
 impl Window {
     /// The one window of [`Period::Lifetime`]: 1970-01-01 to 9999-12-31.
     pub const LIFETIME: Self = Self { start_s: 0, end_s: 253_402_214_400 };

@@ -25,6 +25,7 @@ use crate::http::order_body::OrderBody;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
+use crate::quota::Ask;
 use crate::quota::Order;
 
 /// What the head of a request for a decision says.
@@ -208,6 +209,10 @@ pub(crate) async fn consume(
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
     let order = call.order(&caller, &body)?;
+    if matches!(order.ask, Ask::Feature(_)) {
+        let rule = "can only be checked; a consume charges a model or a metric";
+        return Err(ApiError::invalid("feature", rule));
+    }
     let decision = if order.amount == Amount::ZERO {
         api.quota.check(order).await?
     } else {

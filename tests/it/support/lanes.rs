@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use chrono::DateTime;
 use futures_util::future::join_all;
 use headroom::background::Supervisor;
 use headroom::clock::Clock;
@@ -147,6 +148,12 @@ impl Lanes {
     pub async fn trim(&self, seq: u64) {
         let order = Settlement { shard: 0, epoch: 1, cursor_seq: seq, trim_seq: seq, forget: &[] };
         assert_eq!(self.counters.settle(&order).await.unwrap(), None);
+    }
+
+    /// Moves the clock to an instant, RFC 3339.
+    pub fn move_to(&self, instant: &str) {
+        let at_ms = DateTime::parse_from_rfc3339(instant).unwrap().timestamp_millis();
+        self.clock.advance(at_ms - self.clock.now_ms());
     }
 
     /// Moves the clock to a second after the next full hour, so that no window ends soon.
