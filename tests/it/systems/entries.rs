@@ -88,17 +88,23 @@ async fn storage_is_the_user_s_for_good_whoever_fills_it() {
 #[tokio::test]
 async fn tests_of_two_variants_are_a_switch_of_the_project() {
     let app = in_october().await;
-    let features = async |subject: &str| {
-        command(&app, &["usage", subject]).await.json()["features"]["ab_test_enabled"].clone()
+    let may_test = async |subject: &str| {
+        let body = json!({ "subject": subject, "feature": "ab_test_enabled" });
+        let check = app.caller().post("/v1/check", &body).await;
+        let refused = check.code() == "feature_not_entitled";
+        assert_eq!(refused, check.status == StatusCode::FORBIDDEN, "{check:?}");
+        check.is_allowed()
     };
 
-    let (of_user, of_project) = (features(USER).await, features(PROJECT).await);
+    let (of_user, of_project) = (may_test(USER).await, may_test(PROJECT).await);
     put(&app, PROJECT, &json!({ "features": { "ab_test_enabled": false } })).await;
-    let switched_off = features(PROJECT).await;
+    let switched_off = may_test(PROJECT).await;
     put(&app, USER, &json!({ "features": { "ab_test_enabled": true } })).await;
-    let of_another = features("user:user_123/project:proj_43").await;
+    let of_another = may_test("user:user_123/project:proj_43").await;
+    let shown = command(&app, &["usage", PROJECT]).await.json();
 
     assert_eq!([of_user, of_project, switched_off, of_another], [false, true, false, true]);
+    assert_eq!(shown["features"], json!({ "ab_test_enabled": false }));
     app.finish().await;
 }
 

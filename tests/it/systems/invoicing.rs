@@ -1,8 +1,5 @@
 //! Document 003: companies, with things counted by the month and totals that the application counts itself.
 
-use headroom::quota::Actor;
-use headroom::quota::NewCount;
-use headroom::quota::SetOrder;
 use reqwest::StatusCode;
 use serde_json::Value;
 use serde_json::json;
@@ -16,7 +13,6 @@ use super::put;
 use super::start;
 use super::usage;
 use crate::support::TestApp;
-use crate::support::orders;
 
 const COMPANY: &str = "company:7";
 const EXPENSES: &str = "expenses_per_month";
@@ -49,13 +45,9 @@ async fn three_of_five_expenses_leave_two() {
     let can_use = check(&app, COMPANY, EXPENSES, 1).await;
     assert!(consume(&app, COMPANY, EXPENSES, 2).await.is_allowed());
     let cannot_use = check(&app, COMPANY, EXPENSES, 1).await;
-    let less = SetOrder {
-        metric: orders::metric(EXPENSES),
-        period: None,
-        count: NewCount::Less(headroom::domain::Units::new(1).unwrap()),
-    };
-    let actor = Actor::command_line(None);
-    app.quota().set_usage(&orders::subject(COMPANY), &less, &actor).await.unwrap();
+    let path = format!("/v1/subjects/{COMPANY}/usage/{EXPENSES}:decrement");
+    let one_less = app.caller().post(&path, &json!({ "amount": 1 })).await;
+    assert_eq!(one_less.status, StatusCode::OK, "{one_less:?}");
     let can_again = check(&app, COMPANY, EXPENSES, 1).await;
 
     assert_eq!(three, [json!(3), json!(5), json!(2)]);

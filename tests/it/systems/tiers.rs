@@ -52,6 +52,7 @@ async fn five_more_of_ten_after_eight_are_refused_with_two_left() {
 
     assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "limit_exceeded"));
     assert_eq!(refused.body["upgrade_url"], "https://app.example/billing/upgrade");
+    assert_eq!(refused.body["recommended_plan"], "starter");
     assert_eq!(refused.body["violated-policies"], json!(["ai_generations-month"]));
     let limit = refused.limit("ai_generations-month");
     assert_eq!(
