@@ -56,6 +56,7 @@ async fn consume(body: Bytes) -> Response {
         request_id: "00000000-0000-0000-0000-000000000000",
         plan: "chat",
         upgrade_url: None,
+        recommended_plan: None,
     };
     Json(answer).into_response()
 }
@@ -71,9 +72,12 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         used: 45,
         reserved: 0,
         remaining: Some(999_999_955),
+        overage: None,
         granted_remaining: 0,
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),
+        sliding: None,
         mode: Mode::Hard,
+        would_deny: None,
         warning: Warning::None,
     }
 }

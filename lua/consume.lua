@@ -6,7 +6,7 @@ decrement). One outbox entry holds all accepted events.
 KEYS: 3 + distinct keys of the requests, those of levels first
   1  meta     hash    epoch, seq, floor, fence, now
   2  outbox   stream
-  3  pending  zset    subject key -> seq of its last event that may not be trimmed yet
+  3  pending  hash    level's key -> seq of its last event, which may be trimmed already
   …  states of levels and idempotency records, named by index in the requests; all strings
 ARGV: 1 + sheets + requests
   1  head     msgpack values, one after the other: epoch, seen_seq, offset_ms, idempotency_ttl_s,
@@ -26,7 +26,7 @@ Returns   msgpack { code, epoch, seq, now_ms, then for each request: outcome, ex
           ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (rewritten)
           REPLAYED, record | LOAD, depth | STALE, depth | others, 0
 Errors    BADARG (caller bug, not retried)
-Cost      O(requests x limits): one MGET, one XADD, one ZADD, one SET a touched level and a record
+Cost      O(requests x limits): one MGET, one XADD, one HSET, one SET a touched level and a record
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
@@ -48,9 +48,11 @@ local stored = call('MGET', unpack(KEYS, 4))
 for i = 1, head[10] do
   if stored[i] then stored[i] = { unpack_all(stored[i]) } end
 end
-local last_before, touched = {}, {} -- of the levels that change: their last events before this call
-local record_places = {}
-local events, links, made_sheets = {}, { now, 1 }, {} -- what the outbox entry will hold
+-- Of the levels that change: their last events before this call.
+local last_before, touched, touched_count = {}, {}, 0
+local record_places, record_count = {}, 0
+-- What the outbox entry will hold.
+local events, event_count, links, link_count, made_sheets = {}, 0, { now, 1 }, 2, {}
 local results, filled = { OK, epoch, seq, now }, 4
 
 local function emit(outcome, extra)
@@ -120,8 +122,8 @@ local function touch(place, version)
   -- A caller may know of a change that Redis has forgotten: from now on the others have to ask.
   if version > state[E_VERSION] then state[E_VERSION] = version end
   if not last_before[place] then
-    last_before[place] = last
-    touched[#touched + 1] = place
+    touched_count = touched_count + 1
+    last_before[place], touched[touched_count] = last, place
   end
   state[E_LAST] = seq
   return last
@@ -129,13 +131,15 @@ end
 
 -- Gives an accepted request its place in the outbox.
 local function append(at, event, depth)
-  seq = seq + 1
-  events[#events + 1] = event
-  for d = 1, depth do
-    local level = at + LEVELS_AT + 2 * d - 2
-    links[#links + 1] = touch(head[level], head[level + 1])
+  seq, event_count = seq + 1, event_count + 1
+  events[event_count] = event
+  local level = at + LEVELS_AT
+  for d = 1, links[2] do
+    local last = 0
+    if d <= depth then last = touch(head[level], head[level + 1]) end
+    links[link_count + d], level = last, level + 2
   end
-  for _ = depth + 1, links[2] do links[#links + 1] = 0 end
+  link_count = link_count + links[2]
 end
 
 -- The counts as they are, in the order of the lines, behind the outcome that is yet to come, and
@@ -192,7 +196,8 @@ local function record(at, event, lines)
   if place == 0 then return end
   stored[place] = head[at + 3] .. sub(event, 5, 20) .. ARGV[1 + head[at + 1]]
     .. pack(now, head[at + 4], unpack(results, filled - #lines + 1, filled))
-  record_places[#record_places + 1] = place
+  record_count = record_count + 1
+  record_places[record_count] = place
 end
 
 -- Whether the request was answered before; the answer is given then.
@@ -240,7 +245,8 @@ local function end_s_of(letter, start, current_end_s)
   return slice_s and start + slice_s or current_end_s
 end
 
--- The counts that a clear takes back, as the lines of a sheet.
+-- The counts that a clear takes back, as the lines of a sheet: { depth, field, units, -1, end_s,
+-- count after }.
 local function lines_to_clear(state, sheet)
   local metric, windows, depth, lines, place = sheet[3], {}, sheet[5], {}, E_FIELDS
   for i = 1, #sheet[4] do windows[sheet[4][i][1]] = sheet[4][i] end
@@ -250,7 +256,7 @@ local function lines_to_clear(state, sheet)
     local window, used = windows[letter], state[place]
     local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
     if is_current and (metric == '' or metric == name) and used > 0 then
-      lines[#lines + 1] = { depth, field, -used, -1, end_s_of(letter, start, window[4]) }
+      lines[#lines + 1] = { depth, field, -used, -1, end_s_of(letter, start, window[4]), 0 }
       state[place] = 0
     end
   end
@@ -258,7 +264,7 @@ local function lines_to_clear(state, sheet)
   return lines
 end
 
--- Takes units back from earlier slices, the latest first, as more lines of a sheet.
+-- Takes units back from earlier slices, the latest first, as more lines like those of a clear.
 local function take_from_slices(lines, depth, fields, units)
   local state = levels[depth]
   for i = 1, #fields do
@@ -266,14 +272,15 @@ local function take_from_slices(lines, depth, fields, units)
     local taken = place and math.min(state[place], units) or 0
     if taken > 0 then
       local letter, start = match(fields[i], ':(%a):(%d+)$')
-      lines[#lines + 1] = { depth, fields[i], -taken, -1, end_s_of(letter, start) }
-      state[place], units = state[place] - taken, units - taken
+      local after = state[place] - taken
+      lines[#lines + 1] = { depth, fields[i], -taken, -1, end_s_of(letter, start), after }
+      state[place], units = after, units - taken
     end
   end
 end
 
--- The changes that give each line's counter its new count, as the lines of a sheet. A sliding limit
--- then has it in the current slice when it is set, and is lowered by its latest units.
+-- The changes that give each line's counter its new count, as lines like those of a clear. A sliding
+-- limit then has it in the current slice when it is set, and is lowered by its latest units.
 local function lines_to_set(sheet, is_set, amount)
   local lines = {}
   for i = 1, #sheet[4] do
@@ -282,7 +289,8 @@ local function lines_to_set(sheet, is_set, amount)
     local state, place = levels[depth], places[depth][field] or open_field(depth, field)
     local before = state[place]
     local after = is_set and amount or math.max(0, before - amount)
-    lines[#lines + 1], state[place] = { depth, field, after - before, -1, line[5] }, after
+    lines[#lines + 1] = { depth, field, after - before, -1, line[5], after }
+    state[place] = after
     local left = is_set and UNITS_MAX or amount - (before - after)
     if line[10] then take_from_slices(lines, depth, line[10], left) end
   end
@@ -340,10 +348,10 @@ end
 
 local function write_states()
   local pending = {}
-  for i = 1, #touched do
+  for i = 1, touched_count do
     local place = touched[i]
     local state = stored[place]
-    pending[2 * i - 1], pending[2 * i] = state[E_LAST], KEYS[3 + place]
+    pending[2 * i - 1], pending[2 * i] = KEYS[3 + place], format('%d', state[E_LAST])
     if now_s - state[E_TOUCHED] > head[5] / 8 then
       state[E_TOUCHED] = now_s
       call('SET', KEYS[3 + place], pack(unpack(state)), 'EX', format('%d', head[5]))
@@ -351,15 +359,15 @@ local function write_states()
       call('SET', KEYS[3 + place], pack(unpack(state)), 'KEEPTTL')
     end
   end
-  call('ZADD', KEYS[3], unpack(pending))
+  call('HSET', KEYS[3], unpack(pending))
 end
 
 local function write()
   write_outbox()
   write_states()
-  call('HSET', KEYS[1], 'seq', seq, 'now', now)
+  call('HSET', KEYS[1], 'seq', format('%d', seq), 'now', format('%d', now))
   local ttl_s = format('%d', head[4])
-  for i = 1, #record_places do
+  for i = 1, record_count do
     local place = record_places[i]
     call('SET', KEYS[3 + place], stored[place], 'EX', ttl_s)
   end
@@ -374,6 +382,6 @@ for i = 1, request_count do
   serve(at, sheet, ARGV[1 + sheet_count + i])
   at = at + LEVELS_AT + 2 * sheet[5]
 end
-if #events > 0 then write() end
+if event_count > 0 then write() end
 results[3] = seq
 return pack(results)

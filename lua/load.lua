@@ -5,7 +5,7 @@ after it.
 KEYS: 3 + 2 a subject
   1  meta     hash    epoch, seq, floor, fence, now, profiles
   2  outbox   stream
-  3  pending  zset    subject key -> seq of its last event
+  3  pending  hash    level's key -> seq of its last event
   …  for each subject its state and its profile, both strings
 ARGV: 1 + subjects
   1  head     msgpack { epoch, cursor_seq, ended_after_ms, offset_ms, idle_ttl_s, chain_max,
@@ -102,7 +102,7 @@ local function read_subject(place, given)
   local state = call('GET', subject.key)
   if state and unpack_all(state) == epoch then return subject, 0 end
   for i = 5, #given, 2 do subject.used[given[i]] = given[i + 1] end
-  subject.last = tonumber(call('ZSCORE', KEYS[3], subject.key)) or 0
+  subject.last = tonumber(call('HGET', KEYS[3], subject.key)) or 0
   -- Without the guarded line a load must still answer something.
   local found = 1 -- luacheck: ignore 311
   found = add_tail(subject) -- guard: tail

@@ -5,7 +5,7 @@ epochs are stale by comparison; nothing is scanned or deleted.
 KEYS: 3
   1  meta     hash    epoch, seq, floor, fence, fault, fault_epoch, fault_seq, now
   2  outbox   stream
-  3  pending  zset    subject key -> seq of its last event
+  3  pending  hash    level's key -> seq of its last event
 ARGV: 3
   1  token     text, the fence token under which Postgres salvaged the outbox
   2  epoch     integer, the new epoch, as Postgres has it

@@ -16,7 +16,7 @@ pub fn outbox(shard: u16) -> String {
     format!("hr:{{{shard}}}:out")
 }
 
-/// `hr:{n}:pend` — a sorted set: subject key by the seq of its last event that is not trimmed.
+/// `hr:{n}:pend` — a hash: the key of a level to the seq of its last event, which may be trimmed already.
 #[must_use]
 pub fn pending(shard: u16) -> String {
     format!("hr:{{{shard}}}:pend")

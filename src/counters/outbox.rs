@@ -258,6 +258,7 @@ impl Sheets {
                 period: line.period,
                 window: line.window,
                 units: line.units.checked_mul(amount).ok_or_else(malformed)?,
+                after: line.after,
             })
         });
         let lines = lines.collect::<Result<Vec<_>, CountersError>>()?;

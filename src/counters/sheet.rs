@@ -106,7 +106,12 @@ pub struct StoredLine {
     pub critical_percent: u8,
     /// Units used after the decision; 0 in the outbox, which does not have them.
     pub used: Units,
+    /// The count after an admin's act, in a line that the script made for one.
+    pub after: Option<i64>,
 }
+
+/// How many values a line has that the script made for an admin's act: the last is the count after.
+const LENGTH_AFTER_ACT: usize = 6;
 
 /// What most limits have in common travels by being left out.
 fn is_plain(line: &Line) -> bool {
@@ -210,7 +215,11 @@ fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
         warning_percent: Limit::WARNING_PERCENT,
         critical_percent: Limit::CRITICAL_PERCENT,
         used: Units::ZERO,
+        after: None,
     };
+    if length == LENGTH_AFTER_ACT {
+        line.after = Some(input.int()?);
+    }
     if length >= 9 {
         read_details(input, &mut line)?;
     }

@@ -65,6 +65,8 @@ pub struct Delta {
     pub window: Window,
     /// Units added; negative for a reset.
     pub units: i64,
+    /// The count after an admin's act; `None` for other events, which do not carry it.
+    pub after: Option<i64>,
 }
 
 /// The deltas of an event, shared by all events of an outbox entry that were measured against one sheet.

@@ -139,6 +139,25 @@ impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
     }
 }
 
+/// An admin who changes something, and what the audit log says of them.
+#[derive(Debug)]
+pub struct Acting {
+    /// Who calls.
+    pub caller: Caller<Admin>,
+    /// The same for the audit log.
+    pub actor: Actor,
+}
+
+impl FromRequestParts<Arc<Api>> for Acting {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let Ok(scope) = RequestScope::from_request_parts(parts, api).await;
+        Ok(Self { actor: caller.actor(&scope), caller })
+    }
+}
+
 /// What an admin says about why: UTF-8 of at most [`Actor::REASON_BYTES_MAX`] bytes.
 fn reason(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get(X_REASON) else { return Ok(None) };

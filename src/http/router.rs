@@ -32,8 +32,9 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
-        .merge(counters())
-        .merge(configuration())
+        .merge(subjects())
+        .merge(catalogue())
+        .routes(routes!(audit::read))
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
         .routes(routes!(operations::livez))
@@ -42,22 +43,21 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operations::openapi_json))
 }
 
-fn counters() -> OpenApiRouter<Arc<Api>> {
+fn subjects() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
+        .routes(routes!(subjects::read, subjects::put, subjects::delete))
         .routes(routes!(usage::read, usage::reset))
         .routes(routes!(counts::set))
         .route(counts::ROUTE, post(counts::decrement))
         .routes(routes!(resets::reset))
 }
 
-fn configuration() -> OpenApiRouter<Arc<Api>> {
+fn catalogue() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
-        .routes(routes!(subjects::read, subjects::put, subjects::delete))
+        .routes(routes!(catalogue::read, catalogue::put))
         .routes(routes!(plans::list))
         .routes(routes!(plans::read, plans::put))
         .routes(routes!(models::read, models::put))
-        .routes(routes!(catalogue::read, catalogue::put))
-        .routes(routes!(audit::read))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

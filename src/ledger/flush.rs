@@ -1,10 +1,11 @@
-//! Moving a batch of the outbox into Postgres: log, counters and cursor in one transaction.
+//! Moving a batch of the outbox into Postgres: log, counters, audit log and cursor in one transaction.
 
 use std::collections::BTreeSet;
 
 use crate::domain::event::Event;
 
 use super::Ledger;
+use super::audit_log;
 use super::cursors;
 use super::cursors::Cursor;
 use super::cursors::Move;
@@ -86,8 +87,7 @@ impl Ledger {
     /// [`LedgerError::BadData`] when it cannot.
     pub async fn can_take(&self, events: &[Event]) -> Result<(), LedgerError> {
         let tx = self.begin().await?;
-        let batch = Batch { events: events.to_vec(), ..Batch::default() };
-        let outcome = write_events(&tx, &batch, FlushGuards::default()).await.map(|_| ());
+        let outcome = write_events(&tx, 0, 0, events, FlushGuards::default()).await.map(|_| ());
         tx.roll_back().await;
         outcome
     }
@@ -98,7 +98,7 @@ async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, L
     if guards.compare_and_set && (cursor.epoch, cursor.seq) != (batch.epoch, batch.from_seq) {
         return Err(LedgerError::CursorMoved);
     }
-    let logged = write_events(tx, batch, guards).await?;
+    let logged = write_events(tx, batch.shard, batch.epoch, &batch.events, guards).await?;
     dead_letters::insert(tx, batch.shard, batch.epoch, &batch.dead).await?;
     let forget = still_to_forget(&cursor, batch, &logged.duplicates);
     let to = Move {
@@ -115,18 +115,23 @@ async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, L
     Ok(Flushed { inserted, duplicates, forget })
 }
 
-async fn write_events<'a>(
+/// Logs events of one shard and epoch; those that are new in the log change the counters, and the acts of admins among
+/// them come into the audit log.
+pub(super) async fn write_events<'a>(
     tx: &Tx,
-    batch: &'a Batch,
+    shard: u16,
+    epoch: u64,
+    events: &'a [Event],
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
-    let logged = message_logs::insert(tx, batch.shard, batch.epoch, &batch.events).await?;
+    let logged = message_logs::insert(tx, shard, epoch, events).await?;
     if guards.dedupe {
         usage_counters::add(tx, &logged.fresh).await?;
     } else {
-        let all: Vec<&Event> = batch.events.iter().collect();
+        let all: Vec<&Event> = events.iter().collect();
         usage_counters::add(tx, &all).await?;
     }
+    audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }
 

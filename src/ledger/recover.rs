@@ -10,12 +10,12 @@ use super::cursors::Cursor;
 use super::dead_letters;
 use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
+use super::flush::FlushGuards;
+use super::flush::write_events;
 use super::incidents;
 use super::incidents::Incident;
 use super::incidents::Outcome;
-use super::message_logs;
 use super::tx::Tx;
-use super::usage_counters;
 
 /// A recovery in progress: one transaction that holds the shard's cursor, so that nobody flushes meanwhile.
 ///
@@ -124,8 +124,7 @@ impl RecoveryTx {
 
     async fn write(&self, events: &[Event]) -> Result<u64, LedgerError> {
         let (shard, epoch) = (self.cursor.shard, self.found_epoch);
-        let logged = message_logs::insert(&self.tx, shard, epoch, events).await?;
-        usage_counters::add(&self.tx, &logged.fresh).await?;
+        let logged = write_events(&self.tx, shard, epoch, events, FlushGuards::default()).await?;
         Ok(logged.fresh.len() as u64)
     }
 

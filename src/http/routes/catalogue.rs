@@ -12,7 +12,7 @@ use crate::domain::Metric;
 use crate::domain::ModelRule;
 use crate::domain::Plan;
 use crate::domain::Scope;
-use crate::http::auth::Admin;
+use crate::http::auth::Acting;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
 use crate::http::body;
@@ -23,7 +23,6 @@ use crate::http::documented::WriteHeaders;
 use crate::http::error::ApiError;
 use crate::http::precondition::Precondition;
 use crate::http::reply::versioned;
-use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::CatalogueChange;
 use crate::quota::CatalogueView;
@@ -108,15 +107,14 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     precondition: Precondition,
     bytes: CatalogueBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
     let catalogue: Catalogue = body::parse(&bytes.0)?;
     let (change, expected) = (CatalogueChange::All(catalogue), precondition.expected());
-    let view = api.quota.change_catalogue(change, expected, &caller.actor(&scope)).await?;
+    let view = api.quota.change_catalogue(change, expected, &actor).await?;
     Ok(answer(&view))
 }
 

@@ -19,8 +19,7 @@ use crate::domain::Amount;
 use crate::domain::Period;
 use crate::domain::Subject;
 use crate::domain::Units;
-use crate::http::auth::Admin;
-use crate::http::auth::Caller;
+use crate::http::auth::Acting;
 use crate::http::body;
 use crate::http::body::JsonBytes;
 use crate::http::documented::ActHeaders;
@@ -30,8 +29,8 @@ use crate::http::fields::metric;
 use crate::http::fields::subject_and;
 use crate::http::rate_limit_headers::distinct_names;
 use crate::http::reply::reply;
-use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
+use crate::quota::Actor;
 use crate::quota::NewCount;
 use crate::quota::RewriteReport;
 use crate::quota::Rewritten;
@@ -125,8 +124,7 @@ pub struct ChangedBody<'a> {
 )]
 pub(crate) async fn set(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     path: Result<Path<(String, String)>, PathRejection>,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
@@ -135,7 +133,7 @@ pub(crate) async fn set(
     let CountBody { value, period } = body::parse(&bytes.0)?;
     let value = Units::new(value).map_err(|error| ApiError::invalid("value", error))?;
     let order = SetOrder { metric, period: settable(period)?, count: NewCount::Absolute(value) };
-    answer(&api, &caller, &scope, &subject, &order).await
+    answer(&api, &actor, &subject, &order).await
 }
 
 /// Decrement a count.
@@ -160,8 +158,7 @@ pub(crate) async fn set(
 )]
 pub(crate) async fn decrement(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     path: Result<Path<(String, String)>, PathRejection>,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
@@ -174,7 +171,7 @@ pub(crate) async fn decrement(
     let amount = amount.ok_or_else(|| ApiError::invalid("amount", rule))?;
     let order =
         SetOrder { metric, period: settable(period)?, count: NewCount::Less(amount.into()) };
-    answer(&api, &caller, &scope, &subject, &order).await
+    answer(&api, &actor, &subject, &order).await
 }
 
 fn settable(period: Option<Period>) -> Result<Option<Period>, ApiError> {
@@ -185,14 +182,13 @@ fn settable(period: Option<Period>) -> Result<Option<Period>, ApiError> {
 
 async fn answer(
     api: &Api,
-    caller: &Caller<Admin>,
-    scope: &RequestScope,
+    actor: &Actor,
     subject: &Subject,
     order: &SetOrder,
 ) -> Result<Response, ApiError> {
-    let report = api.quota.set_usage(subject, order, &caller.actor(scope)).await?;
+    let report = api.quota.set_usage(subject, order, actor).await?;
     let names = distinct_names(&report.usage.limits);
-    Ok(reply(&counts_body(&report, &names, scope.id())))
+    Ok(reply(&counts_body(&report, &names, &actor.context.request_id)))
 }
 
 fn counts_body<'a>(

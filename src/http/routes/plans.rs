@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::domain::Limit;
 use crate::domain::Plan;
-use crate::http::auth::Admin;
+use crate::http::auth::Acting;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
 use crate::http::body;
@@ -23,7 +23,6 @@ use crate::http::error::ApiError;
 use crate::http::fields::undecodable;
 use crate::http::precondition::Precondition;
 use crate::http::reply::versioned;
-use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::CatalogueChange;
 use crate::quota::CatalogueView;
@@ -141,8 +140,7 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     path: Result<Path<String>, PathRejection>,
     precondition: Precondition,
     bytes: CatalogueBytes,
@@ -152,7 +150,7 @@ pub(crate) async fn put(
     let plan: Plan = body::parse(&bytes.0)?;
     let expected = expected(&api, precondition, &name).await?;
     let change = CatalogueChange::Plan(name.clone(), plan);
-    let view = api.quota.change_catalogue(change, expected, &caller.actor(&scope)).await?;
+    let view = api.quota.change_catalogue(change, expected, &actor).await?;
     answer(&view, &name)
 }
 

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::usage::ClearedBody;
 use crate::domain::Period;
 use crate::domain::Subject;
+use crate::http::auth::Acting;
 use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::body;
@@ -20,7 +21,6 @@ use crate::http::documented::ActProblems;
 use crate::http::error::ApiError;
 use crate::http::fields::metric;
 use crate::http::reply::reply;
-use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::ResetPage;
 use crate::quota::ResetScope;
@@ -110,13 +110,12 @@ pub struct SubjectResetBody<'a> {
 )]
 pub(crate) async fn reset(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     let order = order(&caller, body::parse(&bytes.0)?)?;
-    let page = api.quota.reset_within(&order, &caller.actor(&scope)).await?;
-    Ok(reply(&resets_body(&order, &page, scope.id())))
+    let page = api.quota.reset_within(&order, &actor).await?;
+    Ok(reply(&resets_body(&order, &page, &actor.context.request_id)))
 }
 
 fn order(caller: &Caller<Admin>, body: NewResetBody) -> Result<ResetWithin, ApiError> {

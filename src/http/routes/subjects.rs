@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::domain::Limit;
 use crate::domain::Profile;
-use crate::http::auth::Admin;
+use crate::http::auth::Acting;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
 use crate::http::body;
@@ -26,7 +26,6 @@ use crate::http::fields::subject;
 use crate::http::precondition::Precondition;
 use crate::http::reply::no_content;
 use crate::http::reply::versioned;
-use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::SubjectView;
 
@@ -131,15 +130,14 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     path: Result<Path<String>, PathRejection>,
     precondition: Precondition,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
     let profile: Profile = body::parse(&bytes.0)?;
-    let (expected, actor) = (precondition.expected(), caller.actor(&scope));
+    let expected = precondition.expected();
     let view = api.quota.put_subject(&subject, profile, expected, &actor).await?;
     Ok(versioned(view.version, &SubjectBody::of(&view)))
 }
@@ -161,13 +159,12 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
-    scope: RequestScope,
+    Acting { caller, actor }: Acting,
     path: Result<Path<String>, PathRejection>,
     precondition: Precondition,
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
-    let (expected, actor) = (precondition.expected(), caller.actor(&scope));
+    let expected = precondition.expected();
     api.quota.delete_subject(&subject, expected, &actor).await?;
     Ok(no_content())
 }

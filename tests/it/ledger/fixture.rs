@@ -220,7 +220,7 @@ pub const DAY: Window = Window { start_s: 1_795_305_600, end_s: 1_795_392_000 };
 /// A delta on the day's counter of a metric.
 pub fn delta(depth: u8, metric: &str, units: i64) -> Delta {
     let metric = Metric::new(metric).unwrap();
-    Delta { depth, metric, period: Period::Day, window: DAY, units }
+    Delta { depth, metric, period: Period::Day, window: DAY, units, after: None }
 }
 
 /// Deltas that events share.

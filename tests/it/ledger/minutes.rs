@@ -1,5 +1,4 @@
 use headroom::domain::Calendar;
-use headroom::domain::Metric;
 use headroom::domain::Period;
 use headroom::domain::event::Delta;
 
@@ -14,7 +13,7 @@ use super::fixture::used;
 
 fn short(period: Period) -> Delta {
     let window = period.window_at(DAY.start_at(), &Calendar::UTC);
-    Delta { depth: 1, metric: Metric::new("messages").unwrap(), period, window, units: 1 }
+    Delta { period, window, ..delta(1, "messages", 1) }
 }
 
 /// Guards docs/adr/0011: a busy minute must not cost Postgres a row a minute and subject. The log has all of it.

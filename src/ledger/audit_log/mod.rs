@@ -1,5 +1,7 @@
 //! The table `audit_log`: what admins did.
 
+mod acts;
+
 use chrono::DateTime;
 use chrono::Utc;
 use tokio_postgres::Row;
@@ -12,6 +14,8 @@ use super::convert::unsigned;
 use super::error::LedgerError;
 use super::tx::Tx;
 use super::tx::column;
+
+pub(super) use acts::insert_acts;
 
 /// What an admin can do. The names are those of the check on the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
