@@ -17,4 +17,5 @@ mod recovery;
 mod resetting;
 mod scripts;
 mod support;
+mod systems;
 mod windows;
