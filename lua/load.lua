@@ -50,28 +50,30 @@ local function counts(line, is_pending)
   return line[5] * 1000 > now
 end
 
--- Adds what one event of the outbox did to a counter. Earlier events than a reset do not matter to
--- a counter that Redis alone keeps: what the reset took may stand before the outbox.
-local function add_line(subject, line, event)
-  local field = line[2]
+-- Adds what one event of the outbox did to a counter, the latest event first. What came before the
+-- outbox is unknown of a counter that Redis alone keeps. But it was never below zero, so it is at
+-- least what the events since any instant add up to; since it was last at zero, that is exact.
+local function add_units(subject, field, units)
+  local used = subject.used[field] or 0
   if match(field, ':[nhNH]:') then
-    if subject.cleared[field] then return end
-    if event[2] == RESET then
-      subject.cleared[field] = true
-      return
-    end
+    local sum = (subject.sums[field] or 0) + units
+    subject.sums[field], subject.used[field] = sum, math.max(used, sum)
+  else
+    subject.used[field] = used + units
   end
-  subject.used[field] = (subject.used[field] or 0) + line[3] * event[5]
 end
 
 local function add_event(subject, entry, index, is_pending)
   local event = entry.events[index]
-  local lines = entry.sheets[event[1] + 1][4]
-  if event[2] == RESET and subject.reset_at < entry.now then subject.reset_at = entry.now end
+  local sheet = entry.sheets[event[1] + 1]
+  local lines, is_last_level = sheet[4], sheet[5] == subject.depth
+  if event[2] == RESET and is_last_level and subject.reset_at < entry.now then
+    subject.reset_at = entry.now
+  end
   for i = 1, #lines do
     local line = lines[i]
     if line[1] == subject.depth and counts(line, is_pending) then
-      add_line(subject, line, event)
+      add_units(subject, line[2], line[3] * event[5])
     end
   end
 end
@@ -95,7 +97,7 @@ end
 local function read_subject(place, given)
   local subject = {
     key = KEYS[place], depth = given[1], version = given[2], profile = given[3],
-    reset_at = given[4], used = {}, cleared = {},
+    reset_at = given[4], used = {}, sums = {},
   }
   local state = call('GET', subject.key)
   if state and unpack_all(state) == epoch then return subject, 0 end

@@ -3,7 +3,7 @@ profile — after a change of profiles is committed in Postgres: whoever decides
 sent away from now on.
 
 KEYS: 1 + 2 a subject
-  1  meta     hash    profiles: the version of the newest profile that was announced
+  1  meta     hash    epoch, profiles: the version of the newest profile that was announced
   …  for each subject its state and its profile, both strings
 ARGV: 1 + 2 a subject
   1  idle_ttl_s  integer
@@ -14,17 +14,25 @@ Cost      O(subjects)
 Retry     safe: an older version changes nothing
 ]]
 
-local newest, loaded = tonumber(call('HGET', KEYS[1], 'profiles')) or 0, 0
-local old = newest
+local meta = call('HMGET', KEYS[1], 'epoch', 'profiles')
+local epoch, old = tonumber(meta[1]), tonumber(meta[2]) or 0
+local newest, loaded = old, 0
 for i = 2, #ARGV, 2 do newest = math.max(newest, tonumber(ARGV[i])) end
 -- A load that read Postgres before this change is refused, and can bring no older profile back.
 if newest > old then call('HSET', KEYS[1], 'profiles', format('%.0f', newest)) end
-for i = 2, #ARGV, 2 do
-  local version = tonumber(ARGV[i])
-  local raw = call('GET', KEYS[i])
+
+-- The state under the key, unless it is of another epoch, which is as good as none.
+local function read_state(key)
+  local raw = call('GET', key)
   local state = raw and { unpack_all(raw) }
+  return state and state[E_EPOCH] == epoch and state
+end
+
+for i = 2, #ARGV, 2 do
+  local version, state = tonumber(ARGV[i]), read_state(KEYS[i])
   if state then loaded = loaded + 1 end
-  if state and state[E_VERSION] < version then
+  -- A request may have raised the version before, without the profile.
+  if state and state[E_VERSION] <= version then
     state[E_VERSION] = version
     call('SET', KEYS[i + 1], pack(version, ARGV[i + 1]), 'EX', ARGV[1])
     call('SET', KEYS[i], pack(unpack(state)), 'KEEPTTL')

@@ -22,6 +22,8 @@ local E_EPOCH, E_VERSION, E_LAST, E_BASE, E_TOUCHED, E_RESET, E_FIELDS = 1, 2, 3
 local LONGEST_S = {
   n = 60, h = 3600, d = 259200, w = 864000, m = 2851200, l = 253402214400, N = 70, H = 4200,
 }
+-- How long a slice lasts.
+local SLICE_S = { N = 10, H = 600 }
 
 local function read_meta(key)
   local got = call('HMGET', key, 'epoch', 'seq', 'floor', 'fence', 'now')

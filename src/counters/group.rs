@@ -40,7 +40,8 @@ struct Collector<'a> {
     shard: u16,
     levels: Vec<Vec<u8>>,
     records: Vec<Vec<u8>>,
-    sheets: Vec<&'a Arc<PackedSheet>>,
+    /// Each with whether it is one operation's own.
+    sheets: Vec<(&'a Arc<PackedSheet>, bool)>,
 }
 
 impl<'a> Collector<'a> {
@@ -51,11 +52,12 @@ impl<'a> Collector<'a> {
 
     /// The sheet's place in the outbox entry, from 0. A sheet that the script may rewrite is the operation's own.
     fn sheet(&mut self, operation: &'a Operation) -> usize {
-        let shared = !operation.kind.rewrites();
-        let known =
-            self.sheets.iter().position(|sheet| shared && Arc::ptr_eq(sheet, &operation.sheet));
-        known.unwrap_or_else(|| {
-            self.sheets.push(&operation.sheet);
+        let is_own = operation.kind.rewrites();
+        let is_same = |(sheet, is_others): &(&Arc<PackedSheet>, bool)| {
+            !is_own && !is_others && Arc::ptr_eq(sheet, &operation.sheet)
+        };
+        self.sheets.iter().position(is_same).unwrap_or_else(|| {
+            self.sheets.push((&operation.sheet, is_own));
             self.sheets.len() - 1
         })
     }
@@ -142,9 +144,10 @@ pub(super) fn build(
     );
     keys.append(&mut collector.levels);
     keys.append(&mut collector.records);
-    let mut arguments = Vec::with_capacity(1 + collector.sheets.len() + operations.len());
+    let mut arguments = Vec::with_capacity(1 + 2 * collector.sheets.len() + operations.len());
     arguments.push(head.finish());
-    arguments.extend(collector.sheets.iter().map(|sheet| sheet.bytes.clone()));
+    arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.columns.clone()));
+    arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.bytes.clone()));
     arguments.extend(operations.iter().zip(&places).map(|(it, at)| it.pack_event(at.sheet)));
     GroupCall { keys, arguments }
 }

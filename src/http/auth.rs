@@ -97,6 +97,30 @@ impl<P> Caller<P> {
     }
 }
 
+impl<P: Needs> Caller<P> {
+    /// Lets through whoever holds an API key: what is about no subject is not for end users.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::PermissionDenied`] for an end user.
+    pub fn holds_key(&self) -> Result<&KeyGrant, ApiError> {
+        match &self.identity {
+            Identity::Key(grant) => Ok(grant),
+            Identity::EndUser(_) => Err(ApiError::PermissionDenied(P::PERMISSION)),
+        }
+    }
+
+    /// Lets through whoever holds an API key over the whole tree: what is about all subjects is not for a fenced key.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Fenced`], and [`ApiError::PermissionDenied`] for an end user.
+    pub fn reach_all(&self) -> Result<(), ApiError> {
+        let is_whole = self.holds_key()?.subject_prefix.is_none();
+        is_whole.then_some(()).ok_or(ApiError::Fenced)
+    }
+}
+
 impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
     type Rejection = ApiError;
 
@@ -112,6 +136,25 @@ impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
         let is_admin = P::PERMISSION == Permission::Admin;
         let reason = if is_admin { reason(&parts.headers)? } else { None };
         Ok(Self { identity, reason, permission: PhantomData })
+    }
+}
+
+/// An admin who changes something, and what the audit log says of them.
+#[derive(Debug)]
+pub struct Acting {
+    /// Who calls.
+    pub caller: Caller<Admin>,
+    /// The same for the audit log.
+    pub actor: Actor,
+}
+
+impl FromRequestParts<Arc<Api>> for Acting {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let Ok(scope) = RequestScope::from_request_parts(parts, api).await;
+        Ok(Self { actor: caller.actor(&scope), caller })
     }
 }
 

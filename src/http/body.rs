@@ -135,7 +135,7 @@ mod tests {
         let wrong =
             |body: &str| parse::<crate::domain::Plan>(body.as_bytes()).unwrap_err().to_string();
         for (body, words) in [
-            (r#"{"color":1}"#, "the body is not valid: unknown field `color`"),
+            (r#"{"color":1}"#, "color is not valid: unknown field `color`"),
             (r#"{"price":-1}"#, "price is not valid: invalid value: integer `-1`"),
             (
                 r#"{"limits":[{"metric":"m","period":"day","max":-2}]}"#,

@@ -23,6 +23,7 @@ use utoipa_swagger_ui::Config;
 
 use super::error::ApiError;
 use super::problem::Problem;
+use super::routes::counts;
 
 /// The page loads its own files only. Swagger UI sets styles on elements.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -60,11 +61,15 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
     ),
     tags(
         (name = "decisions", description = "May this subject do that?"),
-        (name = "usage", description = "What a subject has used, and the admin's reset."),
+        (name = "usage", description = "What a subject has used, and what admins do to that."),
+        (name = "subjects", description = "What is configured for a subject: plan, limits of its own, features, calendar."),
+        (name = "catalogue", description = "Metrics, features, plans and models. A change makes a new version."),
+        (name = "audit", description = "What admins did."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
+    paths(counts::decrement),
     components(schemas(Problem)),
     modifiers(&Credentials)
 )]

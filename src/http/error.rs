@@ -95,7 +95,7 @@ pub enum ApiError {
         found: u64,
     },
     /// An admin's write does not say what it is based on.
-    #[error("the header If-Match is needed: the ETag of what was read, or * for whatever is there")]
+    #[error("the header If-Match is needed: the ETag of what was read, or * for whatever there is")]
     PreconditionRequired,
     /// The idempotency key was used with another payload.
     #[error("the idempotency key was used with another payload")]

@@ -148,6 +148,18 @@ mod tests {
     }
 
     #[test]
+    fn a_sliding_limit_has_the_trailing_period_and_the_end_of_its_slice() {
+        let minute = limit("user:u_1", "messages", Period::Minute, Some(5), 1);
+        let slice = Period::Minute.slices(minute.window.start_at()).unwrap().current;
+        let sliding = [LimitState { window: slice, sliding: true, ..minute }];
+        let now_ms = slice.start_s * 1_000;
+        let mut headers = HeaderMap::new();
+        insert(&mut headers, &sliding, &distinct_names(&sliding), now_ms);
+        assert_eq!(headers["ratelimit-policy"], "\"messages-minute\";q=5;w=60");
+        assert_eq!(headers["ratelimit"], "\"messages-minute\";r=4;t=10");
+    }
+
+    #[test]
     fn names_that_levels_share_are_told_apart() {
         let of = |subjects: [&str; 2]| {
             distinct_names(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
+use axum::routing::post;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,10 +14,17 @@ use utoipa_axum::routes;
 use super::docs;
 use super::error::ApiError;
 use super::layers;
+use super::routes::audit;
+use super::routes::catalogue;
 use super::routes::chat;
+use super::routes::counts;
 use super::routes::decisions;
 use super::routes::images;
+use super::routes::models;
 use super::routes::operations;
+use super::routes::plans;
+use super::routes::resets;
+use super::routes::subjects;
 use super::routes::usage;
 use super::state::Api;
 
@@ -24,13 +32,32 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
-        .routes(routes!(usage::read, usage::reset))
+        .merge(subjects())
+        .merge(catalogue())
+        .routes(routes!(audit::read))
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn subjects() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(subjects::read, subjects::put, subjects::delete))
+        .routes(routes!(usage::read, usage::reset))
+        .routes(routes!(counts::set))
+        .route(counts::ROUTE, post(counts::decrement))
+        .routes(routes!(resets::reset))
+}
+
+fn catalogue() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(catalogue::read, catalogue::put))
+        .routes(routes!(plans::list))
+        .routes(routes!(plans::read, plans::put))
+        .routes(routes!(models::read, models::put))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

@@ -16,8 +16,10 @@ use crate::telemetry::names;
 
 /// Statuses that the API answers with; a counter for each is made when it is first needed. Others are counted under
 /// their own number too, but looked up each time.
-const STATUSES: [u16; 18] =
-    [200, 303, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 429, 500, 501, 503];
+const STATUSES: [u16; 20] = [
+    200, 204, 303, 304, 400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 428, 429, 500, 501,
+    503,
+];
 
 /// One route and method, with its metrics at hand: looking them up by their labels for each request would cost more
 /// than authentication.
@@ -75,8 +77,10 @@ impl AllSeries {
     /// A series for each operation of the document.
     #[must_use]
     pub fn new(document: &OpenApi) -> Self {
-        let paths = document.paths.paths.iter();
-        let by_path = paths.map(|(path, item)| (path.clone(), of_path(path, item))).collect();
+        let mut by_path: HashMap<String, Vec<(Method, Series)>> = HashMap::new();
+        for (path, item) in &document.paths.paths {
+            by_path.entry(matched(path).to_owned()).or_default().extend(of_path(path, item));
+        }
         Self { by_path, unmatched: Series::new("*", "unmatched") }
     }
 
@@ -87,6 +91,11 @@ impl AllSeries {
         let series = methods.and_then(|methods| methods.iter().find(|(known, _)| known == method));
         series.map_or(&self.unmatched, |(_, series)| series)
     }
+}
+
+/// The path that the router matches: it leaves a word after the last parameter to the handler.
+fn matched(path: &str) -> &str {
+    path.rfind("}:").map_or(path, |at| &path[..=at])
 }
 
 fn of_path(path: &str, item: &PathItem) -> Vec<(Method, Series)> {
@@ -116,6 +125,9 @@ mod tests {
         assert_eq!(consume.route(), "POST /v1/consume");
         assert!(consume.is_decision && consume.is_work);
         assert!(!all.find(&Method::GET, Some("/livez")).is_work);
+        let decrement = all.find(&Method::POST, Some("/v1/subjects/{subject}/usage/{metric}"));
+        assert_eq!(decrement.route(), "POST /v1/subjects/{subject}/usage/{metric}:decrement");
+        assert!(decrement.is_work);
         assert_eq!(all.find(&Method::GET, None).route(), "* unmatched");
         assert_eq!(all.find(&Method::PATCH, Some("/v1/consume")).route(), "* unmatched");
     }

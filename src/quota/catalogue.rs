@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use crate::domain::Catalogue;
+use crate::domain::CatalogueError;
 use crate::domain::ModelRule;
 use crate::domain::Plan;
 use crate::ledger::Action;
 use crate::ledger::CatalogueRow;
 use crate::ledger::Expected;
 use crate::ledger::Ledger;
+use crate::ledger::LedgerError;
 use crate::ledger::Replaced;
 
 use super::Quota;
@@ -116,7 +118,12 @@ impl Quota {
         let act = actor.act(action, &target);
         let document = document(&catalogue)?;
         let replaced = self.ledger.replace_catalogue(current.version, &document, &act).await;
-        match replaced.map_err(QuotaError::of_ledger)? {
+        let too_large = |error| match error {
+            // Everything else about it is checked by now.
+            LedgerError::BadData(_) => QuotaError::BadCatalogue(CatalogueError::TooLarge),
+            error => QuotaError::of_ledger(error),
+        };
+        match replaced.map_err(too_large)? {
             Replaced::Stale { found } => Err(QuotaError::Stale { found }),
             Replaced::Done { version } => {
                 self.take_edition(Edition::new(version, catalogue.clone()));

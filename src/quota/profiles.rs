@@ -20,6 +20,7 @@ use crate::telemetry::Chain;
 
 use super::Quota;
 use super::actor::Actor;
+use super::effective::Effective;
 use super::error::QuotaError;
 
 /// Profiles kept at once; past the bound all are asked for anew.
@@ -146,6 +147,8 @@ pub struct SubjectView {
     pub profile: Profile,
     /// When the profile was first put; `None` when nothing is configured.
     pub created_at: Option<DateTime<Utc>>,
+    /// What the subject has by all its levels.
+    pub effective: Effective,
 }
 
 impl Quota {
@@ -159,10 +162,12 @@ impl Quota {
         let row = row.filter(|row| !row.is_deleted);
         let misread = |error| QuotaError::Internal(Box::new(error));
         let profile = row.as_ref().map(|row| Profile::parse(&row.profile)).transpose();
+        let profile = profile.map_err(misread)?.unwrap_or_default();
         Ok(SubjectView {
             subject: subject.clone(),
             version: row.as_ref().map_or(0, |row| row.version),
-            profile: profile.map_err(misread)?.unwrap_or_default(),
+            effective: self.effective(subject, &profile).await?,
+            profile,
             created_at: row.map(|row| row.created_at),
         })
     }
@@ -189,8 +194,9 @@ impl Quota {
             PutOutcome::Stale { found } => Err(QuotaError::Stale { found }),
             PutOutcome::Put { version, created_at } => {
                 self.announce(&[level_profile(subject.as_str(), version, text)]).await?;
+                let effective = self.effective(subject, &profile).await?;
                 let (subject, created_at) = (subject.clone(), Some(created_at));
-                Ok(SubjectView { subject, version, profile, created_at })
+                Ok(SubjectView { subject, version, profile, created_at, effective })
             }
         }
     }

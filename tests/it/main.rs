@@ -19,4 +19,5 @@ mod resetting;
 mod scripts;
 mod statemachine;
 mod support;
+mod systems;
 mod windows;

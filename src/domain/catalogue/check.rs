@@ -54,6 +54,15 @@ pub enum CatalogueError {
         /// The bound.
         max: usize,
     },
+    /// A text that cannot be shown, and of which Postgres cannot hold all.
+    #[error("{place} must not hold control characters")]
+    Control {
+        /// The field.
+        place: String,
+    },
+    /// More than is kept of a catalogue.
+    #[error("all of it must have at most 1 MiB of JSON")]
+    TooLarge,
     /// A name that could not stand in an address.
     #[error("{place} must be a name of letters, digits, _, - and ., got {name:?}")]
     Name {
@@ -130,10 +139,10 @@ impl Catalogue {
 
     fn check_plan(&self, place: &str, plan: &Plan) -> Result<(), CatalogueError> {
         if let Some(title) = &plan.title {
-            length(&format!("{place}.title"), title, Plan::TITLE_BYTES_MAX)?;
+            text(&format!("{place}.title"), title, Plan::TITLE_BYTES_MAX)?;
         }
         if let Some(url) = &plan.upgrade_url {
-            length(&format!("{place}.upgrade_url"), url, Plan::UPGRADE_URL_BYTES_MAX)?;
+            text(&format!("{place}.upgrade_url"), url, Plan::UPGRADE_URL_BYTES_MAX)?;
         }
         let features = format!("{place}.features");
         distinct(&features, plan.features.iter().cloned())?;
@@ -154,7 +163,7 @@ impl Catalogue {
 
     fn check_model(&self, place: &str, rule: &ModelRule) -> Result<(), CatalogueError> {
         for name in &rule.names {
-            length(&format!("{place}.names"), name, MODEL_BYTES_MAX)?;
+            text(&format!("{place}.names"), name, MODEL_BYTES_MAX)?;
         }
         let charges = format!("{place}.charges");
         entries(&charges, rule.charges.len(), Self::LIMITS_MAX)?;
@@ -223,14 +232,16 @@ fn entries(place: &str, count: usize, max: usize) -> Result<(), CatalogueError> 
     (count <= max).then_some(()).ok_or_else(error)
 }
 
-fn length(place: &str, text: &str, max: usize) -> Result<(), CatalogueError> {
-    let count = text.len();
+fn text(place: &str, value: &str, max: usize) -> Result<(), CatalogueError> {
+    let count = value.len();
     let error = || CatalogueError::Length { place: place.to_owned(), count, max };
-    (1..=max).contains(&count).then_some(()).ok_or_else(error)
+    (1..=max).contains(&count).then_some(()).ok_or_else(error)?;
+    let is_shown = !value.chars().any(char::is_control);
+    is_shown.then_some(()).ok_or_else(|| CatalogueError::Control { place: place.to_owned() })
 }
 
 fn name(place: &str, name: &str) -> Result<(), CatalogueError> {
-    length(place, name, NAME_BYTES_MAX)?;
+    text(place, name, NAME_BYTES_MAX)?;
     let is_safe = |letter: u8| letter.is_ascii_alphanumeric() || b"_-.".contains(&letter);
     let error = || CatalogueError::Name { place: place.to_owned(), name: name.to_owned() };
     name.bytes().all(is_safe).then_some(()).ok_or_else(error)
@@ -315,6 +326,11 @@ mod tests {
             ("features = ['']\n[plans]", "features must be 1 to 64 bytes long, got 0"),
             ("[plans.'a/b']", "plans must be a name of"),
             ("[plans.p]\ntitle = ''", "plans.p.title must be 1 to 200 bytes long, got 0"),
+            (
+                r#"[plans.p]
+                title = "a\u0000""#,
+                "plans.p.title must not hold control characters",
+            ),
             ("[plans]\n[[models]]\nnames = ['m', 'm']\ncharges = {}", "models has \"m\" twice"),
             (
                 "[plans]\n[[models]]\nnames = ['m']\ncharges = { messages = 2147483649 }",

@@ -1,7 +1,14 @@
 //! One file a group of routes.
 
+pub mod audit;
+pub mod catalogue;
 pub mod chat;
+pub mod counts;
 pub mod decisions;
 pub mod images;
+pub mod models;
 pub mod operations;
+pub mod plans;
+pub mod resets;
+pub mod subjects;
 pub mod usage;

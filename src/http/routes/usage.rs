@@ -1,5 +1,6 @@
 //! `GET` and `DELETE /v1/subjects/{subject}/usage`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -7,8 +8,6 @@ use axum::extract::Query;
 use axum::extract::State;
 use axum::extract::rejection::PathRejection;
 use axum::extract::rejection::QueryRejection;
-use axum::http::header;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use chrono::DateTime;
 use chrono::Utc;
@@ -17,19 +16,18 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::LimitState;
-use crate::domain::Metric;
 use crate::domain::Period;
-use crate::domain::Subject;
 use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
 use crate::http::decision::LimitBody;
 use crate::http::error::ApiError;
-use crate::http::problem::JSON;
-use crate::http::problem::NO_STORE;
+use crate::http::fields::metric;
+use crate::http::fields::period;
+use crate::http::fields::subject;
 use crate::http::problem::Problem;
-use crate::http::problem::json;
 use crate::http::rate_limit_headers::distinct_names;
+use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::ResetScope;
@@ -62,6 +60,13 @@ pub struct UsageBody<'a> {
     plan: &'a str,
     /// Every limit that was asked for.
     limits: Vec<LimitBody<'a>>,
+    /// Every feature of the catalogue: whether the subject has it.
+    features: &'a BTreeMap<String, bool>,
+    /// Where the subject can get more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upgrade_url: Option<&'a str>,
+    /// Whether every request of the subject is refused.
+    blocked: bool,
     /// When an admin last reset the subject; `null` when nobody did.
     #[schema(required)]
     last_reset_at: Option<DateTime<Utc>>,
@@ -131,7 +136,7 @@ pub(crate) async fn read(
     let mut usage = api.quota.usage(&subject).await?;
     usage.limits.retain(|state| is_wanted(state, &wanted));
     let names = distinct_names(&usage.limits);
-    Ok(reply(&body(&usage, &names, scope.id())))
+    Ok(reply(&UsageBody::of(&usage, &names, scope.id())))
 }
 
 /// Reset usage.
@@ -165,22 +170,11 @@ pub(crate) async fn reset(
     Ok(reply(&reset_body(&report, &names, scope.id())))
 }
 
-fn subject(path: Result<Path<String>, PathRejection>) -> Result<Subject, ApiError> {
-    let Path(text) =
-        path.map_err(|_| ApiError::invalid("subject", "must be percent-encoded utf-8"))?;
-    Subject::parse(&text).map_err(ApiError::subject)
-}
-
 fn reset_scope(query: Result<Query<UsageQuery>, QueryRejection>) -> Result<ResetScope, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::query(&error))?;
-    let metric = query.metric.map(|name| Metric::new(&name)).transpose();
-    let period = query.period.map(|name| {
-        let rule = "must be minute, hour, day, week, month or lifetime";
-        Period::named(&name).ok_or_else(|| ApiError::invalid("period", rule))
-    });
     Ok(ResetScope {
-        metric: metric.map_err(|error| ApiError::invalid("metric", error))?,
-        period: period.transpose()?,
+        metric: query.metric.as_deref().map(metric).transpose()?,
+        period: query.period.as_deref().map(period).transpose()?,
     })
 }
 
@@ -189,13 +183,19 @@ fn is_wanted(state: &LimitState, wanted: &ResetScope) -> bool {
         && wanted.period.is_none_or(|period| period == state.period)
 }
 
-fn body<'a>(usage: &'a Usage, names: &'a [String], request_id: &'a str) -> UsageBody<'a> {
-    UsageBody {
-        subject: usage.subject.as_str(),
-        plan: &usage.plan,
-        limits: LimitBody::list(&usage.limits, names),
-        last_reset_at: usage.last_reset_at,
-        request_id,
+impl<'a> UsageBody<'a> {
+    /// Usage whose limits have those names.
+    pub(super) fn of(usage: &'a Usage, names: &'a [String], request_id: &'a str) -> Self {
+        Self {
+            subject: usage.subject.as_str(),
+            plan: &usage.plan,
+            limits: LimitBody::list(&usage.limits, names),
+            features: &usage.features,
+            upgrade_url: usage.upgrade_url.as_deref(),
+            blocked: usage.is_blocked,
+            last_reset_at: usage.last_reset_at,
+            request_id,
+        }
     }
 }
 
@@ -206,30 +206,32 @@ fn reset_body<'a>(
 ) -> ResetBody<'a> {
     ResetBody {
         event_id: report.event_id,
-        cleared: report.counters.iter().map(cleared_body).collect(),
-        usage: body(&report.usage, names, request_id),
+        cleared: report.counters.iter().map(ClearedBody::of).collect(),
+        usage: UsageBody::of(&report.usage, names, request_id),
     }
 }
 
-fn cleared_body(cleared: &Rewritten) -> ClearedBody<'_> {
-    let is_lifetime = cleared.period == Period::Lifetime;
-    ClearedBody {
-        metric: cleared.metric.as_str(),
-        period: cleared.period,
-        window_start: cleared.window.start_at(),
-        window_end: (!is_lifetime).then(|| cleared.window.end_at()),
-        units: cleared.units.unsigned_abs(),
+impl<'a> ClearedBody<'a> {
+    pub(super) fn of(cleared: &'a Rewritten) -> Self {
+        Self {
+            metric: cleared.metric.as_str(),
+            period: cleared.period,
+            window_start: cleared.window.start_at(),
+            window_end: window_end(cleared),
+            units: cleared.units.unsigned_abs(),
+        }
     }
 }
 
-fn reply(body: &impl Serialize) -> Response {
-    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)];
-    (headers, json(body)).into_response()
+/// When a counter's window ends; `None` for a lifetime counter.
+pub(super) fn window_end(counter: &Rewritten) -> Option<DateTime<Utc>> {
+    (counter.period != Period::Lifetime).then(|| counter.window.end_at())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Metric;
     use crate::http::samples;
 
     fn scope_of(uri: &str) -> Result<ResetScope, ApiError> {
@@ -259,7 +261,7 @@ mod tests {
         let limit = samples::limit("user:u_1", "messages", Period::Month, Some(100), 96);
         let usage = samples::usage("user:u_1", vec![limit]);
         let names = distinct_names(&usage.limits);
-        insta::assert_json_snapshot!(body(&usage, &names, "req-1"), @r#"
+        insta::assert_json_snapshot!(UsageBody::of(&usage, &names, "req-1"), @r#"
         {
           "subject": "user:u_1",
           "plan": "chat",
@@ -279,6 +281,8 @@ mod tests {
               "warning": "critical"
             }
           ],
+          "features": {},
+          "blocked": false,
           "last_reset_at": null,
           "request_id": "req-1"
         }

@@ -36,7 +36,7 @@ async fn make(app: &TestApp, request: KeyRequest) -> String {
 }
 
 /// A key with those permissions, over the whole tree.
-pub(super) async fn key(app: &TestApp, permissions: &[&str]) -> String {
+pub(crate) async fn key(app: &TestApp, permissions: &[&str]) -> String {
     make(app, request(permissions)).await
 }
 

@@ -8,11 +8,11 @@ mod decisions;
 mod docs;
 mod headers;
 mod idempotency;
-mod keys;
+pub(crate) mod keys;
 mod operations;
 mod rs256;
 mod shutdown;
-mod tokens;
+pub(crate) mod tokens;
 mod usage;
 
 use chrono::DateTime;

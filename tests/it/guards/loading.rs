@@ -1,8 +1,11 @@
 //! The guards of a load.
 
 use headroom::counters::Again;
+use headroom::counters::LevelBase;
+use headroom::counters::LevelProfile;
 use headroom::counters::LoadOutcome;
 use headroom::counters::Outcome;
+use headroom::counters::Snapshot;
 
 use super::fixture::Seen;
 use super::fixture::consume;
@@ -16,6 +19,7 @@ use super::fixture::without;
 use crate::support::Options;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
+use crate::support::lanes::level;
 
 /// Guards promise 1 and I2 by `tail`: units that wait in the outbox are part of a loaded counter. Without it a limit
 /// of one lets two through.
@@ -94,4 +98,39 @@ async fn consume_with_an_old_profile(guards_off: &[&'static str]) -> Option<u64>
         Outcome::Again(Again::Stale(1)) => None,
         outcome => Some(decided(&outcome).1[0]),
     }
+}
+
+/// Guards promise 1 by `newest_profile`: a load that read Postgres before a change of profiles must not set the level up
+/// with the old one. Without it a node that did not hear of the change goes on by the limit of version 1 (two), where
+/// version 2 allows one.
+#[tokio::test]
+async fn a_load_refuses_a_snapshot_that_is_older_than_an_announced_profile() {
+    let with = load_under_an_announcement(&[]).await;
+    let without = load_under_an_announcement(&["newest_profile"]).await;
+
+    assert_eq!(with, (LoadOutcome::ReadAgain, None));
+    assert_eq!(without, (LoadOutcome::Loaded(1), Some(2)));
+}
+
+/// What becomes of the late load, and the units used after two consumes by the old profile; none when they were not
+/// decided.
+async fn load_under_an_announcement(guards_off: &[&'static str]) -> (LoadOutcome, Option<u64>) {
+    let lanes = Lanes::start_without(guards_off).await;
+    let levels = vec![LevelBase { profile_version: 1, ..level("user:u_1") }];
+    let snapshot = Snapshot { profile_version: 1, levels, ..lanes.snapshot() };
+    let new = LevelProfile { path: "user:u_1".to_owned(), version: 2, profile: "{}".to_owned() };
+    lanes.counters.announce_profiles(0, &[new]).await.unwrap();
+
+    let loaded = lanes.counters.load(0, &snapshot).await.unwrap();
+
+    let mut used = None;
+    for _ in 0..2 {
+        let mut old = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(2))]);
+        old.profile_versions[0] = 1;
+        used = match lanes.submit(old).await {
+            Outcome::Again(Again::Load) => None,
+            outcome => Some(decided(&outcome).1[0]),
+        };
+    }
+    (loaded, used)
 }

@@ -14,12 +14,13 @@ mod trimming;
 mod windows;
 
 /// Guards of the scripts that have a test in this folder.
-const TESTED: [&str; 10] = [
+const TESTED: [&str; 11] = [
     "earlier_attempt",
     "epoch",
     "epoch_in_counter",
     "fence",
     "floor_check",
+    "newest_profile",
     "profile_version",
     "seen_seq",
     "tail",

@@ -10,6 +10,7 @@ mod dice;
 mod reference;
 mod walk;
 
+pub use dice::Dice;
 use walk::Walk;
 
 /// Guards promises 1, 2, 4 and 6: consumes, checks, resets, flushes, evictions, restarts and moved clocks in any order

@@ -12,6 +12,7 @@ use headroom::domain::Units;
 use crate::support::image::Image;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
+use crate::support::lanes::level;
 
 const LEVELS: [&str; 4] = [
     "org:acme",
@@ -133,14 +134,8 @@ async fn counts_are_exact_up_to_the_largest_number() {
     let lanes = Lanes::start().await;
     let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let nearly = i64::try_from(MOST - 3).unwrap();
-    let level = LevelBase {
-        path: "user:u_1".to_owned(),
-        profile_version: 0,
-        profile: String::new(),
-        reset_at_ms: 0,
-        counters: vec![("tokens".to_owned(), Period::Month, window.start_s, nearly)],
-    };
-    lanes.load_levels(vec![level]).await;
+    let counters = vec![("tokens".to_owned(), Period::Month, window.start_s, nearly)];
+    lanes.load_levels(vec![LevelBase { counters, ..level("user:u_1") }]).await;
     let line = lanes.line(1, "tokens", None);
 
     let mut outcomes = Vec::new();

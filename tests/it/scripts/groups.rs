@@ -1,27 +1,16 @@
 //! Requests that are decided in one call.
 
-use std::sync::Arc;
-
-use futures_util::future::join_all;
 use headroom::counters::Again;
 use headroom::counters::Clearing;
 use headroom::counters::Idempotency;
 use headroom::counters::Operation;
-use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
-use headroom::counters::PackedSheet;
 use headroom::domain::Calendar;
 use headroom::domain::Period;
 
-use crate::support::lanes;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::orders;
-
-/// Submits all at once, so that they queue while the lane has no turn, and answers their outcomes.
-async fn submit_together(lanes: &Lanes, operations: Vec<Operation>) -> Vec<Outcome> {
-    join_all(operations.into_iter().map(|operation| lanes.submit(operation))).await
-}
 
 /// Guards promise 1: the requests of a group are decided in order, each with the effects of those before it, and their
 /// events stand in one outbox entry.
@@ -31,7 +20,7 @@ async fn sixty_four_requests_of_a_group_are_decided_in_order() {
     lanes.load(&["user:u_1"], 0).await;
     let order = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(40))]);
 
-    let outcomes = submit_together(&lanes, (0..64).map(|_| order()).collect()).await;
+    let outcomes = lanes.submit_together((0..64).map(|_| order()).collect()).await;
 
     let expected = (1..=64).map(|place| (place <= 40, vec![place.min(40)]));
     assert_eq!(outcomes.iter().map(decided).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
@@ -56,7 +45,7 @@ async fn a_bad_request_in_a_group_does_not_fail_its_neighbours() {
     let late = Lanes::consume("user:u_1", vec![last_month]);
 
     let orders = vec![good(), blocked, good(), missing, good(), stale, good(), late, good()];
-    let outcomes = submit_together(&lanes, orders).await;
+    let outcomes = lanes.submit_together(orders).await;
 
     for (place, used) in [(0, 1), (2, 2), (4, 3), (6, 4), (8, 5)] {
         assert_eq!(decided(&outcomes[place]), (true, vec![used]));
@@ -79,8 +68,8 @@ async fn repetitions_within_a_group_are_answered_as_the_first() {
         Operation { idempotency, ..order }
     };
 
-    let first = submit_together(&lanes, vec![keyed([1; 8]), keyed([1; 8]), keyed([2; 8])]).await;
-    let later = submit_together(&lanes, vec![keyed([1; 8]), keyed([2; 8])]).await;
+    let first = lanes.submit_together(vec![keyed([1; 8]), keyed([1; 8]), keyed([2; 8])]).await;
+    let later = lanes.submit_together(vec![keyed([1; 8]), keyed([2; 8])]).await;
 
     assert_eq!(decided(&first[0]), (true, vec![1]));
     assert!(matches!(&first[1], Outcome::Replayed(answer) if answer.lines[0].used.get() == 1));
@@ -100,10 +89,9 @@ async fn a_reset_in_a_group_takes_back_what_came_before_it() {
     let metric = orders::metric("messages");
     let clearing =
         Clearing { period: Period::Month, sliding: false, from_s: window.start_s, window };
-    let sheet = PackedSheet::reset(1, Some(&metric), &[clearing]);
-    let reset = lanes::operation(OperationKind::Reset, "user:u_1", Arc::new(sheet));
+    let reset = Lanes::reset("user:u_1", Some(&metric), &[clearing]);
 
-    let outcomes = submit_together(&lanes, vec![one(), one(), one(), reset, one()]).await;
+    let outcomes = lanes.submit_together(vec![one(), one(), one(), reset, one()]).await;
 
     assert_eq!(decided(&outcomes[2]), (false, vec![2]));
     let Outcome::Rewritten { lines, .. } = &outcomes[3] else { panic!("{:?}", outcomes[3]) };

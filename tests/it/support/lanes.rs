@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
 
+use chrono::DateTime;
+use futures_util::future::join_all;
 use headroom::background::Supervisor;
 use headroom::clock::Clock;
+use headroom::counters::Clearing;
 use headroom::counters::Counters;
 use headroom::counters::Fault;
 use headroom::counters::GroupOptions;
@@ -18,12 +21,15 @@ use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
 use headroom::counters::RedisOptions;
+use headroom::counters::Settlement;
 use headroom::counters::ShardFault;
 use headroom::counters::Snapshot;
 use headroom::domain::Amount;
 use headroom::domain::Calendar;
+use headroom::domain::Event;
 use headroom::domain::Limit;
 use headroom::domain::Line;
+use headroom::domain::Metric;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
 use headroom::domain::Subject;
@@ -102,23 +108,59 @@ impl Lanes {
 
     /// Loads levels that have used nothing, all of one profile version.
     pub async fn load(&self, paths: &[&str], profile_version: u64) {
-        let level = |path: &&str| LevelBase {
-            path: (*path).to_owned(),
-            profile_version,
-            profile: String::new(),
-            reset_at_ms: 0,
-            counters: Vec::new(),
-        };
-        self.load_levels(paths.iter().map(level).collect()).await;
+        let levels = paths.iter().map(|path| LevelBase { profile_version, ..level(path) });
+        self.load_levels(levels.collect()).await;
     }
 
-    /// Loads levels as Postgres would have them.
+    /// Loads levels as Postgres would have them before any flush.
     pub async fn load_levels(&self, levels: Vec<LevelBase>) {
-        let (count, epoch) = (levels.len(), self.counters.sight(0).epoch);
-        let snapshot =
-            Snapshot { epoch, cursor_seq: 0, ended_after_ms: 0, profile_version: 0, levels };
+        self.load_at(0, levels).await;
+    }
+
+    /// Loads levels as Postgres would have them at a cursor.
+    pub async fn load_at(&self, cursor_seq: u64, levels: Vec<LevelBase>) {
+        let count = levels.len();
+        let snapshot = Snapshot { cursor_seq, levels, ..self.snapshot() };
         let outcome = self.counters.load(0, &snapshot).await.unwrap();
         assert_eq!(outcome, LoadOutcome::Loaded(count));
+    }
+
+    /// What Postgres would have of no level, before any flush and any profile.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            epoch: self.counters.sight(0).epoch,
+            cursor_seq: 0,
+            ended_after_ms: 0,
+            profile_version: 0,
+            levels: Vec::new(),
+        }
+    }
+
+    /// Redis drops a level, as its idle time-out would.
+    pub async fn evict(&self, level: &str) {
+        let mut command = redis::cmd("DEL");
+        command.arg(headroom::counters::keys::subject(0, level));
+        let gone: u64 = command.query_async(&mut self.connection.clone()).await.unwrap();
+        assert_eq!(gone, 1, "{level}");
+    }
+
+    /// Trims the outbox up to an event, as after a flush of no more than that.
+    pub async fn trim(&self, seq: u64) {
+        let order = Settlement { shard: 0, epoch: 1, cursor_seq: seq, trim_seq: seq, forget: &[] };
+        assert_eq!(self.counters.settle(&order).await.unwrap(), None);
+    }
+
+    /// Moves the clock to an instant, RFC 3339.
+    pub fn move_to(&self, instant: &str) {
+        let at_ms = DateTime::parse_from_rfc3339(instant).unwrap().timestamp_millis();
+        self.clock.advance(at_ms - self.clock.now_ms());
+    }
+
+    /// Moves the clock to a second after the next full hour, so that no window ends soon.
+    pub fn move_past_the_hour(&self) {
+        const HOUR_MS: i64 = 3_600_000;
+        let into_ms = self.clock.now_ms().rem_euclid(HOUR_MS);
+        self.clock.advance(HOUR_MS - into_ms + 1_000);
     }
 
     /// A consume of these lines.
@@ -133,6 +175,19 @@ impl Lanes {
         Operation { kind: OperationKind::Check, ..Self::consume(subject, lines) }
     }
 
+    /// A set or a decrement of these lines' counters.
+    pub fn rewrite(kind: OperationKind, subject: &str, lines: Vec<Line>, amount: u64) -> Operation {
+        let amount = Units::new(amount).unwrap();
+        Operation { kind, amount, ..Self::consume(subject, lines) }
+    }
+
+    /// A reset of the last level's counters.
+    pub fn reset(subject: &str, metric: Option<&Metric>, clearings: &[Clearing]) -> Operation {
+        let depth = orders::subject(subject).depth();
+        let sheet = PackedSheet::reset(depth, metric, clearings);
+        operation(OperationKind::Reset, subject, Arc::new(sheet))
+    }
+
     /// A hard limit of the current month on the level at `depth`, with a weight of one.
     pub fn line(&self, depth: u8, metric: &str, max: Option<u64>) -> Line {
         self.line_of(depth, Period::Month, metric, max)
@@ -142,6 +197,13 @@ impl Lanes {
     pub fn line_of(&self, depth: u8, period: Period, metric: &str, max: Option<u64>) -> Line {
         let max = max.map(|max| Units::new(max).unwrap());
         let limit = Limit::new(orders::metric(metric), period, max);
+        Line::at(depth, limit, Amount::ONE, self.clock.now(), &Calendar::UTC)
+    }
+
+    /// The same over a trailing minute or hour.
+    pub fn sliding(&self, depth: u8, period: Period, metric: &str, max: Option<u64>) -> Line {
+        let Line { mut limit, .. } = self.line_of(depth, period, metric, max);
+        limit.sliding = true;
         Line::at(depth, limit, Amount::ONE, self.clock.now(), &Calendar::UTC)
     }
 
@@ -156,12 +218,34 @@ impl Lanes {
         self.counters.submit(Box::new(operation)).await.unwrap().1.unwrap()
     }
 
+    /// Submits all at once, so that they queue while the lane has no turn, and answers their outcomes.
+    pub async fn submit_together(&self, operations: Vec<Operation>) -> Vec<Outcome> {
+        join_all(operations.into_iter().map(|operation| self.submit(operation))).await
+    }
+
+    /// The events in the outbox, oldest first.
+    pub async fn events(&self) -> Vec<Event> {
+        let entries = self.counters.read_entries(0, None, 1_000).await.unwrap();
+        entries.into_iter().flat_map(|entry| entry.events.unwrap()).collect()
+    }
+
     /// How many entries the outbox holds.
     pub async fn outbox_entries(&self) -> u64 {
         let mut connection = self.connection.clone();
         let mut command = redis::cmd("XLEN");
         command.arg(headroom::counters::keys::outbox(0));
         command.query_async(&mut connection).await.unwrap()
+    }
+}
+
+/// A level that has used nothing, without a profile, as Postgres would have it.
+pub fn level(path: &str) -> LevelBase {
+    LevelBase {
+        path: path.to_owned(),
+        profile_version: 0,
+        profile: String::new(),
+        reset_at_ms: 0,
+        counters: Vec::new(),
     }
 }
 
@@ -182,6 +266,17 @@ pub fn operation(kind: OperationKind, subject: &str, sheet: Arc<PackedSheet>) ->
         deadline: Instant::now() + Duration::from_secs(10),
         since_seq: None,
     }
+}
+
+/// The units that a set, a decrement or a reset added to each counter; panics when it was not done.
+pub fn rewritten(outcome: &Outcome) -> Vec<i64> {
+    let Outcome::Rewritten { lines, .. } = outcome else { panic!("not rewritten: {outcome:?}") };
+    lines.iter().map(|line| line.units).collect()
+}
+
+/// The units that an event added to each counter.
+pub fn units(event: &Event) -> Vec<i64> {
+    event.deltas.lines.iter().map(|delta| delta.units).collect()
 }
 
 /// Whether the outcome is an acceptance, and what is used after it; panics when nothing was decided.

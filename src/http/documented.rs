@@ -1,0 +1,175 @@
+//! What many routes have in common in the OpenAPI document: problems, with the bodies that the service really answers, and
+//! the headers of admins.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use utoipa::IntoResponses;
+use utoipa::openapi::ContentBuilder;
+use utoipa::openapi::Ref;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::Response;
+use utoipa::openapi::ResponseBuilder;
+use utoipa::openapi::example::ExampleBuilder;
+
+use super::error::ApiError;
+use super::problem::Problem;
+use crate::domain::Permission;
+use crate::quota::Store;
+
+type Responses = BTreeMap<String, RefOr<Response>>;
+
+/// Why a subject cannot be read.
+#[derive(Debug)]
+pub struct ReadProblems;
+
+/// Why a subject's profile cannot be changed.
+#[derive(Debug)]
+pub struct WriteProblems;
+
+/// Why counters of a subject cannot be changed.
+#[derive(Debug)]
+pub struct ActProblems;
+
+/// Why something about all subjects cannot be read.
+#[derive(Debug)]
+pub struct CatalogueReadProblems;
+
+/// Why the catalogue cannot be changed.
+#[derive(Debug)]
+pub struct CatalogueWriteProblems;
+
+/// What an admin says about an act.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct ActHeaders {
+    /// Why, for the audit log: UTF-8 of at most 500 bytes.
+    #[param(rename = "X-Reason", example = "ticket 4711")]
+    pub reason: Option<String>,
+}
+
+/// What an admin says about a change of what is configured.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct WriteHeaders {
+    /// The `ETag` of what was read, or `*` for whatever there is. Needed, unless `If-None-Match` is there.
+    #[param(rename = "If-Match", example = "\"7\"")]
+    pub matches: Option<String>,
+    /// `*`: there must be nothing yet.
+    #[param(rename = "If-None-Match", example = "*")]
+    pub none_matches: Option<String>,
+    /// Why, for the audit log: UTF-8 of at most 500 bytes.
+    #[param(rename = "X-Reason", example = "ticket 4711")]
+    pub reason: Option<String>,
+}
+
+impl IntoResponses for ReadProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("subject", "each segment must be scope:id"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
+        ])
+    }
+}
+
+impl IntoResponses for WriteProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::wrong("limits[0].max", "max must be -1 (unlimited) or 0 to 9007199254740991"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::UnknownSubject,
+        ];
+        documented(own.into_iter().chain(of_writes()))
+    }
+}
+
+impl IntoResponses for ActProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("amount", "must be 1 to 2147483648"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::NoPlan,
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for CatalogueReadProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("limit", "must be 1 to 200"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::Fenced,
+            ApiError::UnknownPlan,
+        ])
+    }
+}
+
+impl IntoResponses for CatalogueWriteProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::wrong(
+                "the catalogue",
+                "plans.free.limits must have at most 32 entries, got 33",
+            ),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+        ];
+        documented(own.into_iter().chain(of_writes()))
+    }
+}
+
+fn of_writes() -> impl Iterator<Item = ApiError> {
+    of_bodies().chain([ApiError::StaleWrite { found: 8 }, ApiError::PreconditionRequired])
+}
+
+fn of_bodies() -> impl Iterator<Item = ApiError> {
+    let bytes_max = 16_384;
+    let all = [
+        ApiError::BodyTimeout,
+        ApiError::BodyTooLarge { bytes_max },
+        ApiError::UnsupportedMediaType,
+    ];
+    all.into_iter()
+}
+
+/// Those that every route may answer.
+fn of_all() -> impl Iterator<Item = ApiError> {
+    let away =
+        ApiError::StoreUnavailable { store: Store::Postgres, retry_after_s: 1, source: None };
+    [ApiError::NoCredential, away, ApiError::Overloaded, ApiError::TimedOut].into_iter()
+}
+
+/// The errors as responses: one a status, with an example each.
+fn documented(errors: impl IntoIterator<Item = ApiError>) -> Responses {
+    let mut by_status: BTreeMap<StatusCode, Vec<ApiError>> = BTreeMap::new();
+    for error in errors.into_iter().chain(of_all()) {
+        by_status.entry(error.status_and_code().0).or_default().push(error);
+    }
+    by_status
+        .iter()
+        .map(|(status, errors)| (status.as_str().to_owned(), response(errors)))
+        .collect()
+}
+
+fn response(errors: &[ApiError]) -> RefOr<Response> {
+    let examples = errors.iter().map(|error| {
+        let problem = Problem::of(error, "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d", "");
+        let problem = Problem { instance: None, ..problem };
+        let value = serde_json::to_value(&problem).ok();
+        (error.to_string(), ExampleBuilder::new().summary(problem.title).value(value).build())
+    });
+    let content = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .examples_from_iter(examples)
+        .build();
+    let details: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    ResponseBuilder::new()
+        .description(details.join("; or: "))
+        .content("application/problem+json", content)
+        .build()
+        .into()
+}
