@@ -161,7 +161,9 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         critical_percent: limit.critical_percent,
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
+        sliding: limit.sliding,
         violated: true,
+        would_deny: false,
     };
     state.remaining()
 }
