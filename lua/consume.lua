@@ -8,17 +8,19 @@ KEYS: 3 + distinct keys of the requests, those of levels first
   2  outbox   stream
   3  pending  hash    level's key -> seq of its last event, which may be trimmed already
   …  states of levels and idempotency records, named by index in the requests; all strings
-ARGV: 1 + sheets + requests
+ARGV: 1 + 2 sheets + requests
   1  head     msgpack values, one after the other: epoch, seen_seq, offset_ms, idempotency_ttl_s,
               idle_ttl_s, outbox_events_max, chain_max, sheets, requests, keys of levels; then for
               each request: kind (0 look, 1 add, 2 clear, 3 set, 4 decrement), sheet, record key
               or 0, fingerprint or 0, request id or 0, seq seen before a first attempt of unknown
               fate or -1, amount, and for each level of the path: key, profile version. A key is
               its index after the third
-  …  a sheet  msgpack { start_ms, end_ms, plan, lines, depth of the path }; a line is { depth,
-              field, weight, ceiling or -1, end_s, four values for readers, fields of earlier
-              slices }, of which all but the first five may be missing. To clear: { start_ms,
-              end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }
+  …  a sheet as it is decided by: msgpack { start_ms, end_ms, depth of the path, lines; then
+              columns: by depth the first and the last line, and by line field, weight, ceiling,
+              fields of earlier slices or false }. To clear it ends with the lines, which are 0
+  …  a sheet as the outbox has it: msgpack { start_ms, end_ms, plan, lines, depth }; a line is
+              { depth, field, weight, ceiling or -1, end_s, … }, with more for readers. To clear:
+              { start_ms, end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }
   …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20)
 A state is what lib/prelude.lua says beside E_EPOCH.
 Returns   msgpack { code, epoch, seq, now_ms, then for each request: outcome, extra … }:
@@ -40,8 +42,12 @@ local now = read_now(meta, head[3])
 local code = shard_code(meta, epoch, head[2])
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now }) end
 
-local sheets = {}
-for i = 1, sheet_count do sheets[i] = unpack_all(ARGV[1 + i]) end
+local C_START, C_END, C_DEPTH, C_LINES, C_FROM, C_TO = 1, 2, 3, 4, 5, 6
+local C_FIELD, C_WEIGHT, C_CEILING, C_SLICES = 7, 8, 9, 10
+local sheets, slots = {}, {}
+for i = 1, sheet_count do
+  sheets[i], slots[i] = unpack_all(ARGV[1 + i]), {}
+end
 local seq, now_s = meta.seq, math.floor(now / 1000)
 -- What the keys after the third hold: decoded states, and records, each new one in its place.
 local stored = call('MGET', unpack(KEYS, 4))
@@ -75,7 +81,27 @@ local function layout_of(fields)
   return layout
 end
 
-local levels, places = {}, {} -- of the request at hand by depth: the states and their layouts
+-- Where a state of that layout has the counts of a sheet's lines at a depth; false for what it has
+-- not.
+local function slots_of(number, depth, layout)
+  local of_sheet = slots[number]
+  local of_depth = of_sheet[depth]
+  if not of_depth then
+    of_depth = {}
+    of_sheet[depth] = of_depth
+  end
+  local known = of_depth[layout]
+  if known then return known end
+  local sheet, found = sheets[number], {}
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    found[i] = layout[sheet[C_FIELD][i]] or false
+  end
+  of_depth[layout] = found
+  return found
+end
+
+-- Of the request at hand by depth: states, their layouts, and where they have the lines' counts.
+local levels, places, founds = {}, {}, {}
 
 -- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil.
 local function not_ready(at, depth)
@@ -142,19 +168,29 @@ local function append(at, event, depth)
   link_count = link_count + links[2]
 end
 
--- The counts as they are, in the order of the lines, behind the outcome that is yet to come, and
--- whether all ceilings hold what would be added.
-local function measure(at, lines)
-  local amount, base, fits = head[at + 6], filled + 2, true
-  for i = 1, #lines do
-    local line = lines[i]
-    local place = places[line[1]][line[2]]
-    local used = place and levels[line[1]][place] or 0
-    if line[10] then used = used + slices_of(line[1], line[10]) end
+-- The counts of one level as they are, in the order of its lines, behind the outcome that is yet to
+-- come, and whether all ceilings hold what would be added.
+local function measure_level(number, depth, amount)
+  local sheet, state, base, fits = sheets[number], levels[depth], filled + 2, true
+  local weight, ceiling, slices = sheet[C_WEIGHT], sheet[C_CEILING], sheet[C_SLICES]
+  local found = slots_of(number, depth, places[depth])
+  founds[depth] = found
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    local slot, units = found[i], weight[i] * amount
+    local used = slot and state[slot] or 0
+    if slices[i] then used = used + slices_of(depth, slices[i]) end
     results[base + i] = used
-    local units = line[3] * amount
-    local ceiling = line[4] >= 0 and line[4] or UNITS_MAX
-    if units > 0 and used + units > ceiling then fits = false end
+    if used + units > ceiling[i] and units > 0 then fits = false end
+  end
+  return fits
+end
+
+local function measure(number, amount)
+  local fits = true
+  -- Without gaps the table stays an array.
+  results[filled + 1], results[filled + 2] = REFUSED, 0
+  for depth = 1, sheets[number][C_DEPTH] do
+    if not measure_level(number, depth, amount) then fits = false end
   end
   return fits
 end
@@ -180,22 +216,27 @@ local function open_field(depth, field)
   return kept + 1
 end
 
-local function add(at, lines)
-  local amount, base = head[at + 6], filled + 2
-  for i = 1, #lines do
-    local line = lines[i]
-    local state, units = levels[line[1]], line[3] * amount
-    local place = places[line[1]][line[2]] or open_field(line[1], line[2])
-    state[place] = state[place] + units
+local function add_to_level(number, depth, amount)
+  local sheet, state, base = sheets[number], levels[depth], filled + 2
+  local weight, found = sheet[C_WEIGHT], founds[depth]
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    local slot, units = found[i], weight[i] * amount
+    if not slot then
+      slot = open_field(depth, sheet[C_FIELD][i])
+      found = slots_of(number, depth, places[depth])
+    end
+    state[slot] = state[slot] + units
     results[base + i] = results[base + i] + units
   end
 end
 
-local function record(at, event, lines)
+local function raw_sheet(number) return ARGV[1 + sheet_count + number] end
+
+local function record(at, event, count)
   local place = head[at + 2]
   if place == 0 then return end
-  stored[place] = head[at + 3] .. sub(event, 5, 20) .. ARGV[1 + head[at + 1]]
-    .. pack(now, head[at + 4], unpack(results, filled - #lines + 1, filled))
+  stored[place] = head[at + 3] .. sub(event, 5, 20) .. raw_sheet(head[at + 1])
+    .. pack(now, head[at + 4], unpack(results, filled - count + 1, filled))
   record_count = record_count + 1
   record_places[record_count] = place
 end
@@ -214,29 +255,28 @@ local function replayed(at)
 end
 
 -- The counts of the lines stand behind the outcome already.
-local function decided(outcome, extra, lines)
+local function decided(outcome, extra, count)
   emit(outcome, extra)
-  filled = filled + #lines
+  filled = filled + count
 end
 
 local function full() return seq - meta.floor >= head[6] end
 
 local function decide(at, sheet, event)
-  local lines, depth = sheet[4], sheet[5]
-  local fits = measure(at, lines)
+  local number, amount, count, depth = head[at + 1], head[at + 6], sheet[C_LINES], sheet[C_DEPTH]
+  local fits = measure(number, amount)
   if head[at] == LOOK then
-    local state = levels[depth]
-    return decided(fits and ACCEPTED or REFUSED, state[E_RESET], lines)
+    return decided(fits and ACCEPTED or REFUSED, levels[depth][E_RESET], count)
   end
   local known = earlier_attempt(at, event, depth) -- guard: earlier_attempt
   if known == nil then return emit(UNSURE, 0) end -- guard: earlier_attempt
-  if known then return decided(ACCEPTED, known, lines) end -- guard: earlier_attempt
-  if not fits then return decided(REFUSED, 0, lines) end
+  if known then return decided(ACCEPTED, known, count) end -- guard: earlier_attempt
+  if not fits then return decided(REFUSED, 0, count) end
   if full() then return emit(FULL, 0) end
-  add(at, lines)
+  for d = 1, depth do add_to_level(number, d, amount) end
   append(at, event, depth)
-  decided(ACCEPTED, seq, lines)
-  record(at, event, lines)
+  decided(ACCEPTED, seq, count)
+  record(at, event, count)
 end
 
 -- Where the window of a counter ends: a slice by itself, any other with the current window.
@@ -256,7 +296,8 @@ local function lines_to_clear(state, sheet)
     local window, used = windows[letter], state[place]
     local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
     if is_current and (metric == '' or metric == name) and used > 0 then
-      lines[#lines + 1] = { depth, field, -used, -1, end_s_of(letter, start, window[4]), 0 }
+      local end_s = end_s_of(letter, start, window[4])
+      lines[#lines + 1] = { depth, field, -used, -1, end_s, 0 }
       state[place] = 0
     end
   end
@@ -264,7 +305,7 @@ local function lines_to_clear(state, sheet)
   return lines
 end
 
--- Takes units back from earlier slices, the latest first, as more lines like those of a clear.
+-- Takes units back from earlier slices, the latest first, as more lines of a sheet.
 local function take_from_slices(lines, depth, fields, units)
   local state = levels[depth]
   for i = 1, #fields do
@@ -272,27 +313,29 @@ local function take_from_slices(lines, depth, fields, units)
     local taken = place and math.min(state[place], units) or 0
     if taken > 0 then
       local letter, start = match(fields[i], ':(%a):(%d+)$')
-      local after = state[place] - taken
-      lines[#lines + 1] = { depth, fields[i], -taken, -1, end_s_of(letter, start), after }
-      state[place], units = after, units - taken
+      state[place], units = state[place] - taken, units - taken
+      lines[#lines + 1] = {
+        depth, fields[i], -taken, -1, end_s_of(letter, start), state[place],
+      }
     end
   end
 end
 
--- The changes that give each line's counter its new count, as lines like those of a clear. A sliding
--- limit then has it in the current slice when it is set, and is lowered by its latest units.
-local function lines_to_set(sheet, is_set, amount)
+-- The changes that give each line's counter its new count, as lines like those of a clear. A
+-- sliding limit then has it in the current slice when it is set, and is lowered by its latest
+-- units.
+local function lines_to_set(number, sheet, is_set, amount)
   local lines = {}
   for i = 1, #sheet[4] do
     local line = sheet[4][i]
-    local depth, field = line[1], line[2]
+    local depth, field, slices = line[1], line[2], sheets[number][C_SLICES][i]
     local state, place = levels[depth], places[depth][field] or open_field(depth, field)
     local before = state[place]
     local after = is_set and amount or math.max(0, before - amount)
-    lines[#lines + 1] = { depth, field, after - before, -1, line[5], after }
     state[place] = after
+    lines[#lines + 1] = { depth, field, after - before, -1, line[5], after }
     local left = is_set and UNITS_MAX or amount - (before - after)
-    if line[10] then take_from_slices(lines, depth, line[10], left) end
+    if slices then take_from_slices(lines, depth, slices, left) end
   end
   return lines
 end
@@ -303,43 +346,41 @@ local function sheet_made_at(known)
   return pack(entry.sheets[entry.events[known - entry.first + 1][1] + 1])
 end
 
-local function rewrite(at, sheet, event)
-  local kind, depth = head[at], sheet[5]
+local function rewrite(at, depth, event)
+  local kind, number = head[at], head[at + 1]
   local known = earlier_attempt(at, event, depth)
   if known == nil then return emit(UNSURE, 0) end
   if known then
     emit(ACCEPTED, known)
   else
     if full() then return emit(FULL, 0) end
-    local lines
-    if kind == CLEAR then
-      lines = lines_to_clear(levels[depth], sheet)
-    else
-      lines = lines_to_set(sheet, kind == SET, head[at + 6])
-    end
+    local asked = unpack_all(raw_sheet(number))
+    local lines = kind == CLEAR and lines_to_clear(levels[depth], asked)
+      or lines_to_set(number, asked, kind == SET, head[at + 6])
     append(at, event, depth)
-    local plan = kind == CLEAR and '' or sheet[3]
-    made_sheets[head[at + 1]] = pack({ sheet[1], sheet[2], plan, lines, depth })
+    local plan = kind == CLEAR and '' or asked[3]
+    made_sheets[number] = pack({ asked[1], asked[2], plan, lines, depth })
     emit(ACCEPTED, seq)
   end
   filled = filled + 1
-  results[filled] = known and sheet_made_at(known) or made_sheets[head[at + 1]]
+  results[filled] = known and sheet_made_at(known) or made_sheets[number]
 end
 
 local function serve(at, sheet, event)
   -- What a clear asks for is not a sheet: one that clears nothing leaves an empty one in its place.
   if head[at] == CLEAR then made_sheets[head[at + 1]] = pack({ 0, 0, '', {}, 1 }) end
   if replayed(at) then return end
-  if now < sheet[1] or now >= sheet[2] then return emit(WRONG_WINDOW, 0) end -- guard: window
-  local away, depth = not_ready(at, sheet[5])
+  local is_current = sheet[C_START] <= now and now < sheet[C_END]
+  if not is_current then return emit(WRONG_WINDOW, 0) end -- guard: window
+  local away, depth = not_ready(at, sheet[C_DEPTH])
   if away then return emit(away, depth) end
-  if head[at] >= CLEAR then return rewrite(at, sheet, event) end
+  if head[at] >= CLEAR then return rewrite(at, sheet[C_DEPTH], event) end
   return decide(at, sheet, event)
 end
 
 local function write_outbox()
   local raw = {}
-  for i = 1, sheet_count do raw[i] = made_sheets[i] or ARGV[1 + i] end
+  for i = 1, sheet_count do raw[i] = made_sheets[i] or raw_sheet(i) end
   local id = format('%.0f-%.0f', epoch, seq)
   call(
     'XADD', KEYS[2], id, 'h', pack(links), 's', table.concat(raw), 'e', table.concat(events)
@@ -374,13 +415,13 @@ local function write()
 end
 
 for i = 1, sheet_count do
-  if sheets[i][5] > links[2] then links[2] = sheets[i][5] end
+  if sheets[i][C_DEPTH] > links[2] then links[2] = sheets[i][C_DEPTH] end
 end
 local at = 11
 for i = 1, request_count do
   local sheet = sheets[head[at + 1]]
-  serve(at, sheet, ARGV[1 + sheet_count + i])
-  at = at + LEVELS_AT + 2 * sheet[5]
+  serve(at, sheet, ARGV[1 + 2 * sheet_count + i])
+  at = at + LEVELS_AT + 2 * sheet[C_DEPTH]
 end
 if event_count > 0 then write() end
 results[3] = seq

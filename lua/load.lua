@@ -50,9 +50,9 @@ local function counts(line, is_pending)
   return line[5] * 1000 > now
 end
 
--- Adds what one event of the outbox did to a counter; the latest event comes first. Of a counter that
--- Redis alone keeps, what came before the outbox is not known. But it was never below zero, so it is
--- at least what the events since any instant add up to; since it was last at zero, that is exact.
+-- Adds what one event of the outbox did to a counter, the latest event first. What came before the
+-- outbox is unknown of a counter that Redis alone keeps. But it was never below zero, so it is at
+-- least what the events since any instant add up to; since it was last at zero, that is exact.
 local function add_units(subject, field, units)
   local used = subject.used[field] or 0
   if match(field, ':[nhNH]:') then

@@ -20,8 +20,8 @@ use super::output::Failure;
 use super::output::print_lines;
 use super::output::print_text;
 
-/// The longest file: some thousand plans.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// The longest file, as long as a catalogue may be in Postgres.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What `headroom apply` makes the catalogue in force.
 #[derive(Debug, Args)]

@@ -9,10 +9,11 @@ use serde_json::json;
 use crate::app::Core;
 use crate::config::Config;
 use crate::domain::Period;
-use crate::domain::Subject;
 use crate::quota::Actor;
 use crate::quota::ResetScope;
+use crate::quota::ResetWithin;
 use crate::quota::Rewritten;
+use crate::quota::SubjectReset;
 
 use super::core::actor;
 use super::core::flush;
@@ -26,10 +27,10 @@ use super::output::print_tables;
 
 /// What stands for a subject and everything below it.
 const ALL_BELOW: &str = "/**";
-/// The most subjects that one run goes through.
-const SUBJECTS_MAX: usize = 100_000;
 /// Subjects that are asked for at once.
 const PAGE_SUBJECTS: u32 = 500;
+/// The most pages of one run: 100,000 subjects.
+const PAGES_MAX: u32 = 200;
 
 /// What `headroom reset` clears.
 #[derive(Debug, Args)]
@@ -53,22 +54,12 @@ pub(super) struct ResetArguments {
     after: Option<String>,
 }
 
-/// What a run is to do.
-struct Job<'a> {
-    core: &'a Core,
-    scope: ResetScope,
-    actor: Actor,
-    is_dry: bool,
-}
-
 /// What a run did so far.
 #[derive(Default)]
 struct Progress {
-    /// Subjects that were looked at.
-    examined: usize,
-    /// Counters that were or would be cleared, with their subjects.
-    cleared: Vec<(String, Rewritten)>,
-    /// The last subject, when there may be more after it.
+    /// Subjects of which something was cleared, or would be.
+    resets: Vec<SubjectReset>,
+    /// The last subject, when there are more after it.
     next: Option<String>,
 }
 
@@ -87,20 +78,26 @@ pub(super) async fn reset(
         period: parse_period(arguments.period.as_ref())?,
     };
     let actor = actor(arguments.reason.as_ref())?;
+    let order = ResetWithin {
+        prefix: subject,
+        scope,
+        is_dry_run: arguments.dry_run,
+        after: arguments.after.clone(),
+        subjects_max: PAGE_SUBJECTS,
+    };
     on_core(config, async |core| {
-        let job = Job { core, scope, actor, is_dry: arguments.dry_run };
-        // Postgres knows which subjects there are, once it has what is still in the outbox.
-        flush(core, &subject).await?;
+        // What a look finds is in Postgres.
+        flush(core, &order.prefix).await?;
         let mut progress = Progress::default();
         let run = if is_pattern {
-            job.clear_all_below(&subject, arguments.after.clone(), &mut progress).await
+            clear_all_below(core, &order, &actor, &mut progress).await
         } else {
-            job.clear(subject.clone(), &mut progress).await
+            clear(core, &order, &actor, &mut progress).await
         };
         // The resets are in Postgres when the command ends, also those of a run that failed half-way.
-        let flushed = flush(core, &subject).await;
-        if run.is_ok() || progress.examined > 0 {
-            print(&progress, arguments.dry_run)?;
+        let flushed = flush(core, &order.prefix).await;
+        if run.is_ok() || !progress.resets.is_empty() {
+            print(&progress, order.is_dry_run)?;
         }
         run.and(flushed)?;
         Ok(ExitCode::SUCCESS)
@@ -108,58 +105,70 @@ pub(super) async fn reset(
     .await
 }
 
-impl Job<'_> {
-    async fn clear_all_below(
-        &self,
-        prefix: &Subject,
-        mut after: Option<String>,
-        progress: &mut Progress,
-    ) -> Result<(), Failure> {
-        while progress.examined < SUBJECTS_MAX {
-            let quota = &self.core.quota;
-            let page = quota.subjects_within(prefix, after.as_deref(), PAGE_SUBJECTS).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            after = page.last().cloned();
-            for path in &page {
-                self.clear(Subject::parse(path)?, progress).await?;
-            }
+async fn clear_all_below(
+    core: &Core,
+    order: &ResetWithin,
+    actor: &Actor,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let mut order = order.clone();
+    for _ in 0..PAGES_MAX {
+        let page = core.quota.reset_within(&order, actor).await?;
+        progress.resets.extend(page.subjects);
+        if page.next.is_none() {
+            return Ok(());
         }
-        progress.next = after;
-        Ok(())
+        order.after = page.next;
     }
+    progress.next = order.after;
+    Ok(())
+}
 
-    async fn clear(&self, subject: Subject, progress: &mut Progress) -> Result<(), Failure> {
-        let quota = &self.core.quota;
-        let counters = if self.is_dry {
-            quota.would_clear(&subject, &self.scope).await?
-        } else {
-            quota.clear(&subject, self.scope.clone(), &self.actor).await?.counters
-        };
-        progress.examined += 1;
-        let path = subject.as_str();
-        progress.cleared.extend(counters.into_iter().map(|it| (path.to_owned(), it)));
-        Ok(())
+async fn clear(
+    core: &Core,
+    order: &ResetWithin,
+    actor: &Actor,
+    progress: &mut Progress,
+) -> Result<(), Failure> {
+    let ResetWithin { prefix: subject, scope, .. } = order;
+    let (event_id, counters) = if order.is_dry_run {
+        (None, core.quota.would_clear(subject, scope).await?)
+    } else {
+        let rewrite = core.quota.clear(subject, scope.clone(), actor).await?;
+        (Some(rewrite.event_id), rewrite.counters)
+    };
+    let subject = subject.as_str().to_owned();
+    progress.resets.push(SubjectReset { subject, event_id, counters });
+    Ok(())
+}
+
+impl Progress {
+    /// Every counter with its subject.
+    fn cleared(&self) -> impl Iterator<Item = (&str, &Rewritten)> {
+        self.resets.iter().flat_map(|reset| {
+            let subject = reset.subject.as_str();
+            reset.counters.iter().map(move |counter| (subject, counter))
+        })
     }
 }
 
 fn print(progress: &Progress, is_dry: bool) -> Result<ExitCode, Failure> {
-    let cleared: Vec<Value> = progress.cleared.iter().map(cleared_json).collect();
+    let cleared: Vec<Value> =
+        progress.cleared().map(|(subject, it)| cleared_json(subject, it)).collect();
     let value = json!({
         "dry_run": is_dry,
-        "examined": progress.examined,
         "cleared": cleared,
         "next": progress.next,
     });
-    let mut rows: Vec<Vec<String>> = progress.cleared.iter().map(cleared_row).collect();
+    let mut rows: Vec<Vec<String>> =
+        progress.cleared().map(|(subject, it)| cleared_row(subject, it)).collect();
     let more = progress.next.as_ref().map(|path| vec![format!("… go on with --after '{path}'")]);
     rows.extend(more);
     let units = if is_dry { "units to clear" } else { "units cleared" };
     print_tables(&value, &[Table { header: &["subject", "counter", "since", units], rows }])
 }
 
-fn cleared_json((subject, counter): &(String, Rewritten)) -> Value {
+fn cleared_json(subject: &str, counter: &Rewritten) -> Value {
     let is_lifetime = counter.period == Period::Lifetime;
     json!({
         "subject": subject,
@@ -171,8 +180,8 @@ fn cleared_json((subject, counter): &(String, Rewritten)) -> Value {
     })
 }
 
-fn cleared_row((subject, counter): &(String, Rewritten)) -> Vec<String> {
+fn cleared_row(subject: &str, counter: &Rewritten) -> Vec<String> {
     let name = format!("{}-{}", counter.metric, counter.period.as_str());
     let since = counter.window.start_at().to_rfc3339();
-    vec![subject.clone(), name, since, counter.units.unsigned_abs().to_string()]
+    vec![subject.to_owned(), name, since, counter.units.unsigned_abs().to_string()]
 }

@@ -144,8 +144,9 @@ pub(super) fn build(
     );
     keys.append(&mut collector.levels);
     keys.append(&mut collector.records);
-    let mut arguments = Vec::with_capacity(1 + collector.sheets.len() + operations.len());
+    let mut arguments = Vec::with_capacity(1 + 2 * collector.sheets.len() + operations.len());
     arguments.push(head.finish());
+    arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.columns.clone()));
     arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.bytes.clone()));
     arguments.extend(operations.iter().zip(&places).map(|(it, at)| it.pack_event(at.sheet)));
     GroupCall { keys, arguments }

@@ -47,6 +47,12 @@ impl Packer {
         self.bytes(value.as_bytes())
     }
 
+    /// `false`.
+    pub(super) fn no(&mut self) -> &mut Self {
+        encode::write_bool(&mut self.0, false).expect(IN_MEMORY);
+        self
+    }
+
     pub(super) fn maybe(&mut self, value: Option<&[u8]>) -> &mut Self {
         if let Some(value) = value {
             return self.bytes(value);

@@ -21,7 +21,10 @@ use super::pack::Unpacker;
 pub struct PackedSheet {
     /// What the request is measured against; without lines for a reset.
     pub sheet: Sheet,
+    /// As the outbox has it.
     pub(super) bytes: Vec<u8>,
+    /// As the script decides by it.
+    pub(super) columns: Vec<u8>,
     current_ms: (i64, i64),
 }
 
@@ -50,7 +53,8 @@ impl PackedSheet {
             pack_line(&mut packer, line);
         }
         packer.count(sheet.depth.into());
-        Self { sheet, bytes: packer.finish(), current_ms }
+        let columns = columns(&sheet, current_ms);
+        Self { sheet, bytes: packer.finish(), columns, current_ms }
     }
 
     /// Packs what a reset clears on the last level of a path: one metric or all.
@@ -70,7 +74,8 @@ impl PackedSheet {
         }
         packer.count(depth.into());
         let sheet = Sheet { plan: String::new(), depth, lines: Vec::new() };
-        Self { sheet, bytes: packer.finish(), current_ms }
+        let columns = columns(&sheet, current_ms);
+        Self { sheet, bytes: packer.finish(), columns, current_ms }
     }
 
     /// Whether every window of the sheet holds the instant.
@@ -113,6 +118,53 @@ pub struct StoredLine {
 /// How many values a line has that the script made for an admin's act: the last is the count after.
 const LENGTH_AFTER_ACT: usize = 6;
 
+/// The lines column by column, which the script reads without a table a line.
+fn columns(sheet: &Sheet, current_ms: (i64, i64)) -> Vec<u8> {
+    let lines = &sheet.lines;
+    let mut packer = Packer::default();
+    packer.array(10).int(current_ms.0).int(current_ms.1);
+    packer.count(sheet.depth.into()).count(lines.len() as u64);
+    let up_to = |depth: u8| lines.iter().filter(|line| line.depth <= depth).count() as u64;
+    packer.array(sheet.depth.into());
+    for depth in 0..sheet.depth {
+        packer.count(up_to(depth) + 1);
+    }
+    packer.array(sheet.depth.into());
+    for depth in 1..=sheet.depth {
+        packer.count(up_to(depth));
+    }
+    let ceiling = |line: &Line| line.limit.ceiling().unwrap_or(Units::MAX).get();
+    column(&mut packer, lines, |packer, line| _ = packer.text(&name(line, line.window.start_s)));
+    column(&mut packer, lines, |packer, line| _ = packer.count(line.weight.get().into()));
+    column(&mut packer, lines, |packer, line| _ = packer.count(ceiling(line)));
+    column(&mut packer, lines, pack_slices);
+    packer.finish()
+}
+
+fn column(packer: &mut Packer, lines: &[Line], pack: impl Fn(&mut Packer, &Line)) {
+    packer.array(lines.len());
+    for line in lines {
+        pack(packer, line);
+    }
+}
+
+/// The names of the counters of earlier slices, or false.
+fn pack_slices(packer: &mut Packer, line: &Line) {
+    if line.earlier_s.is_empty() {
+        packer.no();
+        return;
+    }
+    packer.array(line.earlier_s.len());
+    for start_s in &line.earlier_s {
+        packer.text(&name(line, *start_s));
+    }
+}
+
+/// The name of the counter of a line whose window begins then.
+fn name(line: &Line, start_s: i64) -> String {
+    field(line.limit.metric.as_str(), line.limit.period, line.limit.sliding, start_s)
+}
+
 /// What most limits have in common travels by being left out.
 fn is_plain(line: &Line) -> bool {
     let limit = &line.limit;
@@ -124,10 +176,9 @@ fn is_plain(line: &Line) -> bool {
 
 fn pack_line(packer: &mut Packer, line: &Line) {
     let limit = &line.limit;
-    let name = |start_s| field(limit.metric.as_str(), limit.period, limit.sliding, start_s);
     let ceiling = limit.ceiling().map_or(-1, |units| units.get().cast_signed());
     packer.array(if is_plain(line) { 5 } else { 9 + usize::from(limit.sliding) });
-    packer.int(line.depth.into()).text(&name(line.window.start_s));
+    packer.int(line.depth.into()).text(&name(line, line.window.start_s));
     packer.int(line.weight.get().into()).int(ceiling).int(line.window.end_s);
     if is_plain(line) {
         return;
@@ -136,10 +187,7 @@ fn pack_line(packer: &mut Packer, line: &Line) {
     packer.int(limit.max.map_or(-1, |units| units.get().cast_signed()));
     packer.count(limit.warning_percent.into()).count(limit.critical_percent.into());
     if limit.sliding {
-        packer.array(line.earlier_s.len());
-        for start_s in &line.earlier_s {
-            packer.text(&name(*start_s));
-        }
+        packer.count(1);
     }
 }
 
@@ -224,9 +272,7 @@ fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
         read_details(input, &mut line)?;
     }
     if line.sliding {
-        for _ in 0..input.array()? {
-            input.bytes()?;
-        }
+        input.count()?;
     }
     Ok(line)
 }

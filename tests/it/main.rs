@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
+mod acts;
 mod api;
 mod cli;
 mod dev;
@@ -17,4 +18,5 @@ mod recovery;
 mod resetting;
 mod scripts;
 mod support;
+mod systems;
 mod windows;

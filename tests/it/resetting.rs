@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use headroom::domain::Calendar;
 use headroom::domain::Period;
-use headroom::quota::RequestContext;
-use headroom::quota::ResetReport;
 use headroom::quota::ResetScope;
+use headroom::quota::RewriteReport;
 use reqwest::Method;
 use serde_json::json;
 
@@ -43,9 +42,13 @@ async fn consume(app: &TestApp, metric: &str, times: usize) {
     }
 }
 
-async fn reset(app: &TestApp, node: usize, scope: ResetScope) -> ResetReport {
-    let context = RequestContext { request_id: "a-reset".to_owned(), ..Default::default() };
-    app.quota_of(node).reset(&orders::subject(SUBJECT), scope, context).await.unwrap()
+async fn reset(app: &TestApp, node: usize, scope: ResetScope) -> RewriteReport {
+    app.quota_of(node).reset(&orders::subject(SUBJECT), scope, &orders::actor()).await.unwrap()
+}
+
+/// Units that were taken back, of all counters together.
+fn cleared_by(report: &RewriteReport) -> u64 {
+    report.counters.iter().map(|it| it.units.unsigned_abs()).sum()
 }
 
 /// Units used, by the limits' names.
@@ -82,7 +85,7 @@ async fn resets_under_load_take_back_exactly_what_they_say() {
         let mut cleared = 0;
         for call in 0..10 {
             let report = reset(&app, call % 2, ResetScope::default()).await;
-            cleared += report.cleared.iter().map(|it| it.units).sum::<u64>();
+            cleared += cleared_by(&report);
         }
         cleared
     };
@@ -129,7 +132,7 @@ async fn a_reset_clears_what_its_scope_names() {
         let report = reset(&app, 0, scope).await;
 
         assert_eq!(used(&app).await, left, "{report:?}");
-        let cleared: u64 = report.cleared.iter().map(|it| it.units).sum();
+        let cleared: u64 = cleared_by(&report);
         assert_eq!(cleared, 11 - left.iter().sum::<u64>());
         app.flush().await;
         evict(&app).await;
@@ -150,8 +153,8 @@ async fn a_reset_of_a_cold_subject_clears_what_is_on_its_way() {
 
     let report = reset(&app, 0, ResetScope::default()).await;
 
-    let cleared: Vec<_> = report.cleared.iter().map(|it| (it.period, it.units)).collect();
-    assert_eq!(cleared, [(Period::Day, 5), (Period::Month, 5)]);
+    let cleared: Vec<_> = report.counters.iter().map(|it| (it.period, it.units)).collect();
+    assert_eq!(cleared, [(Period::Day, -5), (Period::Month, -5)]);
     consume(&app, "messages", 1).await;
     evict(&app).await;
     assert_eq!(used(&app).await, [1, 1, 6, 0], "loaded with the reset still in the outbox");
@@ -194,7 +197,7 @@ async fn resets_that_race_take_each_unit_back_once() {
 
     let reports = join_all((0..10).map(|call| reset(&app, call % 2, ResetScope::default()))).await;
 
-    let cleared: u64 = reports.iter().flat_map(|report| &report.cleared).map(|it| it.units).sum();
+    let cleared: u64 = reports.iter().map(cleared_by).sum();
     assert_eq!(cleared, 14, "seven of the day and seven of the month");
     assert_eq!(app.flush().await, 17);
     assert_eq!(used(&app).await, [0, 0, 7, 0]);

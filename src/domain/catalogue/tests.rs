@@ -166,3 +166,19 @@ fn images_need_a_subscription() {
     let unlimited = of(r#"{"plan": "UNLIMITED"}"#).unwrap();
     assert_eq!(unlimited, "UNLIMITED: image_generations-day, image_generations-month");
 }
+
+#[test]
+fn the_readme_shows_a_catalogue_that_does_what_it_says() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let catalogue = Catalogue::parse(text).unwrap();
+    let subject = Subject::parse("org:acme/user:u_1").unwrap();
+    let team = Profile::parse(r#"{"plan": "team"}"#).unwrap();
+    let levels = limits_of(&catalogue, &subject, &[&team]).unwrap();
+    let limits = levels.iter().flat_map(|level| level.limits.iter());
+    let shown: Vec<_> =
+        limits.map(|limit| format!("{} {}", limit.name(), limit.max.unwrap())).collect();
+    assert_eq!(shown, ["messages-month 1000", "messages-month 100", "messages-day 50"]);
+    assert!(levels[1].features.contains("export"));
+}

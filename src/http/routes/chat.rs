@@ -5,8 +5,6 @@ use std::sync::Arc;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
-use axum::http::header;
-use axum::response::IntoResponse;
 use axum::response::Response;
 use chrono::DateTime;
 use chrono::SecondsFormat;
@@ -22,10 +20,8 @@ use crate::http::auth::Caller;
 use crate::http::auth::Identity;
 use crate::http::auth::Read;
 use crate::http::error::ApiError;
-use crate::http::problem::JSON;
-use crate::http::problem::NO_STORE;
 use crate::http::problem::Problem;
-use crate::http::problem::json;
+use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::ResetScope;
@@ -166,11 +162,6 @@ fn last_reset_at(usage: &Usage) -> DateTime<Utc> {
     let month = Period::Month.window_at(decided_at.unwrap_or_default(), &usage.calendar);
     let window = monthly(usage, MESSAGES).map_or(month, |state| state.window);
     usage.last_reset_at.map_or(window.start_at(), |reset_at| reset_at.max(window.start_at()))
-}
-
-fn reply(body: &ChatUsage) -> Response {
-    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)];
-    (headers, json(body)).into_response()
 }
 
 #[cfg(test)]

@@ -122,10 +122,10 @@ impl Quota {
             }
             let (redis, postgres) = (found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0));
             let describe = || format!("{} {} {} from {}", key.0, key.1, key.2.as_str(), key.3);
+            let differ =
+                || format!("{}: redis {redis}, postgres and outbox {postgres}", describe());
             if is_in_postgres(key.2) {
-                progress.i2.expect(redis == postgres, || {
-                    format!("{}: redis {redis}, postgres and outbox {postgres}", describe())
-                });
+                progress.i2.expect(redis == postgres, differ);
             }
             progress.i3.expect(*redis >= 0, || format!("{}: {redis}", describe()));
             progress.excess += self.excess(picture, key, *redis);

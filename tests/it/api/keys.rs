@@ -42,7 +42,7 @@ pub(super) async fn fenced_key(app: &TestApp, permissions: &[&str], prefix: &str
 }
 
 /// A key with those permissions, over the whole tree.
-pub(super) async fn key(app: &TestApp, permissions: &[&str]) -> String {
+pub(crate) async fn key(app: &TestApp, permissions: &[&str]) -> String {
     make(app, request(permissions)).await
 }
 

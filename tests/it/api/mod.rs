@@ -12,7 +12,7 @@ mod docs;
 mod entitlements;
 mod headers;
 mod idempotency;
-mod keys;
+pub(crate) mod keys;
 mod limits;
 mod operations;
 mod plans;
@@ -20,7 +20,7 @@ mod resets;
 mod rs256;
 mod shutdown;
 mod subjects;
-mod tokens;
+pub(crate) mod tokens;
 mod usage;
 
 use chrono::DateTime;

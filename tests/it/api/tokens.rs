@@ -31,7 +31,7 @@ const ED_PKCS8_HEAD: [u8; 16] = [
 ];
 
 /// Nodes that take tokens with the shared secret.
-pub(super) fn hs256() -> Options {
+pub(crate) fn hs256() -> Options {
     strict("HS256").with("HEADROOM_JWT_SECRET", SECRET)
 }
 
@@ -44,12 +44,12 @@ pub(super) fn strict(algorithm: &str) -> Options {
 }
 
 /// What a good token of a user says.
-pub(super) fn claims(user: &str) -> Value {
+pub(crate) fn claims(user: &str) -> Value {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": user, "exp": LATER_S })
 }
 
 /// A token with the shared secret.
-pub(super) fn signed(claims: &Value) -> String {
+pub(crate) fn signed(claims: &Value) -> String {
     signed_as(Algorithm::HS256, SECRET, claims)
 }
 

@@ -1,7 +1,10 @@
 //! The command line, as an operator runs it: answers on standard output, reasons on standard error, codes for scripts.
 
+mod catalogue;
 mod config;
 mod keys;
+mod profiles;
+mod resets;
 mod stores;
 mod subjects;
 

@@ -101,6 +101,11 @@ async fn a_store_that_cannot_be_reached_is_named_without_its_password() {
         &["keys", "revoke", "x"],
         &["usage", "user:u_1"],
         &["reset", "user:u_1"],
+        &["reset", "org:acme/**"],
+        &["set", "user:u_1", "messages", "1"],
+        &["subject", "get", "user:u_1"],
+        &["export"],
+        &["audit"],
         &["verify"],
     ] {
         let outcome = run(command, NOWHERE).await;

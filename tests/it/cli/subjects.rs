@@ -38,13 +38,22 @@ async fn a_subject_s_usage_is_printed_and_reset() {
     let before = on(&app, &["usage", "user:u_1"]).await.json();
     let premium = on(&app, &["reset", "user:u_1", "--metric", "premium_messages"]).await.json();
     let week = on(&app, &["reset", "user:u_1", "--period", "week"]).await.json();
+    let dry = on(&app, &["reset", "user:u_1", "--dry-run"]).await.json();
+    let between = on(&app, &["usage", "user:u_1"]).await.json();
     let month = on(&app, &["reset", "user:u_1", "--period", "month"]).await.json();
     let after = on(&app, &["usage", "user:u_1"]).await.json();
 
     assert_eq!((&before["subject"], &before["plan"]), (&json!("user:u_1"), &json!("chat")));
     assert_eq!(before["limits"][0]["remaining"], 93);
-    assert_eq!([&before, &premium, &week, &month].map(used), [[7, 7], [7, 0], [7, 0], [0, 0]]);
-    assert_eq!(after, month);
+    assert_eq!([&before, &between, &after].map(used), [[7, 7], [7, 0], [0, 0]]);
+    let cleared = |answer: &Value| {
+        let counters = answer["cleared"].as_array().unwrap().iter();
+        counters.map(|it| (it["metric"].clone(), it["units"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(cleared(&premium), [(json!("premium_messages"), json!(7))]);
+    assert_eq!(cleared(&week), []);
+    assert_eq!(cleared(&month), [(json!("messages"), json!(7))]);
+    assert_eq!((cleared(&dry), &dry["dry_run"]), (cleared(&month), &json!(true)));
     let resets = "SELECT count(*) FROM message_logs WHERE kind = 'reset'";
     let logged: i64 = app.postgres().await.query_one(resets, &[]).await.unwrap().get(0);
     assert!(logged >= 2, "the resets are in postgres when the command ends");

@@ -1,8 +1,6 @@
 //! Flushes that are interrupted, held up and raced, at every step that they have.
 
-use std::pin::Pin;
 use std::pin::pin;
-use std::task::Poll;
 
 use futures_util::future::join_all;
 use headroom::quota::FlushState;
@@ -17,6 +15,7 @@ use super::logged;
 use super::messages_a_month;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::advance::advance;
 use crate::support::caller::Answer;
 
 /// More steps than a flush has: reads, statements, the commit, the trim.
@@ -24,19 +23,6 @@ const STEPS_MAX: usize = 200;
 
 /// Subjects whose events are all in one shard, so that one flush has them all.
 const SUBJECT: &str = "org:acme/user:u_1";
-
-/// Runs a future until it has waited `steps` times. `None` when it is not done by then.
-async fn advance<F: Future>(future: &mut Pin<&mut F>, steps: usize) -> Option<F::Output> {
-    let mut left = steps;
-    std::future::poll_fn(|context| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        future.as_mut().poll(context).map(Some)
-    })
-    .await
-}
 
 /// A node without a flusher that trims at once, so that the trim is a step too.
 async fn start(nodes: usize) -> TestApp {

@@ -2,7 +2,6 @@
 
 use futures_util::future::join_all;
 use headroom::domain::Subject;
-use headroom::quota::RequestContext;
 use headroom::quota::ResetScope;
 use reqwest::StatusCode;
 
@@ -13,6 +12,7 @@ use super::logged;
 use super::messages_a_month;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::orders::actor;
 
 /// Guards promise 4: however many retries race, there is one charge and one answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -56,7 +56,7 @@ async fn a_refusal_is_not_remembered_under_its_key() {
     assert!(app.caller().consume("user:u_1", MODEL).await.is_allowed());
     let refused = app.caller().consume_once("user:u_1", MODEL, "k-1").await;
     let subject = Subject::parse("user:u_1").unwrap();
-    app.quota().reset(&subject, ResetScope::default(), RequestContext::default()).await.unwrap();
+    app.quota().reset(&subject, ResetScope::default(), &actor()).await.unwrap();
 
     let accepted = app.caller().consume_once("user:u_1", MODEL, "k-1").await;
 

@@ -1,7 +1,6 @@
 //! Why a reset is an event.
 
 use headroom::counters::keys;
-use headroom::quota::RequestContext;
 use headroom::quota::ResetScope;
 
 use super::fixture::SUBJECT;
@@ -29,8 +28,7 @@ async fn a_reset_is_not_undone_by_events_that_wait_in_the_outbox() {
     }
 
     let scope = ResetScope::default();
-    let context = RequestContext::default();
-    event.quota().reset(&orders::subject(SUBJECT), scope, context).await.unwrap();
+    event.quota().reset(&orders::subject(SUBJECT), scope, &orders::actor()).await.unwrap();
     delete(&deletion).await;
 
     assert_eq!(flushed(event).await, (0, Seen { broken: vec![], ..seen(4, 0) }));

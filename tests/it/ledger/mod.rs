@@ -1,5 +1,6 @@
 //! The ledger against a real Postgres.
 
+mod acts;
 mod audit;
 mod base;
 mod catalogues;

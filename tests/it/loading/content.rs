@@ -6,13 +6,13 @@ use headroom::counters::Snapshot;
 use headroom::counters::keys;
 use headroom::domain::Period;
 use headroom::domain::Subject;
-use headroom::quota::RequestContext;
 use headroom::quota::ResetScope;
 
 use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::orders;
 use crate::support::orders::accept;
+use crate::support::orders::actor;
 use crate::support::orders::shard_of;
 use crate::support::orders::used;
 use crate::support::state::State;
@@ -79,7 +79,8 @@ async fn a_reset_survives_a_load_before_and_after_its_flush() {
     let app = start(Options::default()).await;
     let subject = Subject::parse(SUBJECT).unwrap();
     accept(app.quota(), SUBJECT, 9).await;
-    let reset = app.quota().reset(&subject, ResetScope::default(), RequestContext::default());
+    let actor = actor();
+    let reset = app.quota().reset(&subject, ResetScope::default(), &actor);
     let at = reset.await.unwrap().usage.last_reset_at;
     accept(app.quota(), SUBJECT, 2).await;
 

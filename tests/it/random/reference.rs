@@ -11,9 +11,9 @@ use headroom::domain::LimitState;
 use headroom::domain::Period;
 use headroom::domain::Units;
 use headroom::quota::Ask;
-use headroom::quota::Cleared;
 use headroom::quota::Order;
 use headroom::quota::ResetScope;
+use headroom::quota::Rewritten;
 use headroom::quota::Usage;
 
 use crate::support::orders;
@@ -99,6 +99,7 @@ impl Reference {
         let amount = u64::from(order.amount.get());
         let charges: Vec<(&str, u64)> = match &order.ask {
             Ask::Metric(metric) => vec![(metric.as_str(), amount)],
+            Ask::Feature(feature) => panic!("{feature} charges nothing"),
             Ask::Model(model) => {
                 let (_, rule) = self.catalogue.model(model).unwrap();
                 let weighted = rule.charges.iter();
@@ -144,7 +145,7 @@ impl Reference {
     }
 
     /// Clears what a reset clears at an instant, and answers it.
-    pub fn reset(&mut self, subject: &str, scope: &ResetScope, at_ms: i64) -> Vec<Cleared> {
+    pub fn reset(&mut self, subject: &str, scope: &ResetScope, at_ms: i64) -> Vec<Rewritten> {
         let seq = self.next_seq(subject);
         let mut cleared = Vec::new();
         for limit in &self.catalogue.plans["only"].limits {
@@ -159,9 +160,9 @@ impl Reference {
                 continue;
             };
             let window = limit.period.window_at(instant(at_ms), &Calendar::UTC);
-            let units = std::mem::take(units);
+            let units = -std::mem::take(units).cast_signed();
             self.short.extend(is_short(&counter).then_some((seq, counter, None)));
-            cleared.push(Cleared {
+            cleared.push(Rewritten {
                 metric: limit.metric.clone(),
                 period: limit.period,
                 window,

@@ -10,7 +10,6 @@ use headroom::quota::Ask;
 use headroom::quota::Order;
 use headroom::quota::Quota;
 use headroom::quota::QuotaError;
-use headroom::quota::RequestContext;
 use headroom::quota::ResetScope;
 
 use super::dice::Dice;
@@ -167,14 +166,12 @@ impl Walk {
         let quota = self.quota();
         self.foresee_a_load(subject).await;
 
-        let report = quota
-            .reset(&orders::subject(subject), scope.clone(), RequestContext::default())
-            .await
-            .unwrap();
+        let report =
+            quota.reset(&orders::subject(subject), scope.clone(), &orders::actor()).await.unwrap();
 
         let at_ms = report.usage.last_reset_at.unwrap().timestamp_millis();
         let cleared = self.reference.reset(subject, &scope, at_ms);
-        assert_eq!(report.cleared, cleared, "{place}: {subject} {scope:?}");
+        assert_eq!(report.counters, cleared, "{place}: {subject} {scope:?}");
         assert_eq!(used(&report.usage.limits), self.reference.usage(&report.usage), "{place}");
     }
 

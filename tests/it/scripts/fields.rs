@@ -31,6 +31,11 @@ fn every_period(lanes: &Lanes, depth: u8, metric: &str, max: Option<u64>) -> Vec
     whole.into_iter().chain(sliding).collect()
 }
 
+/// The name of the metric's counter of the current month.
+fn month(lanes: &Lanes, metric: &str) -> String {
+    format!("{metric}:m:{}", lanes.line(1, metric, None).window.start_s)
+}
+
 /// The letters of a level's counters of the metric, sorted.
 async fn letters(lanes: &Lanes, metric: &str) -> String {
     let state = lanes.state(SUBJECT).await;
@@ -83,7 +88,7 @@ async fn two_counters_begin_in_one_request() {
     };
     lanes.submit(order(vec![of(1, "tokens"), of(2, "images")], 3)).await;
 
-    let lines = vec![
+    let charged = vec![
         of(1, "messages"),
         of(1, "tokens"),
         of(1, "images"),
@@ -91,22 +96,17 @@ async fn two_counters_begin_in_one_request() {
         of(2, "images"),
         of(2, "tokens"),
     ];
-    let first = lanes.submit(order(lines.clone(), 2)).await;
-    let second = lanes.submit(order(lines, 4)).await;
+    let first = lanes.submit(order(charged.clone(), 2)).await;
+    let second = lanes.submit(order(charged, 4)).await;
 
     assert_eq!(decided(&first), (true, vec![2, 5, 2, 2, 5, 2]));
     assert_eq!(decided(&second), (true, vec![6, 9, 6, 6, 9, 6]));
-    let start_s = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC).start_s;
-    for (level, three) in [(LEVELS[0], "tokens"), (LEVELS[1], "images")] {
-        let state = lanes.state(level).await;
-        for metric in METRICS[..3].iter().copied() {
-            let expected = if metric == three { 9 } else { 6 };
-            assert_eq!(
-                state.used(&format!("{metric}:m:{start_s}")),
-                Some(expected),
-                "{level} {metric}"
-            );
-        }
+    for (path, first) in [(LEVELS[0], "tokens"), (LEVELS[1], "images")] {
+        let state = lanes.state(path).await;
+        let used = |metric: &str| state.used(&month(&lanes, metric));
+        let others = METRICS[..3].iter().filter(|metric| **metric != first);
+        assert_eq!(used(first), Some(9), "{path}");
+        assert_eq!(others.map(|metric| used(metric)).collect::<Vec<_>>(), [Some(6); 2], "{path}");
     }
 }
 
@@ -115,19 +115,19 @@ async fn two_counters_begin_in_one_request() {
 async fn a_counter_begins_where_others_end() {
     let lanes = Lanes::start().await;
     lanes.load(&[SUBJECT], 0).await;
-    let lines = |metrics: &[&str]| {
+    let charged = |metrics: &[&str]| {
         let of = |metric: &&str| {
             [Period::Day, Period::Lifetime].map(|it| lanes.line_of(1, it, metric, None))
         };
         metrics.iter().flat_map(of).collect::<Vec<_>>()
     };
-    lanes.submit(Lanes::consume(SUBJECT, lines(&["tokens", "messages"]))).await;
+    lanes.submit(Lanes::consume(SUBJECT, charged(&["tokens", "messages"]))).await;
     lanes.clock.advance(DAY_MS);
-    lanes.submit(Lanes::consume(SUBJECT, lines(&["messages"]))).await;
+    lanes.submit(Lanes::consume(SUBJECT, charged(&["messages"]))).await;
     lanes.clock.advance(DAY_MS);
 
     let outcome =
-        lanes.submit(Lanes::consume(SUBJECT, lines(&["images", "tokens", "messages"]))).await;
+        lanes.submit(Lanes::consume(SUBJECT, charged(&["images", "tokens", "messages"]))).await;
 
     assert_eq!(decided(&outcome), (true, vec![1, 1, 1, 2, 1, 3]));
     assert_eq!(lanes.state(SUBJECT).await.counters.len(), 6);
@@ -143,7 +143,7 @@ async fn the_order_of_the_counters_does_not_matter() {
     let counters = counters.map(|(it, used)| ((*it).to_owned(), Period::Month, start_s, used));
     lanes.load_levels(vec![LevelBase { counters: counters.collect(), ..level(SUBJECT) }]).await;
     let key = keys::subject(0, SUBJECT);
-    let lines = || METRICS.map(|metric| lanes.line(1, metric, Some(99))).to_vec();
+    let charged = || METRICS.map(|metric| lanes.line(1, metric, Some(99))).to_vec();
 
     for rotation in 0..4 {
         let mut state = lanes.state(SUBJECT).await;
@@ -152,7 +152,7 @@ async fn the_order_of_the_counters_does_not_matter() {
         state.counters.swap(0, 2);
         state.write(&lanes.connection, &key).await;
 
-        let outcome = lanes.submit(Lanes::consume(SUBJECT, lines())).await;
+        let outcome = lanes.submit(Lanes::consume(SUBJECT, charged())).await;
 
         let added = rotation as u64 + 1;
         assert_eq!(decided(&outcome), (true, [1, 2, 3, 4].map(|used| used + added).to_vec()));
@@ -177,9 +177,9 @@ async fn sixty_four_requests_of_thirty_two_limits_on_four_levels() {
     let lanes = Lanes::start().await;
     lanes.load(&LEVELS, 0).await;
     lanes.move_past_the_hour();
-    let lines = most_lines(&lanes, 60);
-    assert_eq!(lines.len(), 128);
-    let orders = (0..64).map(|_| Lanes::consume(LEVELS[3], lines.clone())).collect();
+    let charged = most_lines(&lanes, 60);
+    assert_eq!(charged.len(), 128);
+    let orders = (0..64).map(|_| Lanes::consume(LEVELS[3], charged.clone())).collect();
 
     let outcomes = lanes.submit_together(orders).await;
 

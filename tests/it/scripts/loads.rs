@@ -194,8 +194,8 @@ async fn a_reset_below_a_level_is_not_its_own() {
     let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let clearing =
         Clearing { period: Period::Month, sliding: false, from_s: window.start_s, window };
-    let lines = vec![lanes.line(1, "messages", None), lanes.line(2, "messages", None)];
-    lanes.submit(Lanes::consume(paths[1], lines)).await;
+    let charged = vec![lanes.line(1, "messages", None), lanes.line(2, "messages", None)];
+    lanes.submit(Lanes::consume(paths[1], charged)).await;
     lanes.submit(Lanes::reset(paths[1], None, &[clearing])).await;
     let mut before = Vec::new();
     for path in paths {

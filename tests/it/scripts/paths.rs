@@ -98,11 +98,8 @@ async fn a_level_has_one_counter_whichever_path_leads_to_it() {
         for ((path, amount), outcome) in orders.iter().zip(&outcomes) {
             let expected = expect(&mut used, &orders::subject(path), *amount);
             assert_eq!(decided(outcome), expected, "group {group}: {amount} of {path}");
-            if expected.0 {
-                charged.push(((*path).to_owned(), *amount));
-            } else {
-                refusals += 1;
-            }
+            refusals += usize::from(!expected.0);
+            charged.extend(expected.0.then(|| ((*path).to_owned(), *amount)));
         }
         assert_eq!(lanes.outbox_entries().await, group, "a group is one entry");
     }

@@ -34,8 +34,8 @@ fn lines(lanes: &Lanes, max: u64) -> Vec<Line> {
     vec![of(Period::Month), of(Period::Lifetime)]
 }
 
-async fn used(lanes: &Lanes, lines: Vec<Line>) -> Vec<u64> {
-    decided(&lanes.submit(Lanes::check(SUBJECT, lines)).await).1
+async fn used(lanes: &Lanes, of: Vec<Line>) -> Vec<u64> {
+    decided(&lanes.submit(Lanes::check(SUBJECT, of)).await).1
 }
 
 /// Does one after the other: the units that each added to each counter.
@@ -197,18 +197,18 @@ async fn a_set_on_a_path_reaches_every_level() {
     let lanes = Lanes::start().await;
     let paths = ["org:acme", "org:acme/user:u_1"];
     lanes.load(&paths, 0).await;
-    let lines = || vec![lanes.line(1, "messages", None), lanes.line(2, "messages", None)];
-    lanes.submit(Lanes::consume(paths[1], lines())).await;
-    lanes.submit(Lanes::consume(paths[0], lines()[..1].to_vec())).await;
+    let charged = || vec![lanes.line(1, "messages", None), lanes.line(2, "messages", None)];
+    lanes.submit(Lanes::consume(paths[1], charged())).await;
+    lanes.submit(Lanes::consume(paths[0], charged()[..1].to_vec())).await;
 
-    let outcome = lanes.submit(Lanes::rewrite(Set, paths[1], lines(), 40)).await;
+    let outcome = lanes.submit(Lanes::rewrite(Set, paths[1], charged(), 40)).await;
 
     assert_eq!(rewritten(&outcome), [38, 39]);
     for path in paths {
         lanes.evict(path).await;
     }
     lanes.load_levels(paths.map(level).to_vec()).await;
-    assert_eq!(decided(&lanes.submit(Lanes::check(paths[1], lines())).await).1, [40, 40]);
+    assert_eq!(decided(&lanes.submit(Lanes::check(paths[1], charged())).await).1, [40, 40]);
 }
 
 /// What a walk over three slices leaves: 3 units, 4 units, and 5 in the current one.

@@ -119,8 +119,8 @@ async fn slices_leave_the_state_when_they_no_longer_count() {
     let mut sizes = Vec::new();
 
     for _ in 0..9 {
-        let lines = ["messages", "tokens"].map(|it| lanes.sliding(1, Period::Minute, it, None));
-        lanes.submit(Lanes::consume(SUBJECT, lines.to_vec())).await;
+        let charged = ["messages", "tokens"].map(|it| lanes.sliding(1, Period::Minute, it, None));
+        lanes.submit(Lanes::consume(SUBJECT, charged.to_vec())).await;
         sizes.push(lanes.state(SUBJECT).await.counters.len());
         lanes.clock.advance(SLICE_MS);
     }
@@ -141,15 +141,15 @@ async fn a_limit_that_slides_has_a_counter_of_its_own() {
     let lanes = Lanes::start().await;
     lanes.load(&[SUBJECT], 0).await;
     lanes.move_past_the_hour();
-    let lines = |max| {
+    let charged = |max| {
         let sliding = lanes.sliding(1, Period::Hour, "messages", Some(max));
         vec![lanes.line_of(1, Period::Hour, "messages", None), sliding]
     };
 
-    let before = lanes.submit(Lanes::consume(SUBJECT, lines(2))).await;
+    let before = lanes.submit(Lanes::consume(SUBJECT, charged(2))).await;
     lanes.clock.advance(3_600 * SECOND_MS);
-    let after = lanes.submit(Lanes::consume(SUBJECT, lines(2))).await;
-    let refused = lanes.submit(Lanes::consume(SUBJECT, lines(2))).await;
+    let after = lanes.submit(Lanes::consume(SUBJECT, charged(2))).await;
+    let refused = lanes.submit(Lanes::consume(SUBJECT, charged(2))).await;
 
     assert_eq!((decided(&before), decided(&after)), ((true, vec![1, 1]), (true, vec![1, 2])));
     assert_eq!(decided(&refused), (false, vec![1, 2]));

@@ -1,5 +1,6 @@
 //! What tests share: private stores, nodes in this process, callers.
 
+pub mod advance;
 pub mod caller;
 pub mod forward;
 pub mod image;

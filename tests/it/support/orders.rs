@@ -6,6 +6,7 @@ use headroom::domain::Amount;
 use headroom::domain::Decision;
 use headroom::domain::Metric;
 use headroom::domain::Subject;
+use headroom::quota::Actor;
 use headroom::quota::Ask;
 use headroom::quota::Order;
 use headroom::quota::Quota;
@@ -27,6 +28,12 @@ pub fn one(subject: &str, metric: &str) -> Order {
 /// The same under an idempotency key.
 pub fn keyed(subject: &str, metric: &str, key: &str) -> Order {
     Order { idempotency_key: Some(key.to_owned()), ..one(subject, metric) }
+}
+
+/// An admin with the key `k_1`, who gives a reason.
+pub fn actor() -> Actor {
+    let context = RequestContext { request_id: "an-act".to_owned(), ..RequestContext::default() };
+    Actor { name: "k_1".to_owned(), reason: Some("a test".to_owned()), context }
 }
 
 /// A subject by its path.

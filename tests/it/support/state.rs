@@ -76,7 +76,7 @@ impl State {
         for value in head {
             encode::write_sint(&mut bytes, value).unwrap();
         }
-        let names: String = self.counters.iter().map(|(name, _)| format!("{name} ")).collect();
+        let names: String = self.counters.iter().flat_map(|(name, _)| [name, " "]).collect();
         encode::write_str(&mut bytes, &names).unwrap();
         for (_, used) in &self.counters {
             encode::write_sint(&mut bytes, *used).unwrap();

@@ -12,11 +12,8 @@ use axum::extract::Path;
 use axum::extract::State;
 use axum::extract::rejection::PathRejection;
 use axum::http::HeaderValue;
-use axum::http::header;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
 use axum::response::Response;
-use serde::Serialize;
 
 use crate::domain::Amount;
 use crate::domain::Metric;
@@ -28,13 +25,14 @@ use crate::http::auth::Consume;
 use crate::http::auth::Read;
 use crate::http::decision;
 use crate::http::decision::Style;
+use crate::http::documented::ActHeaders;
+use crate::http::documented::ReadProblems;
 use crate::http::error::ApiError;
+use crate::http::fields::undecodable;
 use crate::http::idempotency::IDEMPOTENT_REPLAYED;
 use crate::http::idempotency::idempotency_key;
-use crate::http::problem::JSON;
-use crate::http::problem::NO_STORE;
 use crate::http::problem::Problem;
-use crate::http::problem::json;
+use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
 use crate::quota::Ask;
@@ -65,8 +63,7 @@ type UserPath = Result<Path<String>, PathRejection>;
     params(("userId" = String, Path, description = "the user; a token's own", example = "123")),
     responses(
         (status = 200, description = "as it is now", body = ImageUsage),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -90,8 +87,7 @@ pub(crate) async fn usage(
     params(("userId" = String, Path, description = "the user; a token's own", example = "123")),
     responses(
         (status = 200, description = "as it is now", body = CanGenerate),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -115,8 +111,7 @@ pub(crate) async fn can_generate(
     params(("userId" = String, Path, description = "the user; a token's own", example = "123")),
     responses(
         (status = 200, description = "as it is now", body = DailyUsage),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -140,8 +135,7 @@ pub(crate) async fn daily_usage(
     params(("userId" = String, Path, description = "the user; a token's own", example = "123")),
     responses(
         (status = 200, description = "as it is now", body = MonthlyUsage),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -165,8 +159,7 @@ pub(crate) async fn monthly_usage(
     params(("userId" = String, Path, description = "the user; a token's own", example = "123")),
     responses(
         (status = 200, description = "as it is now", body = GenerationLimits),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -266,7 +259,7 @@ pub(crate) async fn track(
     operation_id = "reset_daily_usage",
     path = "/api/usage-tracking/reset-daily/{userId}",
     tag = "images",
-    params(("userId" = String, Path, description = "the user", example = "123")),
+    params(("userId" = String, Path, description = "the user", example = "123"), ActHeaders),
     responses(
         (status = 200, description = "the usage afterwards", body = ImageUsage),
         (status = 403, description = "the credential is not an admin's", body = Problem, content_type = "application/problem+json"),
@@ -292,7 +285,7 @@ pub(crate) async fn reset_day(
     operation_id = "reset_monthly_usage",
     path = "/api/usage-tracking/reset-monthly/{userId}",
     tag = "images",
-    params(("userId" = String, Path, description = "the user", example = "123")),
+    params(("userId" = String, Path, description = "the user", example = "123"), ActHeaders),
     responses(
         (status = 200, description = "the usage afterwards", body = ImageUsage),
         (status = 403, description = "the credential is not an admin's", body = Problem, content_type = "application/problem+json"),
@@ -325,8 +318,7 @@ async fn reset(
 
 /// The user in the path, within the caller's reach.
 fn user<P>(caller: &Caller<P>, path: UserPath) -> Result<Subject, ApiError> {
-    let Path(id) =
-        path.map_err(|_| ApiError::invalid("userId", "must be percent-encoded utf-8"))?;
+    let Path(id) = path.map_err(|_| undecodable("userId"))?;
     caller.reach(Subject::user(&id).map_err(|error| ApiError::invalid("userId", error))?)
 }
 
@@ -345,9 +337,4 @@ async fn look(api: &Api, user: &Subject) -> Result<ImageUsage, ApiError> {
 
 fn generations() -> Result<Metric, ApiError> {
     Metric::new(IMAGE_GENERATIONS).map_err(|error| ApiError::Internal(error.into()))
-}
-
-fn reply(body: &impl Serialize) -> Response {
-    let headers = [(header::CONTENT_TYPE, JSON), (header::CACHE_CONTROL, NO_STORE)];
-    (headers, json(body)).into_response()
 }
