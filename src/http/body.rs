@@ -59,7 +59,7 @@ async fn json_bytes(request: Request, bytes_max: usize, api: &Api) -> Result<Byt
     read(request.into_body(), bytes_max, api.server.request_timeout()).await
 }
 
-/// Reads a document out of a body.
+/// Reads a document, which is an object, out of a body.
 ///
 /// # Errors
 ///
@@ -76,7 +76,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         }
     })?;
     json.end().map_err(|error| not_json(&error))?;
-    Ok(document)
+    // Serde reads the fields of an object out of a list too.
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    if is_object { Ok(document) } else { Err(ApiError::invalid("the body", "must be an object")) }
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {
@@ -146,6 +148,7 @@ mod tests {
             ("{", "the body is not json: EOF"),
             ("{} {}", "the body is not json: trailing characters at line 1 column 4"),
             ("7", "the body is not valid"),
+            (" []", "the body must be an object"),
         ] {
             let detail = wrong(body);
             assert!(detail.contains(words), "{body}: {detail}");

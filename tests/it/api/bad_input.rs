@@ -171,7 +171,6 @@ async fn other_routes_and_methods_do_not_exist() {
         "/v1/",
         "/v1/consume/",
         "/v1/subjects",
-        "/v1/subjects/user:u_1",
         "/V1/consume",
         "/v1/subjects/user:u_1/usage/",
         "/api",

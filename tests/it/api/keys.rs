@@ -35,6 +35,12 @@ async fn make(app: &TestApp, request: KeyRequest) -> String {
     key.reveal().to_owned()
 }
 
+/// A key with those permissions, fenced into a part of the tree.
+pub(super) async fn fenced_key(app: &TestApp, permissions: &[&str], prefix: &str) -> String {
+    let subject_prefix = Some(prefix.to_owned());
+    make(app, KeyRequest { subject_prefix, ..request(permissions) }).await
+}
+
 /// A key with those permissions, over the whole tree.
 pub(crate) async fn key(app: &TestApp, permissions: &[&str]) -> String {
     make(app, request(permissions)).await

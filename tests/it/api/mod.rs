@@ -1,24 +1,44 @@
 //! The HTTP API as callers meet it: real requests over real sockets.
 
+mod audit;
 mod bad_fields;
 mod bad_input;
 mod bounds;
+mod catalogue;
 mod chat;
+mod counts;
 mod decisions;
 mod docs;
+mod entitlements;
 mod headers;
 mod idempotency;
 pub(crate) mod keys;
+mod limits;
 mod operations;
+mod plans;
+mod resets;
 mod rs256;
 mod shutdown;
+mod subjects;
 pub(crate) mod tokens;
 mod usage;
 
 use chrono::DateTime;
 use chrono::Utc;
 
+use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::caller::Answer;
+
+/// Nodes with a catalogue of the test's own.
+fn with_catalogue(text: &str) -> Options {
+    Options { catalogue: Some(text.to_owned()), ..Options::default() }
+}
+
+/// What a test wants to know of an answer that is a problem.
+fn told(answer: &Answer) -> (u16, &str) {
+    (answer.status.as_u16(), answer.code())
+}
 
 /// Moves the nodes' clock to an instant.
 fn move_to(app: &TestApp, instant: &str) {

@@ -61,7 +61,9 @@ async fn usage_shows_every_limit_or_those_that_are_asked_for() {
     assert_eq!(used(&get("?metric=messages&period=day").await.body), days);
     assert_eq!(all.header("cache-control"), "no-store");
     let fields: Vec<&String> = all.body.as_object().unwrap().keys().collect();
-    assert_eq!(fields, ["last_reset_at", "limits", "plan", "request_id", "subject"]);
+    let expected =
+        ["blocked", "features", "last_reset_at", "limits", "plan", "request_id", "subject"];
+    assert_eq!(fields, expected);
     assert_eq!(all.body["last_reset_at"], Value::Null);
     assert_eq!(all.limit("messages-day")["resets_at"], "2027-02-11T00:00:00Z");
     assert_eq!(all.limit("storage_bytes-lifetime")["resets_at"], Value::Null);

@@ -61,6 +61,32 @@ impl Caller {
         answer(self.request(Method::POST, path).json(body)).await
     }
 
+    /// A put that is based on a version: `"\"7\""`, or `*` for whatever there is.
+    pub async fn put(&self, path: &str, if_match: &str, body: &Value) -> Answer {
+        answer(self.request(Method::PUT, path).header("if-match", if_match).json(body)).await
+    }
+
+    /// A put that is based on nothing.
+    pub async fn overwrite(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// A put of something that is not there yet.
+    pub async fn put_new(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::PUT, path).header("if-none-match", "*").json(body)).await
+    }
+
+    /// A delete that is based on a version.
+    pub async fn delete_if(&self, path: &str, if_match: &str) -> Answer {
+        answer(self.request(Method::DELETE, path).header("if-match", if_match)).await
+    }
+
+    /// Units of a metric for the subject.
+    pub async fn charge(&self, subject: &str, metric: &str, amount: u64) -> Answer {
+        let body = json!({ "subject": subject, "metric": metric, "amount": amount });
+        self.post("/v1/consume", &body).await
+    }
+
     /// One message of the subject on the model.
     pub async fn consume(&self, subject: &str, model: &str) -> Answer {
         self.post("/v1/consume", &json!({ "subject": subject, "model": model })).await
@@ -103,6 +129,11 @@ impl Answer {
     /// The id of the event that was charged.
     pub fn event_id(&self) -> Uuid {
         self.body["event_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// The version of what was read or written, for the next write.
+    pub fn etag(&self) -> &str {
+        self.header("etag")
     }
 
     /// Whether the answer repeats an earlier one.
