@@ -238,7 +238,7 @@ end
 local function given_sheet(number) return ARGV[1 + sheet_count + number] end
 local function raw_sheet(number) return made_sheets[number] or given_sheet(number) end
 
--- Makes a repetition of an accepted request known. `counts` are those of the sheet's lines after it.
+-- Makes a repetition of an accepted request known. `counts` are those of the lines after it.
 local function record(at, event, counts)
   local place = head[at + 2]
   if place == 0 then return end
