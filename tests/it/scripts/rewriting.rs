@@ -155,6 +155,7 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         metric: limit.metric.clone(),
         period: limit.period,
         window: line.window,
+        sliding: limit.sliding,
         max: limit.max,
         mode: limit.mode,
         warning_percent: limit.warning_percent,
@@ -162,6 +163,7 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         violated: true,
+        would_deny: false,
     };
     state.remaining()
 }
