@@ -177,7 +177,6 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         metric: limit.metric.clone(),
         period: limit.period,
         window: line.window,
-        sliding: limit.sliding,
         max: limit.max,
         mode: limit.mode,
         warning_percent: limit.warning_percent,
