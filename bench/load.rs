@@ -19,8 +19,7 @@ pub(crate) struct Load {
     pub(crate) address: SocketAddr,
     /// The API key.
     pub(crate) key: String,
-    /// `user` or `anonymous`.
-    pub(crate) scope: &'static str,
+    pub(crate) who: Who,
     /// Subjects are chosen among so many.
     pub(crate) subjects: u64,
     /// Put in front of each idempotency key; `None` sends none.
@@ -28,6 +27,27 @@ pub(crate) struct Load {
     /// The status that every answer must have.
     pub(crate) status: u16,
     pub(crate) until: Until,
+}
+
+/// Whose requests are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// Users, each by itself.
+    User,
+    /// Callers who have not signed in.
+    Anonymous,
+    /// Members of teams of ten: both levels have limits.
+    Member,
+}
+
+impl Who {
+    fn path(self, number: u64) -> String {
+        match self {
+            Self::User => format!("user:u_{number}"),
+            Self::Anonymous => format!("anonymous:u_{number}"),
+            Self::Member => format!("team:t_{}/member:m_{number}", number / 10),
+        }
+    }
 }
 
 /// When the load ends.
@@ -144,8 +164,8 @@ impl Client {
     }
 
     fn write_request(&mut self) -> Result<(), Failure> {
-        let (scope, subject) = (self.load.scope, self.subject());
-        let body = format!(r#"{{"subject":"{scope}:u_{subject}","model":"claude-sonnet-4"}}"#);
+        let subject = self.load.who.path(self.subject());
+        let body = format!(r#"{{"subject":"{subject}","model":"claude-sonnet-4"}}"#);
         self.request.clear();
         write!(
             self.request,

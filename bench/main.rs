@@ -8,12 +8,14 @@ mod bare;
 mod child;
 mod drain;
 mod load;
+mod memory;
 mod report;
 mod rounds;
 mod stand;
 mod wire;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,10 +38,10 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// One short round with few subjects: a check that the benchmark works, not a measurement
-    #[arg(long)]
+    #[arg(long, global = true)]
     quick: bool,
     /// Write the results to docs/BENCHMARKS.md
-    #[arg(long)]
+    #[arg(long, global = true)]
     record: bool,
     /// Only the bare handler and accepted requests with idempotency keys, for tuning
     #[arg(long)]
@@ -49,8 +51,10 @@ struct Arguments {
     workers: usize,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 enum Command {
+    /// How much of Redis' memory subjects, pending events and idempotency records take
+    Memory,
     /// The bare handler
     #[command(hide = true)]
     Bare {
@@ -67,6 +71,8 @@ struct Plan {
     length: Duration,
     rounds: usize,
     subjects: u64,
+    /// Subjects that are in memory at once, for `memory`.
+    active: u64,
     cases: &'static [rounds::Case],
     drain_rounds: usize,
     drain_events: u64,
@@ -79,6 +85,7 @@ impl Plan {
             length: Duration::from_secs(arguments.seconds),
             rounds: arguments.rounds,
             subjects: 100_000,
+            active: 1_000_000,
             cases: rounds::Case::ALL,
             drain_rounds: 3,
             drain_events: 120_000,
@@ -94,6 +101,7 @@ impl Plan {
             length: Duration::from_secs(1),
             rounds: 1,
             subjects: 5_000,
+            active: 20_000,
             drain_rounds,
             drain_events: 20_000,
             ..full
@@ -116,31 +124,36 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return bare::serve(address, workers);
     }
     let plan = Plan::of(arguments);
+    let is_memory = arguments.command.is_some();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let text = runtime.block_on(measure(plan))?;
+    let text = runtime.block_on(measure(plan, is_memory))?;
     std::io::stdout().write_all(text.as_bytes())?;
     if arguments.record {
-        report::record(&text)?;
+        report::record(if is_memory { "memory" } else { "results" }, &text)?;
     }
     Ok(())
 }
 
-async fn measure(plan: Plan) -> Result<String, Failure> {
+async fn measure(plan: Plan, is_memory: bool) -> Result<String, Failure> {
     let dir = std::env::temp_dir().join(format!("headroom-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let measured = measure_in(&dir, plan).await;
+    let measured = measure_in(&dir, plan, is_memory).await;
     // What is left behind costs disk space and nothing else.
     let _ = std::fs::remove_dir_all(&dir);
     measured
 }
 
-async fn measure_in(dir: &std::path::Path, plan: Plan) -> Result<String, Failure> {
+async fn measure_in(dir: &Path, plan: Plan, is_memory: bool) -> Result<String, Failure> {
     let mut postgres = stand::postgres(dir).await?;
-    let rounds = rounds::run(dir, &postgres, plan).await?;
-    let drains = drain::run(dir, &postgres, plan).await?;
+    let text = if is_memory {
+        memory::text(&memory::run(dir, &postgres, plan).await?)
+    } else {
+        let rounds = rounds::run(dir, &postgres, plan).await?;
+        report::text(plan, &rounds, &drain::run(dir, &postgres, plan).await?)
+    };
     // A Postgres that is slow to stop ends with this process, and is no reason to lose the results.
     if let Err(error) = postgres.stop().await {
         eprintln!("postgres: {error}");
     }
-    Ok(report::text(plan, &rounds, &drains))
+    Ok(text)
 }

@@ -12,11 +12,9 @@ use crate::load::CONNECTIONS;
 use crate::rounds::Case;
 use crate::rounds::Measured;
 use crate::rounds::Round;
+use crate::stand::Flusher;
 
 const FILE: &str = "docs/BENCHMARKS.md";
-/// What `--record` replaces lies between these; the rest of the file is written by hand.
-const BEGIN: &str = "<!-- results: begin -->\n";
-const END: &str = "<!-- results: end -->\n";
 
 /// The whole report.
 pub(crate) fn text(plan: Plan, rounds: &[Round], drains: &[Drain]) -> String {
@@ -27,10 +25,26 @@ pub(crate) fn text(plan: Plan, rounds: &[Round], drains: &[Drain]) -> String {
     for (place, case) in plan.cases.iter().enumerate() {
         text += &line(*case, place, rounds);
     }
+    text += &levels(plan, rounds);
     if !drains.is_empty() {
         text += &drained(drains);
     }
     text
+}
+
+/// What ten limits and a level more cost, within each round; empty when that was not measured.
+fn levels(plan: Plan, rounds: &[Round]) -> String {
+    let place = |wanted| plan.cases.iter().position(|case| *case == wanted);
+    let two = place(Case::Consume(Flusher::Elsewhere));
+    let (Some(two), Some(twelve)) = (two, place(Case::Levels)) else { return String::new() };
+    let of = |value: fn(&Measured) -> f64| {
+        median(rounds.iter().map(|round| value(&round[twelve]) / value(&round[two])))
+    };
+    let (cpu, redis) = (of(|it| it.cpu_us), of(|it| it.redis_us));
+    format!(
+        "\nTwo levels with six limits each take {cpu:.2} × the CPU of one level with two; Redis \
+         alone {redis:.2} ×.\n"
+    )
 }
 
 fn line(case: Case, place: usize, rounds: &[Round]) -> String {
@@ -58,6 +72,18 @@ fn drained(drains: &[Drain]) -> String {
 }
 
 fn conditions(plan: Plan) -> String {
+    format!(
+        "{}. {CONNECTIONS} connections, {} subjects, {} rounds of {} s a case, {} worker thread(s).",
+        machine(),
+        plan.subjects,
+        plan.rounds,
+        plan.length.as_secs(),
+        plan.workers
+    )
+}
+
+/// The day, the machine and the versions of what runs on it.
+pub(crate) fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let date = Clock::system().now().format("%Y-%m-%d");
     let version = |program: &str| {
@@ -69,15 +95,7 @@ fn conditions(plan: Plan) -> String {
     let redis = redis.split(" sha").next().unwrap_or_default();
     let postgres = version("psql");
     let postgres = postgres.replace("psql (PostgreSQL)", "Postgres");
-    format!(
-        "{date}; {cores} cores; {redis}; {postgres}; {}. {CONNECTIONS} connections, {} subjects, \
-         {} rounds of {} s a case, {} worker thread(s).",
-        version("rustc"),
-        plan.subjects,
-        plan.rounds,
-        plan.length.as_secs(),
-        plan.workers
-    )
+    format!("{date}; {cores} cores; {redis}; {postgres}; {}", version("rustc"))
 }
 
 /// The middle value; of two middle ones the mean. NaN when there is none.
@@ -92,11 +110,12 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
-/// Puts the results between the marks of docs/BENCHMARKS.md.
-pub(crate) fn record(results: &str) -> Result<(), Failure> {
+/// Puts results between the marks of their section of docs/BENCHMARKS.md; the rest of the file is written by hand.
+pub(crate) fn record(section: &str, results: &str) -> Result<(), Failure> {
     let page = std::fs::read_to_string(FILE)?;
-    let (before, rest) = page.split_once(BEGIN).ok_or("no mark where the results begin")?;
-    let (_, after) = rest.split_once(END).ok_or("no mark where the results end")?;
-    std::fs::write(FILE, format!("{before}{BEGIN}\n{results}\n{END}{after}"))?;
+    let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {section}: {mark} -->\n"));
+    let (before, rest) = page.split_once(&begin).ok_or("no mark where the section begins")?;
+    let (_, after) = rest.split_once(&end).ok_or("no mark where the section ends")?;
+    std::fs::write(FILE, format!("{before}{begin}\n{results}\n{end}{after}"))?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::child::cpu_us;
 use crate::load::Load;
 use crate::load::Outcome;
 use crate::load::Until;
+use crate::load::Who;
 use crate::stand::Flusher;
 use crate::stand::Stand;
 
@@ -21,6 +22,8 @@ pub(crate) enum Case {
     /// With a worker thread a core, as axum's examples run.
     BareOnAllCores,
     Consume(Flusher),
+    /// On two levels that have six limits each.
+    Levels,
     ConsumeWithKey(Flusher),
     /// At half the rate that the round's [`Case::ConsumeWithKey`] reached.
     HalfRate,
@@ -34,6 +37,7 @@ impl Case {
         Self::Bare,
         Self::BareOnAllCores,
         Self::Consume(Flusher::Elsewhere),
+        Self::Levels,
         Self::ConsumeWithKey(Flusher::Elsewhere),
         Self::HalfRate,
         Self::Refused,
@@ -47,6 +51,7 @@ impl Case {
             Self::BareOnAllCores => "bare handler with a worker thread a core",
             Self::Consume(Flusher::Inside) => "accepted, flusher in the same process",
             Self::Consume(_) => "accepted, flusher in another process",
+            Self::Levels => "accepted on two levels with six limits each, the same",
             Self::ConsumeWithKey(Flusher::Inside) => {
                 "accepted with a new idempotency key, flusher in the same process"
             }
@@ -103,6 +108,9 @@ pub(crate) async fn run(
     eprintln!("loading {} subjects", plan.subjects);
     apart.warm_up(plan.subjects).await?;
     whole.warm_up(plan.subjects).await?;
+    if plan.cases.contains(&Case::Levels) {
+        apart.warm_up_members(plan.subjects).await?;
+    }
     let mut bench = Bench { plan, bare, bare_on_all_cores, apart, whole, round: 0, peak: 0.0 };
     let mut rounds = Vec::new();
     for round in 1..=plan.rounds {
@@ -181,7 +189,8 @@ impl Bench {
                 let until = Until::Paced(self.plan.length, self.peak / 2.0);
                 Load { idempotency: key("half"), ..plain(apart, until) }
             }
-            Case::Refused => Load { scope: "anonymous", status: 429, ..plain(apart, length) },
+            Case::Levels => Load { who: Who::Member, ..plain(apart, length) },
+            Case::Refused => Load { who: Who::Anonymous, status: 429, ..plain(apart, length) },
         }
     }
 }

@@ -26,16 +26,29 @@ use crate::Plan;
 use crate::child::Child;
 use crate::load::Load;
 use crate::load::Until;
+use crate::load::Who;
 
-/// Nothing is refused but callers who have not signed in, who may do nothing: both kinds meet two limits.
+/// Nothing is refused but callers who have not signed in, who may do nothing: both kinds meet two limits. Teams and their
+/// members have six each.
 const CATALOGUE: &str = r#"
 metrics = ["messages", "premium_messages"]
 default_plan = "chat"
 anonymous_plan = "nothing"
+scope_plans = { team = "six", member = "six" }
 
 [plans.chat]
 limits = [
     { metric = "messages", period = "month", max = 1000000000 },
+    { metric = "premium_messages", period = "month", max = 1000000000 },
+]
+
+[plans.six]
+limits = [
+    { metric = "messages", period = "hour", max = 1000000000 },
+    { metric = "messages", period = "day", max = 1000000000 },
+    { metric = "messages", period = "month", max = 1000000000 },
+    { metric = "premium_messages", period = "hour", max = 1000000000 },
+    { metric = "premium_messages", period = "day", max = 1000000000 },
     { metric = "premium_messages", period = "month", max = 1000000000 },
 ]
 
@@ -141,6 +154,11 @@ impl Stand {
         Ok(stand)
     }
 
+    /// Changes a setting of the processes that are started from now on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
+    }
+
     /// Starts the second process, which flushes.
     pub(crate) async fn start_flusher(&mut self) -> Result<(), Failure> {
         let settings = with_role(&self.settings, "background");
@@ -153,7 +171,7 @@ impl Stand {
         Load {
             address: self.api.address,
             key: self.key.clone(),
-            scope: "user",
+            who: Who::User,
             subjects,
             idempotency: None,
             status: 200,
@@ -165,9 +183,15 @@ impl Stand {
     pub(crate) async fn warm_up(&mut self, subjects: u64) -> Result<(), Failure> {
         let outcome = self.load(subjects, Until::Count(subjects)).run().await?;
         self.accepted += outcome.count();
-        let refused =
-            Load { scope: "anonymous", status: 429, ..self.load(subjects, Until::Count(subjects)) };
-        refused.run().await?;
+        let all = self.load(subjects, Until::Count(subjects));
+        Load { who: Who::Anonymous, status: 429, ..all }.run().await?;
+        self.wait_flushed().await
+    }
+
+    /// The same for the members of teams.
+    pub(crate) async fn warm_up_members(&mut self, subjects: u64) -> Result<(), Failure> {
+        let members = self.load(subjects, Until::Count(subjects));
+        self.accepted += Load { who: Who::Member, ..members }.run().await?.count();
         self.wait_flushed().await
     }
 
