@@ -149,7 +149,8 @@ pub enum Outcome {
     Replayed(StoredAnswer),
     /// Counters were cleared, set or lowered.
     Rewritten {
-        /// What was added to each counter: negative units were taken back.
+        /// What was added to each counter: negative units were taken back. A sliding limit has a line for the current
+        /// slice, and one for each earlier slice that changed.
         lines: Vec<StoredLine>,
         /// When, in Unix milliseconds.
         now_ms: i64,

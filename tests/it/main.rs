@@ -17,6 +17,7 @@ mod random;
 mod recovery;
 mod resetting;
 mod scripts;
+mod statemachine;
 mod support;
 mod systems;
 mod windows;

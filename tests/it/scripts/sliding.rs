@@ -112,27 +112,26 @@ async fn capacity_is_back_when_the_slice_has_left_the_minute() {
 /// metrics.
 #[tokio::test]
 async fn slices_leave_the_state_when_they_no_longer_count() {
-    let lanes = Lanes::start().await;
-    lanes.load(&[SUBJECT], 0).await;
-    lanes.move_past_the_hour();
-    let first_s = lanes.sliding(1, Period::Minute, "tokens", None).window.start_s;
-    let mut sizes = Vec::new();
+    for (period, letter, slice_s) in [(Period::Minute, 'N', 10), (Period::Hour, 'H', 600)] {
+        let lanes = Lanes::start().await;
+        lanes.load(&[SUBJECT], 0).await;
+        lanes.move_past_the_hour();
+        let first_s = lanes.sliding(1, period, "tokens", None).window.start_s;
+        let mut sizes = Vec::new();
 
-    for _ in 0..9 {
-        let charged = ["messages", "tokens"].map(|it| lanes.sliding(1, Period::Minute, it, None));
-        lanes.submit(Lanes::consume(SUBJECT, charged.to_vec())).await;
-        sizes.push(lanes.state(SUBJECT).await.counters.len());
-        lanes.clock.advance(SLICE_MS);
+        for _ in 0..9 {
+            let charged = ["messages", "tokens"].map(|it| lanes.sliding(1, period, it, None));
+            lanes.submit(Lanes::consume(SUBJECT, charged.to_vec())).await;
+            sizes.push(lanes.state(SUBJECT).await.counters.len());
+            lanes.clock.advance(slice_s * SECOND_MS);
+        }
+        lanes.clock.advance(6 * slice_s * SECOND_MS);
+        let (_, used, _) = ask(&lanes, period, 9, 1).await;
+
+        assert_eq!(sizes, [2, 4, 6, 8, 10, 12, 14, 14, 14]);
+        let last = format!("messages:{letter}:{}", first_s + 15 * slice_s);
+        assert_eq!((used, lanes.state(SUBJECT).await.names()), (1, vec![last.as_str()]));
     }
-    lanes.clock.advance(10 * SLICE_MS);
-    let (_, used, _) = ask(&lanes, Period::Minute, 9, 1).await;
-
-    assert_eq!(sizes, [2, 4, 6, 8, 10, 12, 14, 14, 14]);
-    let last_s = first_s + 190;
-    assert_eq!(
-        (used, lanes.state(SUBJECT).await.names()),
-        (1, vec![&*format!("messages:N:{last_s}")])
-    );
 }
 
 /// Guards promise 1: a window that does not slide and one that does are two counters, on one metric and period.

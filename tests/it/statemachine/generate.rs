@@ -1,0 +1,292 @@
+//! Random catalogues, profiles and commands. Small numbers, few names: what is random has to meet.
+
+use std::collections::BTreeMap;
+
+use headroom::domain::AnchorDay;
+use headroom::domain::Calendar;
+use headroom::domain::Catalogue;
+use headroom::domain::Grace;
+use headroom::domain::Limit;
+use headroom::domain::Metric;
+use headroom::domain::Mode;
+use headroom::domain::ModelRule;
+use headroom::domain::Period;
+use headroom::domain::Plan;
+use headroom::domain::Profile;
+use headroom::domain::Scope;
+use headroom::domain::Units;
+use headroom::quota::Ask;
+use headroom::quota::NewCount;
+use headroom::quota::ResetScope;
+use headroom::quota::SetOrder;
+use proptest::collection::btree_map;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::option::weighted;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::limits::UNITS_MAX;
+use super::steps::Asked;
+use super::steps::Jump;
+use super::steps::Step;
+
+/// Those that come twice are asked for more often.
+const PATHS: &[&str] = &[
+    "org:a",
+    "org:a/user:1",
+    "org:a/user:1",
+    "org:a/user:1",
+    "org:a/user:2",
+    "org:a/user:1/project:p",
+    "user:1",
+    "user:1",
+    "user:1/project:q",
+    "anonymous:x",
+];
+const METRICS: &[&str] = &["messages", "tokens", "images"];
+const FEATURES: &[&str] = &["chat", "export"];
+const PLANS: &[&str] = &["free", "pro", "team"];
+const MODELS: &[&str] = &["small", "big-1", "big-2", "big-2", "small", "other"];
+/// No two of these begin a day at the same instant.
+const ZONES: &[&str] = &[
+    "UTC",
+    "America/New_York",
+    "America/Sao_Paulo",
+    "Asia/Kolkata",
+    "Asia/Tokyo",
+    "Europe/Berlin",
+    "Pacific/Apia",
+];
+const ANCHORS: &[i64] = &[1, 15, 31];
+/// Instants at which calendars are busy.
+const STARTS: &[&str] = &[
+    "2026-01-30T22:59:59.999Z",
+    "2026-03-08T06:30:00Z",
+    "2026-03-29T00:59:30Z",
+    "2026-10-25T00:00:00Z",
+    "2026-12-31T23:30:00Z",
+    "2028-02-28T12:00:00Z",
+];
+
+const SECOND_MS: i64 = 1_000;
+const MINUTE_MS: i64 = 60 * SECOND_MS;
+const DAY_MS: i64 = 1_440 * MINUTE_MS;
+
+/// When a case begins.
+pub fn start_ms() -> impl Strategy<Value = i64> {
+    let at_ms = |text: &&str| text.parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    select(STARTS).prop_map(move |text| at_ms(&text).timestamp_millis())
+}
+
+/// A command to one of two nodes.
+pub fn step() -> BoxedStrategy<Step> {
+    let (node, path) = (0..2_usize, select(PATHS));
+    let (at, of) = (node.clone(), path.clone());
+    prop_oneof![
+        40 => (node.clone(), asked(), weighted(0.2, Just(()))).prop_map(|(node, asked, check)| {
+            Step::Order { node, asked, is_check: check.is_some() }
+        }),
+        8 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Look { node, path }),
+        10 => (node.clone(), path.clone(), profile())
+            .prop_map(|(node, path, profile)| Step::Put { node, path, profile }),
+        3 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Delete { node, path }),
+        3 => (node.clone(), catalogue()).prop_map(|(node, catalogue)| Step::Replace { node, catalogue }),
+        5 => (node.clone(), path.clone(), set())
+            .prop_map(|(node, path, order)| Step::Set { node, path, order }),
+        5 => (at.clone(), of.clone(), scope())
+            .prop_map(|(node, path, scope)| Step::Reset { node, path, scope }),
+        7 => jump().prop_map(Step::Move),
+        8 => (of, any::<bool>())
+            .prop_map(|(path, with_profile)| Step::Evict { path, with_profile }),
+        1 => Just(Step::ForgetScripts),
+        4 => at.prop_map(|node| Step::Flush { node }),
+        1 => node.prop_map(|node| Step::Recover { node }),
+    ]
+    .boxed()
+}
+
+fn asked() -> impl Strategy<Value = Asked> {
+    let metric = select(METRICS).prop_map(|name| Ask::Metric(metric(name)));
+    let model = select(MODELS).prop_map(|name| Ask::Model(name.to_owned()));
+    let feature = select(FEATURES).prop_map(|name| Ask::Feature(name.to_owned()));
+    let amount = prop_oneof![20 => 0..4_u64, 1 => Just(40), 1 => Just(1 << 20)];
+    let ask = prop_oneof![4 => metric, 4 => model];
+    prop_oneof![
+        6 => (select(PATHS), ask, amount)
+            .prop_map(|(path, ask, amount)| Asked { path, ask, amount, key: None }),
+        2 => keyed(),
+        1 => (select(PATHS), feature)
+            .prop_map(|(path, ask)| Asked { path, ask, amount: 0, key: None }),
+    ]
+}
+
+/// Under few keys little is asked for, so that the same comes again.
+fn keyed() -> impl Strategy<Value = Asked> {
+    (select(&PATHS[2..4]), 1..3_u64, 0..3_u8).prop_map(|(path, amount, key)| {
+        let ask = Ask::Metric(metric("messages"));
+        Asked { path, ask, amount, key: Some(key) }
+    })
+}
+
+fn set() -> impl Strategy<Value = SetOrder> {
+    let units = prop_oneof![6 => 0..25_u64, 1 => Just(UNITS_MAX)];
+    let period = option::of(select(&Period::ALL[2..]));
+    (select(METRICS), period, units, any::<bool>()).prop_map(|(name, period, units, is_less)| {
+        let units = Units::new(units).unwrap();
+        let count = if is_less { NewCount::Less(units) } else { NewCount::Absolute(units) };
+        SetOrder { metric: metric(name), period, count }
+    })
+}
+
+fn scope() -> impl Strategy<Value = ResetScope> {
+    let name = weighted(0.4, select(METRICS).prop_map(metric));
+    (name, weighted(0.3, select(&Period::ALL[..])))
+        .prop_map(|(metric, period)| ResetScope { metric, period })
+}
+
+fn jump() -> impl Strategy<Value = Jump> {
+    let by = select(
+        &[
+            1,
+            SECOND_MS,
+            9_999,
+            10 * SECOND_MS,
+            MINUTE_MS,
+            61 * SECOND_MS,
+            10 * MINUTE_MS,
+            60 * MINUTE_MS,
+            DAY_MS,
+            3 * DAY_MS,
+            31 * DAY_MS,
+        ][..],
+    );
+    let to_end = (select(&Period::ALL[..5]), calendar(), any::<bool>())
+        .prop_map(|(period, calendar, before)| Jump::ToEnd { period, calendar, before });
+    prop_oneof![by.prop_map(Jump::By), to_end]
+}
+
+fn calendar() -> impl Strategy<Value = Calendar> {
+    (select(ZONES), select(ANCHORS)).prop_map(|(zone, day)| Calendar::parse(zone, day).unwrap())
+}
+
+fn profile() -> impl Strategy<Value = Profile> {
+    let calendar = prop_oneof![2 => Just(Calendar::UTC), 3 => calendar()];
+    let features = btree_map(select(FEATURES).prop_map(str::to_owned), any::<bool>(), 0..2);
+    (weighted(0.5, select(PLANS)), limits(0..3), features, calendar, weighted(0.1, Just(())))
+        .prop_map(|(plan, limits, features, calendar, blocked)| Profile {
+            plan: plan.map(str::to_owned),
+            limits,
+            features,
+            time_zone: calendar.zone,
+            anchor_day: AnchorDay::new(calendar.anchor_day.get().into()).unwrap(),
+            blocked: blocked.is_some(),
+        })
+}
+
+/// Limits of which no two are the same entry.
+fn limits(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Limit>> {
+    let entry = |limit: &Limit| (limit.metric.to_string(), limit.period, limit.each.clone());
+    vec(limit(), count).prop_map(move |limits| {
+        let distinct: BTreeMap<_, _> = limits.into_iter().map(|it| (entry(&it), it)).collect();
+        distinct.into_values().collect()
+    })
+}
+
+fn limit() -> impl Strategy<Value = Limit> {
+    let max = prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(0)),
+        6 => (1..12_u64).prop_map(Some),
+        2 => Just(Some(40)),
+    ];
+    let mode = prop_oneof![
+        6 => Just((Mode::Hard, Grace::NONE)),
+        1 => Just((Mode::Soft, Grace::Percent(50))),
+        1 => (0..4_u64).prop_map(|units| (Mode::Soft, Grace::Units(Units::new(units).unwrap()))),
+        1 => Just((Mode::Shadow, Grace::NONE)),
+    ];
+    let each = weighted(0.25, select(&["user", "project"][..]));
+    let period = select(&Period::ALL[..]);
+    (select(METRICS), period, max, mode, each, any::<bool>()).prop_map(
+        |(name, period, max, (mode, grace), each, sliding)| Limit {
+            mode,
+            grace,
+            sliding: sliding && period <= Period::Hour,
+            each: each.map(|scope| Scope::new(scope).unwrap()),
+            ..Limit::new(metric(name), period, max.map(|max| Units::new(max).unwrap()))
+        },
+    )
+}
+
+/// A catalogue that may lack the metric `images`, the feature `export` and the plan `team`.
+pub fn catalogue() -> impl Strategy<Value = Catalogue> {
+    let plans = vec((limits(1..7), any::<bool>(), any::<bool>()), 3);
+    let names = (weighted(0.8, 0..2_usize), weighted(0.8, 0..2_usize), weighted(0.4, 0..3_usize));
+    (plans, names, models(), 0..8_u8).prop_map(|(plans, names, models, lacks)| {
+        let has = |bit: u8| lacks != bit;
+        let metrics = METRICS.iter().filter(|name| has(1) || **name != "images");
+        let metrics: Vec<Metric> = metrics.map(|name| metric(name)).collect();
+        let features = FEATURES.iter().filter(|name| has(2) || **name != "export");
+        let features: Vec<String> = features.map(|&name| name.to_owned()).collect();
+        let plan = |(name, (limits, chat, export)): (&&str, (Vec<Limit>, bool, bool))| {
+            let on = [("chat", chat), ("export", export)].into_iter().filter(|(_, on)| *on);
+            let plan = Plan {
+                features: on
+                    .map(|(name, _)| name.to_owned())
+                    .filter(|it| features.contains(it))
+                    .collect(),
+                limits: limits.into_iter().filter(|it| metrics.contains(&it.metric)).collect(),
+                ..Plan::default()
+            };
+            ((*name).to_owned(), plan)
+        };
+        let plans = PLANS.iter().zip(plans).map(plan).filter(|(name, _)| has(3) || name != "team");
+        let plans: BTreeMap<String, Plan> = plans.collect();
+        let named = |place: usize| {
+            PLANS.get(place).map(|&it| it.to_owned()).filter(|it| plans.contains_key(it))
+        };
+        let (default_plan, anonymous_plan, of_orgs) = names;
+        let scope_plans = of_orgs.and_then(named).map(|plan| (Scope::new("org").unwrap(), plan));
+        let models = models.into_iter().map(|rule| fitting(rule, &metrics, &features));
+        Catalogue {
+            default_plan: default_plan.and_then(named),
+            anonymous_plan: anonymous_plan.and_then(named),
+            scope_plans: scope_plans.into_iter().collect(),
+            models: models.collect(),
+            metrics,
+            features,
+            plans,
+        }
+    })
+}
+
+/// Rules for `small`, for `big-1`, and for all that begins with `big-`.
+fn models() -> impl Strategy<Value = Vec<ModelRule>> {
+    let charges = btree_map(select(METRICS).prop_map(metric), 0..4_u32, 1..3);
+    let feature = weighted(0.3, select(FEATURES).prop_map(str::to_owned));
+    let rule = (charges, any::<bool>(), feature);
+    vec(rule, 3).prop_map(|rules| {
+        let rule = |(name, (charges, anonymous, feature)): (&str, _)| ModelRule {
+            names: vec![name.to_owned()],
+            charges,
+            anonymous,
+            feature,
+        };
+        ["small", "big-*", "big-1"].into_iter().zip(rules).map(rule).collect()
+    })
+}
+
+/// The rule without what the catalogue lacks.
+fn fitting(rule: ModelRule, metrics: &[Metric], features: &[String]) -> ModelRule {
+    let mut charges = rule.charges;
+    charges.retain(|metric, _| metrics.contains(metric));
+    if charges.is_empty() {
+        charges.insert(metrics[0].clone(), 1);
+    }
+    ModelRule { charges, feature: rule.feature.filter(|it| features.contains(it)), ..rule }
+}
+
+fn metric(name: &str) -> Metric {
+    Metric::new(name).unwrap()
+}
