@@ -235,13 +235,15 @@ local function add_to_level(number, depth, amount)
   end
 end
 
-local function raw_sheet(number) return ARGV[1 + sheet_count + number] end
+local function given_sheet(number) return ARGV[1 + sheet_count + number] end
+local function raw_sheet(number) return made_sheets[number] or given_sheet(number) end
 
-local function record(at, event, count)
+-- Makes a repetition of an accepted request known. `counts` are those of the lines after it.
+local function record(at, event, counts)
   local place = head[at + 2]
   if place == 0 then return end
   stored[place] = head[at + 3] .. sub(event, 5, 20) .. raw_sheet(head[at + 1])
-    .. pack(now, head[at + 4], unpack(results, filled - count + 1, filled))
+    .. pack(now, head[at + 4], unpack(counts))
   record_count = record_count + 1
   record_places[record_count] = place
 end
@@ -281,7 +283,9 @@ local function decide(at, sheet, event)
   for d = 1, depth do add_to_level(number, d, amount) end
   append(at, event, depth)
   decided(ACCEPTED, seq, count)
-  record(at, event, count)
+  if head[at + 2] > 0 then
+    record(at, event, { unpack(results, filled - count + 1, filled) })
+  end
 end
 
 -- Where the window of a counter ends: a slice by itself, any other with the current window.
@@ -351,24 +355,31 @@ local function sheet_made_at(known)
   return pack(entry.sheets[entry.events[known - entry.first + 1][1] + 1])
 end
 
+-- Changes the counters, and makes the sheet that says so.
+local function make_changes(at, depth, event)
+  local kind, number, counts = head[at], head[at + 1], {}
+  local asked = unpack_all(given_sheet(number))
+  local lines = kind == CLEAR and lines_to_clear(levels[depth], asked)
+    or lines_to_set(number, asked, kind == SET, head[at + 6])
+  append(at, event, depth)
+  local plan = kind == CLEAR and '' or asked[3]
+  made_sheets[number] = pack({ asked[1], asked[2], plan, lines, depth })
+  emit(ACCEPTED, seq)
+  for i = 1, #lines do counts[i] = lines[i][6] end
+  record(at, event, counts)
+end
+
 local function rewrite(at, depth, event)
-  local kind, number = head[at], head[at + 1]
   local known = earlier_attempt(at, event, depth)
   if known == nil then return emit(UNSURE, 0) end
   if known then
     emit(ACCEPTED, known)
   else
     if full() then return emit(FULL, 0) end
-    local asked = unpack_all(raw_sheet(number))
-    local lines = kind == CLEAR and lines_to_clear(levels[depth], asked)
-      or lines_to_set(number, asked, kind == SET, head[at + 6])
-    append(at, event, depth)
-    local plan = kind == CLEAR and '' or asked[3]
-    made_sheets[number] = pack({ asked[1], asked[2], plan, lines, depth })
-    emit(ACCEPTED, seq)
+    make_changes(at, depth, event)
   end
   filled = filled + 1
-  results[filled] = known and sheet_made_at(known) or made_sheets[number]
+  results[filled] = known and sheet_made_at(known) or made_sheets[head[at + 1]]
 end
 
 local function serve(at, sheet, event)
@@ -385,7 +396,7 @@ end
 
 local function write_outbox()
   local raw = {}
-  for i = 1, sheet_count do raw[i] = made_sheets[i] or raw_sheet(i) end
+  for i = 1, sheet_count do raw[i] = raw_sheet(i) end
   local id = format('%.0f-%.0f', epoch, seq)
   call(
     'XADD', KEYS[2], id, 'h', pack(links), 's', table.concat(raw), 'e', table.concat(events)

@@ -32,7 +32,7 @@ local function load_code()
   local code = shard_code(meta, epoch, cursor)
   if code ~= OK then return code end
   if cursor < meta.floor then return BEHIND end -- guard: floor_check
-  local profiles = tonumber(call('HGET', KEYS[1], 'profiles')) or 0
+  local profiles = tonumber(call('HMGET', KEYS[1], 'profiles')[1]) or 0
   if head[7] < profiles then return BEHIND end -- guard: newest_profile
   if now < head[3] then return WRONG_CLOCK end
   return OK

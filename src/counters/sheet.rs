@@ -44,7 +44,9 @@ pub struct Clearing {
 impl PackedSheet {
     /// Packs what a consume, a check, a set or a decrement is measured against.
     #[must_use]
-    pub fn charge(sheet: Sheet) -> Self {
+    pub fn charge(mut sheet: Sheet) -> Self {
+        // The script goes through the lines level by level; a model's come metric by metric.
+        sheet.lines.sort_by_key(|line| line.depth);
         let current_ms = sheet.current_ms();
         let mut packer = Packer::default();
         packer.array(5).int(current_ms.0).int(current_ms.1).text(&sheet.plan);

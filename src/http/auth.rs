@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 
 use super::error::ApiError;
+use super::idempotency::idempotency_key;
 use super::request_id::RequestScope;
 use super::state::Api;
 use crate::domain::Permission;
@@ -68,6 +69,8 @@ pub struct Caller<P> {
     pub identity: Identity,
     /// Why, in the words of an admin: the header `X-Reason`.
     reason: Option<String>,
+    /// An admin's `Idempotency-Key`, for acts on counters.
+    idempotency_key: Option<String>,
     permission: PhantomData<P>,
 }
 
@@ -79,7 +82,8 @@ impl<P> Caller<P> {
             Identity::Key(grant) => grant.id.clone(),
             Identity::EndUser(user) => user.as_str().to_owned(),
         };
-        Actor { name, reason: self.reason.clone(), context: scope.context() }
+        let (reason, idempotency_key) = (self.reason.clone(), self.idempotency_key.clone());
+        Actor { name, reason, idempotency_key, context: scope.context() }
     }
 
     /// Lets `subject` through when it lies within the caller's reach: a key's part of the tree, or an end user's
@@ -134,8 +138,12 @@ impl<P: Needs> FromRequestParts<Arc<Api>> for Caller<P> {
             return Err(ApiError::PermissionDenied(P::PERMISSION));
         }
         let is_admin = P::PERMISSION == Permission::Admin;
-        let reason = if is_admin { reason(&parts.headers)? } else { None };
-        Ok(Self { identity, reason, permission: PhantomData })
+        let (reason, idempotency_key) = if is_admin {
+            (reason(&parts.headers)?, idempotency_key(&parts.headers)?)
+        } else {
+            (None, None)
+        };
+        Ok(Self { identity, reason, idempotency_key, permission: PhantomData })
     }
 }
 
@@ -224,6 +232,7 @@ mod tests {
         let caller = Caller::<Read> {
             identity: Identity::EndUser(user.clone()),
             reason: None,
+            idempotency_key: None,
             permission: PhantomData,
         };
         assert!(caller.reach(user).is_ok());

@@ -16,6 +16,8 @@ pub struct Actor {
     pub name: String,
     /// Why, in the actor's words; at most [`Actor::REASON_BYTES_MAX`] bytes.
     pub reason: Option<String>,
+    /// Makes a repetition of an act on counters known: the caller's idempotency key, 1–255 bytes, unquoted.
+    pub idempotency_key: Option<String>,
     /// The request that asks for it; the default outside a request.
     pub context: RequestContext,
 }
@@ -27,7 +29,8 @@ impl Actor {
     /// Whoever runs a command.
     #[must_use]
     pub fn command_line(reason: Option<String>) -> Self {
-        Self { name: "cli".to_owned(), reason, context: RequestContext::default() }
+        let (name, context) = ("cli".to_owned(), RequestContext::default());
+        Self { name, reason, idempotency_key: None, context }
     }
 
     pub(super) fn act<'a>(&'a self, action: Action, target: &'a str) -> Act<'a> {

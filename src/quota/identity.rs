@@ -10,7 +10,9 @@ use uuid::Uuid;
 use crate::counters::Idempotency;
 use crate::domain::Calendar;
 use crate::domain::Period;
+use crate::domain::Subject;
 
+use super::actor::Actor;
 use super::order::Ask;
 use super::order::Order;
 
@@ -30,9 +32,36 @@ pub(super) fn of_consume(order: &Order, at: DateTime<Utc>) -> Identity {
         let event_id = order.context.made_id.unwrap_or_else(Uuid::now_v7);
         return Identity { event_id, idempotency: None };
     };
-    let digest = digest(&[b"consume", order.subject.as_str().as_bytes(), key.as_bytes()]);
-    let (key_hash, rest) = halves(digest);
-    let idempotency = Idempotency { key_hash, fingerprint: fingerprint(order) };
+    keyed("consume", &order.subject, key, fingerprint(order), at)
+}
+
+/// The identity of an admin's act on a subject's counters at an instant of Redis' time. `payload` is a text that differs
+/// where what is asked does.
+pub(super) fn of_act(
+    action: &str,
+    subject: &Subject,
+    payload: &str,
+    actor: &Actor,
+    at: DateTime<Utc>,
+) -> Identity {
+    let Some(key) = &actor.idempotency_key else {
+        let event_id = actor.context.made_id.unwrap_or_else(Uuid::now_v7);
+        return Identity { event_id, idempotency: None };
+    };
+    keyed(action, subject, key, first_eight(digest(&[payload.as_bytes()])), at)
+}
+
+/// An operation with a key: its event's id follows from subject, key and month.
+fn keyed(
+    operation: &str,
+    subject: &Subject,
+    key: &str,
+    fingerprint: [u8; 8],
+    at: DateTime<Utc>,
+) -> Identity {
+    let parts = [operation.as_bytes(), subject.as_str().as_bytes(), key.as_bytes()];
+    let (key_hash, rest) = halves(digest(&parts));
+    let idempotency = Idempotency { key_hash, fingerprint };
     Identity { event_id: id_in_month(rest, at), idempotency: Some(idempotency) }
 }
 
@@ -53,10 +82,13 @@ fn fingerprint(order: &Order) -> [u8; 8] {
     };
     let amount = order.amount.get().to_be_bytes();
     let metadata = order.metadata.as_deref().unwrap_or("").as_bytes();
-    let digest = digest(&[kind, name, &amount, metadata]);
-    let mut fingerprint = [0; 8];
-    fingerprint.copy_from_slice(&digest[..8]);
-    fingerprint
+    first_eight(digest(&[kind, name, &amount, metadata]))
+}
+
+fn first_eight(digest: [u8; 32]) -> [u8; 8] {
+    let mut eight = [0; 8];
+    eight.copy_from_slice(&digest[..8]);
+    eight
 }
 
 /// SHA-256 of the parts, each behind its length, so that no two lists of parts give the same text.
@@ -80,7 +112,6 @@ fn halves(digest: [u8; 32]) -> ([u8; 16], [u8; 16]) {
 mod tests {
     use super::*;
     use crate::domain::Amount;
-    use crate::domain::Subject;
     use crate::quota::order::RequestContext;
 
     fn order(key: &str, amount: u64) -> Order {

@@ -27,6 +27,7 @@ use crate::domain::Window;
 use super::Quota;
 use super::actor::Actor;
 use super::error::QuotaError;
+use super::identity;
 use super::order::ResetScope;
 use super::profiles::LevelProfiles;
 use super::resolve::Charge;
@@ -120,7 +121,10 @@ impl Quota {
             return Err(QuotaError::UnknownMetric);
         }
         let operation = self.operation(OperationKind::Reset, subject, &actor.context);
-        self.rewrite(operation, &Reset { subject, scope }, "usage.reset", actor).await
+        let metric = scope.metric.as_ref().map_or("", Metric::as_str);
+        let payload = format!("{metric} {:?}", scope.period);
+        let asked = Asked { action: "usage.reset", payload, actor };
+        self.rewrite(operation, &Reset { subject, scope }, asked).await
     }
 
     /// Gives the counters of a metric that is counted elsewhere another value: those of all limits that the subject's own
@@ -143,7 +147,9 @@ impl Quota {
             NewCount::Less(units) => (OperationKind::Decrement, units, "usage.decrement"),
         };
         let operation = Operation { amount, ..self.operation(kind, subject, &actor.context) };
-        let rewrite = self.rewrite(operation, &SetCount { subject, order }, action, actor).await?;
+        let payload = format!("{} {:?} {:?}", order.metric, order.period, order.count);
+        let asked = Asked { action, payload, actor };
+        let rewrite = self.rewrite(operation, &SetCount { subject, order }, asked).await?;
         self.report(subject, rewrite).await
     }
 
@@ -151,21 +157,29 @@ impl Quota {
         &self,
         operation: Operation,
         measure: &impl Measure,
-        action: &str,
-        actor: &Actor,
+        asked: Asked<'_>,
     ) -> Result<Rewrite, QuotaError> {
+        let Asked { action, payload, actor } = asked;
+        let at = self.redis_now();
+        let identity = identity::of_act(action, &operation.subject, &payload, actor, at);
         let operation = Operation {
-            event_id: actor.context.made_id.unwrap_or_else(Uuid::now_v7),
+            event_id: identity.event_id,
+            idempotency: identity.idempotency,
             metadata: Some(metadata(action, actor)),
             ..operation
         };
         let settled = self.settle_on(Box::new(operation), measure).await?;
-        let Outcome::Rewritten { lines, .. } = settled.outcome else {
-            return Err(QuotaError::Internal("an act ended in another's outcome".into()));
+        let (event_id, lines) = match settled.outcome {
+            Outcome::Rewritten { lines, .. } => (settled.operation.event_id, lines),
+            Outcome::Replayed(answer) => (answer.event_id, answer.lines),
+            Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
+            Outcome::Decided { .. } | Outcome::Again(_) => {
+                return Err(QuotaError::Internal("an act ended in another's outcome".into()));
+            }
         };
         let mut counters: Vec<Rewritten> = lines.into_iter().map(rewritten).collect();
         counters.sort_by(|a, b| (&a.metric, a.period).cmp(&(&b.metric, b.period)));
-        Ok(Rewrite { event_id: settled.operation.event_id, counters })
+        Ok(Rewrite { event_id, counters })
     }
 
     async fn report(
@@ -176,6 +190,14 @@ impl Quota {
         let Rewrite { event_id, counters } = rewrite;
         Ok(RewriteReport { event_id, counters, usage: self.usage(subject).await? })
     }
+}
+
+/// What is asked of a rewrite, for what is logged and for knowing it again.
+struct Asked<'a> {
+    action: &'static str,
+    /// Differs where what is asked does.
+    payload: String,
+    actor: &'a Actor,
 }
 
 /// Who did it and why, for the message log and, from there, for the audit log.

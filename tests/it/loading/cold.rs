@@ -34,8 +34,8 @@ local seq, pending = tonumber(meta[2]), {}
 local function another(_, name)
   seq = seq + 1
   local number = string.format('%07.0f', seq)
-  pending[#pending + 1] = seq
   pending[#pending + 1] = KEYS[4] .. number
+  pending[#pending + 1] = seq
   return number .. '-of-fill-' .. name .. number
 end
 for _ = 1, tonumber(ARGV[2]) do
@@ -44,7 +44,7 @@ for _ = 1, tonumber(ARGV[2]) do
   local events = string.gsub(part.e, pattern, another)
   local id = string.format('%s-%.0f', meta[1], seq)
   redis.call('XADD', KEYS[2], id, 'h', packed, 's', part.s, 'e', events)
-  redis.call('ZADD', KEYS[3], unpack(pending))
+  redis.call('HSET', KEYS[3], unpack(pending))
 end
 redis.call('HSET', KEYS[1], 'seq', string.format('%.0f', seq))
 return string.format('%.0f', seq)";

@@ -32,7 +32,7 @@ async fn loads(app: &TestApp) -> u64 {
     let mut command = redis::cmd("INFO");
     let info: String =
         command.arg("commandstats").query_async(&mut app.redis().await).await.unwrap();
-    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_zscore:calls="));
+    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_hget:calls="));
     calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 

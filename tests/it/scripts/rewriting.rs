@@ -111,14 +111,12 @@ fn reset(lanes: &Lanes) -> Operation {
 /// others have written meanwhile.
 #[tokio::test]
 async fn a_retry_after_a_lost_reply_gives_the_same_answer() {
-    let rewrite_by =
-        |kind, amount| move |lanes: &Lanes| Lanes::rewrite(kind, SUBJECT, lines(lanes, 10), amount);
-    let orders: [Box<dyn Fn(&Lanes) -> Operation>; 5] = [
-        Box::new(rewrite_by(Set, 9)),
-        Box::new(rewrite_by(Set, 2)),
-        Box::new(rewrite_by(Decrement, 3)),
-        Box::new(rewrite_by(Decrement, 30)),
-        Box::new(reset),
+    let orders: [fn(&Lanes) -> Operation; 5] = [
+        |lanes| Lanes::rewrite(Set, SUBJECT, lines(lanes, 10), 9),
+        |lanes| Lanes::rewrite(Set, SUBJECT, lines(lanes, 10), 2),
+        |lanes| Lanes::rewrite(Decrement, SUBJECT, lines(lanes, 10), 3),
+        |lanes| Lanes::rewrite(Decrement, SUBJECT, lines(lanes, 10), 30),
+        reset,
     ];
     for order in orders {
         let lanes = start().await;
