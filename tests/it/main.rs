@@ -4,6 +4,7 @@
 
 mod acts;
 mod api;
+mod catalogue;
 mod cli;
 mod dev;
 mod embedded;

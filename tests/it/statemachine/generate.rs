@@ -49,23 +49,14 @@ const FEATURES: &[&str] = &["chat", "export"];
 const PLANS: &[&str] = &["free", "pro", "team"];
 const MODELS: &[&str] = &["small", "big-1", "big-2", "big-2", "small", "other"];
 /// No two of these begin a day at the same instant.
-const ZONES: &[&str] = &[
-    "UTC",
-    "America/New_York",
-    "America/Sao_Paulo",
-    "Asia/Kolkata",
-    "Asia/Tokyo",
-    "Europe/Berlin",
-    "Pacific/Apia",
-];
-const ANCHORS: &[i64] = &[1, 15, 31];
+const ZONES: &[&str] = &["UTC", "UTC", "Europe/London", "Antarctica/Troll", "Europe/Berlin"];
+const ANCHORS: &[i64] = &[1, 30, 31, 28];
 /// Instants at which calendars are busy.
 const STARTS: &[&str] = &[
-    "2026-01-30T22:59:59.999Z",
-    "2026-03-08T06:30:00Z",
+    "2026-03-29T00:59:30Z",
     "2026-03-29T00:59:30Z",
     "2026-10-25T00:00:00Z",
-    "2026-12-31T23:30:00Z",
+    "2026-02-28T06:30:00Z",
     "2028-02-28T12:00:00Z",
 ];
 
