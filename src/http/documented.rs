@@ -48,6 +48,9 @@ pub struct CatalogueWriteProblems;
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct ActHeaders {
+    /// 1 to 255 visible ASCII characters, quoted or not: the same act under the same key is done once.
+    #[param(rename = "Idempotency-Key", example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"")]
+    pub idempotency_key: Option<String>,
     /// Why, for the audit log: UTF-8 of at most 500 bytes.
     #[param(rename = "X-Reason", example = "ticket 4711")]
     pub reason: Option<String>,
@@ -119,6 +122,7 @@ impl IntoResponses for ActProblems {
             ApiError::NoPlan,
             ApiError::UnknownSubject,
             ApiError::UnknownMetric,
+            ApiError::IdempotencyMismatch,
         ];
         documented(own.into_iter().chain(of_bodies()))
     }
