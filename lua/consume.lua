@@ -195,21 +195,12 @@ local function measure(number, amount)
   return fits
 end
 
--- How long after its start a window has ended in every calendar: no zone has days of more than 26
--- hours. Before that another calendar, and so another start, may be put and taken back again.
-local ENDED_S = { d = 93600, w = 612000, m = 2685600 }
-
--- Begins a counter at zero, and drops those of windows that have ended: the earlier ones of the
--- same limit, and what is older than any window.
+-- Begins a counter at zero, and drops those whose windows have ended.
 local function open_field(depth, field)
   local state, place, kept, fields = levels[depth], E_FIELDS, E_FIELDS, {}
-  local own_name, own_start = match(field, '^([%l%d_]+:%l:)(%d+)$')
   for known in gmatch(state[E_FIELDS], '%S+') do
-    local name, letter, start = match(known, '^([%l%d_]+:(%a):)(%d+)$')
-    local is_earlier = name == own_name and tonumber(start) < tonumber(own_start)
-    local has_ended = is_earlier and tonumber(start) + (ENDED_S[letter] or 0) <= now_s
     place = place + 1
-    if not has_ended and tonumber(start) + LONGEST_S[letter] > now_s then
+    if not has_ended(known, now_s) then
       kept = kept + 1
       state[kept], fields[#fields + 1] = state[place], known .. ' '
     end

@@ -42,12 +42,10 @@ local code = load_code()
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now, {} }) end
 
 -- Whether a load takes a line from the outbox. Postgres has what is not after the cursor, but for
--- counters of minutes and hours, which Redis alone keeps. A slice counts longer than it lasts.
+-- counters of minutes and hours, which Redis alone keeps.
 local function counts(line, is_pending)
-  local letter, start = match(line[2], ':(%a):(%d+)$')
-  if not is_pending and not match(letter, '[nhNH]') then return false end
-  if match(letter, '%u') then return (tonumber(start) + LONGEST_S[letter]) * 1000 > now end
-  return line[5] * 1000 > now
+  if not is_pending and not match(line[2], ':[nhNH]:') then return false end
+  return not has_ended(line[2], math.floor(now / 1000))
 end
 
 -- Adds what one event of the outbox did to a counter, the latest event first. What came before the
@@ -101,7 +99,10 @@ local function read_subject(place, given)
   }
   local state = call('GET', subject.key)
   if state and unpack_all(state) == epoch then return subject, 0 end
-  for i = 5, #given, 2 do subject.used[given[i]] = given[i + 1] end
+  local now_s = math.floor(now / 1000)
+  for i = 5, #given, 2 do
+    if not has_ended(given[i], now_s) then subject.used[given[i]] = given[i + 1] end
+  end
   subject.last = tonumber(call('HGET', KEYS[3], subject.key)) or 0
   -- Without the guarded line a load must still answer something.
   local found = 1 -- luacheck: ignore 311

@@ -17,13 +17,21 @@ local UNITS_MAX = 9007199254740991
 -- its profile, the seq of its last event, the cursor at its load, when it was touched (s), when it
 -- was last cleared (ms), its counters' fields with a space behind each, and their counts.
 local E_EPOCH, E_VERSION, E_LAST, E_BASE, E_TOUCHED, E_RESET, E_FIELDS = 1, 2, 3, 4, 5, 6, 7
--- No window of a period is longer than this, in any time zone; by the letter in a field's name.
--- Capital letters are slices, which count for six more of their kind.
+-- No window of a period is longer than this, in any time zone (a zone puts its clocks back by two
+-- hours at most); by the letter in a field's name. Capital letters are slices, which count for six
+-- more of their kind. A window is not over before, whatever its calendar said of its end: another
+-- calendar may be put for the subject, and taken back.
 local LONGEST_S = {
-  n = 60, h = 3600, d = 259200, w = 864000, m = 2851200, l = 253402214400, N = 70, H = 4200,
+  n = 60, h = 3600, d = 93600, w = 612000, m = 2685600, l = 253402214400, N = 70, H = 4200,
 }
 -- How long a slice lasts.
 local SLICE_S = { N = 10, H = 600 }
+
+-- Whether no calendar has the window of a field any more.
+local function has_ended(field, now_s)
+  local letter, start = match(field, ':(%a):(%d+)$')
+  return tonumber(start) + LONGEST_S[letter] <= now_s
+end
 
 local function read_meta(key)
   local got = call('HMGET', key, 'epoch', 'seq', 'floor', 'fence', 'now')

@@ -17,6 +17,7 @@ use crate::counters::LoadOutcome;
 use crate::counters::Operation;
 use crate::counters::Snapshot;
 use crate::domain::Period;
+use crate::domain::Window;
 use crate::ledger::Base;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -153,7 +154,9 @@ impl Loader {
     async fn load_once(&self, shard: u16, levels: &[String]) -> Option<Loaded> {
         let ended_after = self.redis_now() - ENDED_MARGIN;
         let names: Vec<&str> = levels.iter().map(String::as_str).collect();
-        let base = match self.ledger.base(shard, &names, ended_after).await {
+        // A counter's window may have another end by the calendar that is in force now than it has in Postgres.
+        let read_after = ended_after - Window::ENDS_APART_MAX;
+        let base = match self.ledger.base(shard, &names, read_after).await {
             Ok(base) => base,
             Err(error) => return Some(no_postgres(shard, &error)),
         };

@@ -48,7 +48,8 @@ impl Quota {
             return Err(QuotaError::UnknownMetric);
         }
         let (shard, now) = (subject.shard(self.shard_count()), self.redis_now());
-        let base = self.ledger.base(shard, &[subject.as_str()], now).await;
+        let ended_after = now - Window::ENDS_APART_MAX;
+        let base = self.ledger.base(shard, &[subject.as_str()], ended_after).await;
         let base = base.map_err(QuotaError::of_ledger)?;
         let calendar = calendar(&base)?;
         let counters = base.counters.iter().filter_map(rewritten);
@@ -56,7 +57,7 @@ impl Quota {
             it.units < 0
                 && scope.metric.as_ref().is_none_or(|metric| *metric == it.metric)
                 && scope.period.map_or(it.period != Period::Lifetime, |wanted| wanted == it.period)
-                && it.window == it.period.window_at(now, &calendar)
+                && it.window.start_s == it.period.window_at(now, &calendar).start_s
         };
         let mut counters: Vec<Rewritten> = counters.filter(is_cleared).collect();
         counters.sort_by(|a, b| (&a.metric, a.period).cmp(&(&b.metric, b.period)));

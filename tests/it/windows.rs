@@ -177,3 +177,27 @@ async fn a_load_that_is_ahead_of_redis_is_put_right() {
     assert_eq!(decision.limits[0].used.get(), 3);
     app.finish().await;
 }
+
+/// Guards promise 1: the scripts drop a counter when its window is over in every calendar, and not before.
+#[test]
+fn no_window_is_longer_than_the_scripts_take_it_to_be() {
+    let prelude = std::fs::read_to_string("lua/lib/prelude.lua").unwrap();
+    let table = prelude.split("local LONGEST_S = {").nth(1).unwrap().split('}').next().unwrap();
+    let longest = |period: Period| -> i64 {
+        let name = format!("{} = ", period.letter());
+        let rest = table.split(&*name).nth(1).unwrap();
+        rest.split(',').next().unwrap().trim().parse().unwrap()
+    };
+    let first = chrono::DateTime::from_timestamp(1_767_225_600, 0).unwrap();
+    for zone in chrono_tz::TZ_VARIANTS {
+        for (period, days) in [(Period::Day, 1), (Period::Week, 7), (Period::Month, 28)] {
+            let calendar = Calendar::parse(zone.name(), 31).unwrap();
+            let mut at = first;
+            while at < first + TimeDelta::days(3 * 366) {
+                let window = period.window_at(at, &calendar);
+                assert!(window.seconds() <= longest(period), "{zone} {} {at}", period.as_str());
+                at += TimeDelta::days(days);
+            }
+        }
+    }
+}

@@ -5,6 +5,7 @@ use chrono::Datelike;
 use chrono::Days;
 use chrono::Months;
 use chrono::NaiveDate;
+use chrono::TimeDelta;
 use chrono::Utc;
 use chrono_tz::Tz;
 use serde::Deserialize;
@@ -155,6 +156,9 @@ impl Slices {
 impl Window {
     /// The one window of [`Period::Lifetime`]: 1970-01-01 to 9999-12-31.
     pub const LIFETIME: Self = Self { start_s: 0, end_s: 253_402_214_400 };
+    /// Two calendars may have windows of a period that begin together. They end less than this apart: months that are
+    /// anchored on the 28th and the 31st begin together in February, and end three days apart in March.
+    pub const ENDS_APART_MAX: TimeDelta = TimeDelta::days(4);
 
     /// The window's length in seconds.
     #[must_use]

@@ -11,6 +11,7 @@ use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Profile;
 use crate::domain::Subject;
+use crate::domain::Window;
 use crate::domain::limits_of;
 use crate::ledger::Base;
 
@@ -70,7 +71,9 @@ impl Quota {
         for _ in 0..PICTURES_MAX {
             let names: Vec<&str> = paths.iter().map(String::as_str).collect();
             let now = self.redis_now();
-            let base = self.ledger.base(shard, &names, now).await.map_err(QuotaError::of_ledger)?;
+            let ended_after = now - Window::ENDS_APART_MAX;
+            let base = self.ledger.base(shard, &names, ended_after).await;
+            let base = base.map_err(QuotaError::of_ledger)?;
             let read = self.counters.inspect(shard, paths, base.epoch, base.seq).await;
             let (states, page) = read.map_err(QuotaError::of_counters)?;
             // The flusher may have trimmed since Postgres was read. But a cursor that was read after a trim and is

@@ -40,15 +40,15 @@ async fn a_model_of_two_metrics_is_counted_on_each_level_by_itself() {
     let said = limits.iter().map(|limit| {
         (
             limit["subject"].as_str().unwrap(),
-            limit["name"].as_str().unwrap(),
+            limit["metric"].as_str().unwrap(),
             limit["used"].as_u64().unwrap(),
         )
     });
     let expected = [
-        ("org:acme", "messages-month", 4),
-        ("org:acme", "tokens-month", 28),
-        (MEMBER, "messages-month", 1),
-        (MEMBER, "tokens-month", 7),
+        ("org:acme", "messages", 4),
+        ("org:acme", "tokens", 28),
+        (MEMBER, "messages", 1),
+        (MEMBER, "tokens", 7),
     ];
     assert_eq!(said.collect::<Vec<_>>(), expected);
     app.finish().await;

@@ -108,7 +108,9 @@ async fn no_request_is_decided_by_limits_that_were_replaced_before_it() {
 
     let seen: Vec<Seen> = seen.into_iter().flatten().collect();
     assert!(seen.len() > ROUNDS * ANSWERS);
-    seen.iter().for_each(|seen| assert_in_force(seen, &changes));
+    for seen in &seen {
+        assert_in_force(seen, &changes);
+    }
     app.finish().await;
 }
 

@@ -15,6 +15,7 @@ use proptest::strategy::Strategy;
 use proptest_state_machine::ReferenceStateMachine;
 use proptest_state_machine::StateMachineTest;
 
+use super::catalogues;
 use super::generate;
 use super::reference::Reference;
 use super::steps::Asked;
@@ -36,7 +37,7 @@ impl ReferenceStateMachine for Reference {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let begin = (generate::start_ms(), generate::catalogue());
+        let begin = (generate::start_ms(), catalogues::catalogue());
         begin.prop_map(|(now_ms, catalogue)| Self::new(now_ms, catalogue)).boxed()
     }
 

@@ -1,35 +1,30 @@
-//! Random catalogues, profiles and commands. Small numbers, few names: what is random has to meet.
-
-use std::collections::BTreeMap;
+//! Random commands and profiles.
 
 use headroom::domain::AnchorDay;
 use headroom::domain::Calendar;
-use headroom::domain::Catalogue;
-use headroom::domain::Grace;
-use headroom::domain::Limit;
-use headroom::domain::Metric;
-use headroom::domain::Mode;
-use headroom::domain::ModelRule;
 use headroom::domain::Period;
-use headroom::domain::Plan;
 use headroom::domain::Profile;
-use headroom::domain::Scope;
 use headroom::domain::Units;
 use headroom::quota::Ask;
 use headroom::quota::NewCount;
 use headroom::quota::ResetScope;
 use headroom::quota::SetOrder;
 use proptest::collection::btree_map;
-use proptest::collection::vec;
 use proptest::option;
 use proptest::option::weighted;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::catalogues::FEATURES;
+use super::catalogues::METRICS;
+use super::catalogues::PLANS;
+use super::catalogues::catalogue;
+use super::catalogues::limits;
 use super::limits::UNITS_MAX;
 use super::steps::Asked;
 use super::steps::Jump;
 use super::steps::Step;
+use crate::support::orders::metric;
 
 /// Those that come twice are asked for more often.
 const PATHS: &[&str] = &[
@@ -44,19 +39,28 @@ const PATHS: &[&str] = &[
     "user:1/project:q",
     "anonymous:x",
 ];
-const METRICS: &[&str] = &["messages", "tokens", "images"];
-const FEATURES: &[&str] = &["chat", "export"];
-const PLANS: &[&str] = &["free", "pro", "team"];
 const MODELS: &[&str] = &["small", "big-1", "big-2", "big-2", "small", "other"];
-/// No two of these begin a day at the same instant.
-const ZONES: &[&str] = &["UTC", "UTC", "Europe/London", "Antarctica/Troll", "Europe/Berlin"];
-const ANCHORS: &[i64] = &[1, 30, 31, 28];
+/// Some begin a day together and end it apart, when clocks are put forward or back.
+const ZONES: &[&str] = &[
+    "UTC",
+    "UTC",
+    "America/New_York",
+    "Antarctica/Troll",
+    "Asia/Kolkata",
+    "Europe/Berlin",
+    "Europe/London",
+    "Pacific/Apia",
+];
+/// Of these the last three begin February's month together and end it apart.
+const ANCHORS: &[i64] = &[1, 15, 28, 30, 31];
 /// Instants at which calendars are busy.
 const STARTS: &[&str] = &[
-    "2026-03-29T00:59:30Z",
+    "2026-01-30T22:59:59.999Z",
+    "2026-02-28T06:30:00Z",
+    "2026-03-08T06:30:00Z",
     "2026-03-29T00:59:30Z",
     "2026-10-25T00:00:00Z",
-    "2026-02-28T06:30:00Z",
+    "2026-12-31T23:30:00Z",
     "2028-02-28T12:00:00Z",
 ];
 
@@ -173,111 +177,4 @@ fn profile() -> impl Strategy<Value = Profile> {
             anchor_day: AnchorDay::new(calendar.anchor_day.get().into()).unwrap(),
             blocked: blocked.is_some(),
         })
-}
-
-/// Limits of which no two are the same entry.
-fn limits(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Limit>> {
-    let entry = |limit: &Limit| (limit.metric.to_string(), limit.period, limit.each.clone());
-    vec(limit(), count).prop_map(move |limits| {
-        let distinct: BTreeMap<_, _> = limits.into_iter().map(|it| (entry(&it), it)).collect();
-        distinct.into_values().collect()
-    })
-}
-
-fn limit() -> impl Strategy<Value = Limit> {
-    let max = prop_oneof![
-        1 => Just(None),
-        1 => Just(Some(0)),
-        6 => (1..12_u64).prop_map(Some),
-        2 => Just(Some(40)),
-    ];
-    let mode = prop_oneof![
-        6 => Just((Mode::Hard, Grace::NONE)),
-        1 => Just((Mode::Soft, Grace::Percent(50))),
-        1 => (0..4_u64).prop_map(|units| (Mode::Soft, Grace::Units(Units::new(units).unwrap()))),
-        1 => Just((Mode::Shadow, Grace::NONE)),
-    ];
-    let each = weighted(0.25, select(&["user", "project"][..]));
-    let period = select(&Period::ALL[..]);
-    (select(METRICS), period, max, mode, each, any::<bool>()).prop_map(
-        |(name, period, max, (mode, grace), each, sliding)| Limit {
-            mode,
-            grace,
-            sliding: sliding && period <= Period::Hour,
-            each: each.map(|scope| Scope::new(scope).unwrap()),
-            ..Limit::new(metric(name), period, max.map(|max| Units::new(max).unwrap()))
-        },
-    )
-}
-
-/// A catalogue that may lack the metric `images`, the feature `export` and the plan `team`.
-pub fn catalogue() -> impl Strategy<Value = Catalogue> {
-    let plans = vec((limits(1..7), any::<bool>(), any::<bool>()), 3);
-    let names = (weighted(0.8, 0..2_usize), weighted(0.8, 0..2_usize), weighted(0.4, 0..3_usize));
-    (plans, names, models(), 0..8_u8).prop_map(|(plans, names, models, lacks)| {
-        let has = |bit: u8| lacks != bit;
-        let metrics = METRICS.iter().filter(|name| has(1) || **name != "images");
-        let metrics: Vec<Metric> = metrics.map(|name| metric(name)).collect();
-        let features = FEATURES.iter().filter(|name| has(2) || **name != "export");
-        let features: Vec<String> = features.map(|&name| name.to_owned()).collect();
-        let plan = |(name, (limits, chat, export)): (&&str, (Vec<Limit>, bool, bool))| {
-            let on = [("chat", chat), ("export", export)].into_iter().filter(|(_, on)| *on);
-            let plan = Plan {
-                features: on
-                    .map(|(name, _)| name.to_owned())
-                    .filter(|it| features.contains(it))
-                    .collect(),
-                limits: limits.into_iter().filter(|it| metrics.contains(&it.metric)).collect(),
-                ..Plan::default()
-            };
-            ((*name).to_owned(), plan)
-        };
-        let plans = PLANS.iter().zip(plans).map(plan).filter(|(name, _)| has(3) || name != "team");
-        let plans: BTreeMap<String, Plan> = plans.collect();
-        let named = |place: usize| {
-            PLANS.get(place).map(|&it| it.to_owned()).filter(|it| plans.contains_key(it))
-        };
-        let (default_plan, anonymous_plan, of_orgs) = names;
-        let scope_plans = of_orgs.and_then(named).map(|plan| (Scope::new("org").unwrap(), plan));
-        let models = models.into_iter().map(|rule| fitting(rule, &metrics, &features));
-        Catalogue {
-            default_plan: default_plan.and_then(named),
-            anonymous_plan: anonymous_plan.and_then(named),
-            scope_plans: scope_plans.into_iter().collect(),
-            models: models.collect(),
-            metrics,
-            features,
-            plans,
-        }
-    })
-}
-
-/// Rules for `small`, for `big-1`, and for all that begins with `big-`.
-fn models() -> impl Strategy<Value = Vec<ModelRule>> {
-    let charges = btree_map(select(METRICS).prop_map(metric), 0..4_u32, 1..3);
-    let feature = weighted(0.3, select(FEATURES).prop_map(str::to_owned));
-    let rule = (charges, any::<bool>(), feature);
-    vec(rule, 3).prop_map(|rules| {
-        let rule = |(name, (charges, anonymous, feature)): (&str, _)| ModelRule {
-            names: vec![name.to_owned()],
-            charges,
-            anonymous,
-            feature,
-        };
-        ["small", "big-*", "big-1"].into_iter().zip(rules).map(rule).collect()
-    })
-}
-
-/// The rule without what the catalogue lacks.
-fn fitting(rule: ModelRule, metrics: &[Metric], features: &[String]) -> ModelRule {
-    let mut charges = rule.charges;
-    charges.retain(|metric, _| metrics.contains(metric));
-    if charges.is_empty() {
-        charges.insert(metrics[0].clone(), 1);
-    }
-    ModelRule { charges, feature: rule.feature.filter(|it| features.contains(it)), ..rule }
-}
-
-fn metric(name: &str) -> Metric {
-    Metric::new(name).unwrap()
 }

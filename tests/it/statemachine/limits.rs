@@ -51,7 +51,7 @@ pub fn rules<'a>(
         let is_last = place + 1 == paths.len();
         let name = plan_name(catalogue, &paths[place], *profile, is_last);
         let plan = name.map(|name| catalogue.plans.get(name).map(|plan| (name, plan)));
-        plans.push(plan.map(|it| it.ok_or("misconfigured".to_owned())).transpose()?);
+        plans.push(plan.map(|it| it.ok_or("no_plan".to_owned())).transpose()?);
     }
     let has_own = profiles.iter().flatten().any(|profile| !profile.limits.is_empty());
     if plans.iter().all(Option::is_none) && !has_own {
@@ -175,23 +175,27 @@ fn features<'a>(
     is_on.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
 }
 
-/// The metrics that are asked for with the units that one of the amount charges, and the feature that is needed.
+/// What is asked for.
+pub struct Charges {
+    /// Metrics, and the units that an amount of one charges.
+    pub of_one: Vec<(String, u64)>,
+    /// The feature that is needed.
+    pub feature: Option<String>,
+}
+
+/// What the catalogue makes of an ask.
 ///
 /// # Errors
 ///
 /// The code of the refusal.
-pub fn charges(
-    catalogue: &Catalogue,
-    path: &str,
-    ask: &Ask,
-) -> Result<(Vec<(String, u64)>, Option<String>), String> {
+pub fn charges(catalogue: &Catalogue, path: &str, ask: &Ask) -> Result<Charges, String> {
     match ask {
         Ask::Metric(metric) if catalogue.metrics.contains(metric) => {
-            Ok((vec![(metric.to_string(), 1)], None))
+            Ok(Charges { of_one: vec![(metric.to_string(), 1)], feature: None })
         }
         Ask::Metric(_) => Err("unknown_metric".to_owned()),
         Ask::Feature(feature) if catalogue.features.contains(feature) => {
-            Ok((Vec::new(), Some(feature.clone())))
+            Ok(Charges { of_one: Vec::new(), feature: Some(feature.clone()) })
         }
         Ask::Feature(_) => Err("unknown_feature".to_owned()),
         Ask::Model(model) => {
@@ -206,7 +210,7 @@ pub fn charges(
             }
             let charges =
                 rule.charges.iter().map(|(it, weight)| (it.to_string(), (*weight).into()));
-            Ok((charges.collect(), rule.feature.clone()))
+            Ok(Charges { of_one: charges.collect(), feature: rule.feature.clone() })
         }
     }
 }

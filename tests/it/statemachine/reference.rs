@@ -13,12 +13,10 @@ use headroom::domain::Period;
 use headroom::domain::Profile;
 use headroom::domain::Units;
 use headroom::domain::Window;
-use headroom::quota::Ask;
-use headroom::quota::NewCount;
-use headroom::quota::ResetScope;
-use headroom::quota::SetOrder;
 
 use super::limits;
+use super::limits::Charges;
+use super::limits::Rules;
 use super::limits::UNITS_MAX;
 use super::steps::Asked;
 use super::steps::Jump;
@@ -54,10 +52,10 @@ pub struct Reference {
 }
 
 /// A limit of a level as a request meets it.
-struct Line {
+pub struct Line {
     path: String,
-    limit: Limit,
-    window: Window,
+    pub limit: Limit,
+    pub window: Window,
     counters: Vec<Counter>,
     /// Units that the whole request adds.
     units: u64,
@@ -120,7 +118,7 @@ impl Reference {
     }
 
     fn order(&mut self, asked: &Asked, is_check: bool) -> Result<Said, String> {
-        let (charges, feature) = limits::charges(&self.catalogue, asked.path, &asked.ask)?;
+        let Charges { of_one, feature } = limits::charges(&self.catalogue, asked.path, &asked.ask)?;
         let is_charge = !is_check && asked.amount > 0;
         let key = asked.key.filter(|_| is_charge).map(|key| (asked.path, key));
         if let Some((first, said)) = key.and_then(|key| self.answered.get(&key)) {
@@ -134,42 +132,57 @@ impl Reference {
         if let Some(feature) = feature.filter(|feature| !rules.features.contains(&**feature)) {
             return Err(format!("not_entitled {feature}"));
         }
-        let mut lines = Vec::new();
-        for (metric, weight) in charges {
-            let known = lines.len();
-            for level in &rules.levels {
-                let of_metric = level.limits.iter().filter(|limit| limit.metric.as_str() == metric);
-                lines.extend(of_metric.map(|limit| {
-                    self.line(&level.path, limit, level.calendar, weight * asked.amount)
-                }));
-            }
-            if lines.len() == known {
-                let limit = Limit::new(Metric::new(&metric).unwrap(), Period::Month, None);
-                let last = rules.last();
-                lines.push(self.line(&last.path, &limit, last.calendar, weight * asked.amount));
-            }
-        }
         let plan = rules.plan();
-        let allowed = !lines.iter().any(|line| self.refuses(line));
-        if allowed && is_charge {
-            self.events += 1;
-            lines.iter().for_each(|line| self.add(line));
+        let charged = of_one.iter().map(|(metric, weight)| (metric, weight * asked.amount));
+        let lines = charged.flat_map(|(metric, units)| self.charged(&rules, metric, units));
+        let lines: Vec<Line> = lines.collect();
+        let said = self.decide(&lines, is_charge);
+        let allowed = said.iter().all(|limit| !limit.is_violated);
+        let answer = |replayed| Said::Decided {
+            allowed,
+            replayed,
+            plan: plan.clone(),
+            limits: said.clone(),
+        };
+        if let Some(key) = key.filter(|_| allowed) {
+            self.answered.insert(key, (asked.clone(), answer(true)));
         }
-        let said = |line: &Line| {
-            let is_violated = !allowed && self.refuses(line);
-            let used = self.used(line);
-            let after = if allowed && is_charge { used } else { used + line.units };
+        Ok(answer(false))
+    }
+
+    /// The lines of a metric: the limits of all levels, or a month on the last when there are none.
+    fn charged(&self, rules: &Rules<'_>, metric: &str, units: u64) -> Vec<Line> {
+        let all = rules.levels.iter().flat_map(|it| it.limits.iter().map(move |limit| (it, limit)));
+        let of_metric = all.filter(|(_, limit)| limit.metric.as_str() == metric);
+        let lines = of_metric.map(|(it, limit)| self.line(&it.path, limit, it.calendar, units));
+        let mut lines: Vec<Line> = lines.collect();
+        if lines.is_empty() {
+            let limit = Limit::new(Metric::new(metric).unwrap(), Period::Month, None);
+            let last = rules.last();
+            lines.push(self.line(&last.path, &limit, last.calendar, units));
+        }
+        lines
+    }
+
+    /// Charges all lines or none, and says how they are then.
+    fn decide(&mut self, lines: &[Line], is_charge: bool) -> Vec<LimitSaid> {
+        let violated: Vec<bool> = lines.iter().map(|line| self.refuses(line)).collect();
+        let is_charged = is_charge && !violated.contains(&true);
+        if is_charged {
+            self.events += 1;
+            for line in lines {
+                self.count(line).used += line.units;
+            }
+        }
+        let said = lines.iter().zip(violated).map(|(line, is_violated)| {
+            let after = self.used(line) + if is_charged { 0 } else { line.units };
             let is_above = line.limit.max.is_some_and(|max| after > max.get());
             let would_deny = line.limit.mode == Mode::Shadow && line.units > 0 && is_above;
             LimitSaid { is_violated, would_deny, ..self.state(line) }
-        };
-        let mut limits: Vec<LimitSaid> = lines.iter().map(said).collect();
-        limits.sort();
-        let answer = |replayed| Said::Decided { allowed, replayed, plan, limits };
-        if let Some(key) = key.filter(|_| allowed) {
-            self.answered.insert(key, (asked.clone(), answer.clone()(true)));
-        }
-        Ok(answer(false))
+        });
+        let mut said: Vec<LimitSaid> = said.collect();
+        said.sort();
+        said
     }
 
     fn look(&self, path: &str) -> Result<Said, String> {
@@ -195,79 +208,6 @@ impl Reference {
         })
     }
 
-    fn set(&mut self, path: &str, order: &SetOrder) -> Result<Said, String> {
-        let ask = Ask::Metric(order.metric.clone());
-        limits::charges(&self.catalogue, path, &ask)?;
-        let rules = limits::rules(&self.catalogue, &self.profiles, path)?;
-        let last = rules.last();
-        let is_set = |limit: &&Limit| {
-            limit.metric == order.metric
-                && !is_short(limit.period)
-                && order.period.is_none_or(|period| period == limit.period)
-        };
-        let mut wanted: Vec<Limit> = last.limits.iter().filter(is_set).cloned().collect();
-        if wanted.is_empty() {
-            let period = order.period.unwrap_or(Period::Month);
-            wanted.push(Limit::new(order.metric.clone(), period, None));
-        }
-        let lines: Vec<Line> =
-            wanted.iter().map(|limit| self.line(path, limit, last.calendar, 0)).collect();
-        let (count, name): (Box<dyn Fn(u64) -> u64>, _) = match order.count {
-            NewCount::Absolute(units) => (Box::new(move |_| units.get()), "usage.set"),
-            NewCount::Less(units) => {
-                (Box::new(move |used| used.saturating_sub(units.get())), "usage.decrement")
-            }
-        };
-        let mut rewritten = Vec::new();
-        for line in lines {
-            let counted = self.count(&line);
-            let before = counted.used;
-            counted.used = count(before);
-            let units = counted.used.cast_signed() - before.cast_signed();
-            let Limit { metric, period, .. } = line.limit;
-            rewritten.push((metric.to_string(), period, line.window.start_s, units));
-        }
-        Ok(self.act(name, rewritten))
-    }
-
-    fn reset(&mut self, path: &str, scope: &ResetScope) -> Result<Said, String> {
-        if let Some(metric) = &scope.metric {
-            limits::charges(&self.catalogue, path, &Ask::Metric(metric.clone()))?;
-        }
-        let calendar = self.profiles.get(path).map_or(Calendar::UTC, Profile::calendar);
-        let (now, now_ms) = (self.now(), self.now_ms);
-        let is_cleared = |(level, metric, period, is_slice, start_s): &Counter| {
-            let (from_s, to_s) = if *is_slice {
-                let slices = slices(*period, now);
-                (slices[6], slices[0] + 1)
-            } else {
-                let window = period.window_at(now, &calendar);
-                (window.start_s, window.end_s)
-            };
-            level == path
-                && scope.metric.as_ref().is_none_or(|wanted| wanted.as_str() == metric)
-                && scope.period.map_or(*period != Period::Lifetime, |wanted| wanted == *period)
-                && (from_s..to_s).contains(start_s)
-        };
-        let mut rewritten = Vec::new();
-        for (counter, count) in &mut self.counters {
-            if count.used > 0 && is_cleared(counter) {
-                let (_, metric, period, _, start_s) = counter;
-                let units = -std::mem::take(&mut count.used).cast_signed();
-                count.reset_at_ms = Some(now_ms);
-                rewritten.push((metric.clone(), *period, *start_s, units));
-            }
-        }
-        Ok(self.act("usage.reset", rewritten))
-    }
-
-    fn act(&mut self, name: &'static str, mut rewritten: Vec<(String, Period, i64, i64)>) -> Said {
-        self.events += 1;
-        self.acts.push(name);
-        rewritten.sort();
-        Said::Rewritten(rewritten)
-    }
-
     fn after(&self, jump: Jump) -> i64 {
         match jump {
             Jump::By(ms) => self.now_ms + ms,
@@ -278,11 +218,11 @@ impl Reference {
         }
     }
 
-    fn now(&self) -> DateTime<Utc> {
+    pub fn now(&self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.now_ms).unwrap()
     }
 
-    fn line(&self, path: &str, limit: &Limit, calendar: Calendar, units: u64) -> Line {
+    pub fn line(&self, path: &str, limit: &Limit, calendar: Calendar, units: u64) -> Line {
         let counter = |start_s| {
             let metric = limit.metric.to_string();
             (path.to_owned(), metric, limit.period, limit.sliding, start_s)
@@ -308,13 +248,9 @@ impl Reference {
     }
 
     /// The counter that a line adds to.
-    fn count(&mut self, line: &Line) -> &mut Count {
+    pub fn count(&mut self, line: &Line) -> &mut Count {
         let none = Count { end_s: line.window.end_s, used: 0, reset_at_ms: None };
         self.counters.entry(line.counters[0].clone()).or_insert(none)
-    }
-
-    fn add(&mut self, line: &Line) {
-        self.count(line).used += line.units;
     }
 
     /// A limit as it stands, neither violated nor denying.
@@ -348,7 +284,7 @@ fn slice_s(period: Period) -> i64 {
 }
 
 /// The first seconds of the slices that count at an instant, the current one first.
-fn slices(period: Period, now: DateTime<Utc>) -> [i64; 7] {
+pub fn slices(period: Period, now: DateTime<Utc>) -> [i64; 7] {
     let length_s = slice_s(period);
     let current_s = now.timestamp() - now.timestamp() % length_s;
     [0, 1, 2, 3, 4, 5, 6].map(|back| current_s - back * length_s)
