@@ -15,6 +15,7 @@ use utoipa::openapi::example::ExampleBuilder;
 use super::error::ApiError;
 use super::problem::Problem;
 use crate::domain::Permission;
+use crate::quota::MissingFeature;
 use crate::quota::Store;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
@@ -22,6 +23,10 @@ type Responses = BTreeMap<String, RefOr<Response>>;
 /// Why a subject cannot be read.
 #[derive(Debug)]
 pub struct ReadProblems;
+
+/// Why a request gets no decision.
+#[derive(Debug)]
+pub struct DecisionProblems;
 
 /// Why a subject's profile cannot be changed.
 #[derive(Debug)]
@@ -43,6 +48,9 @@ pub struct CatalogueWriteProblems;
 #[derive(Debug, utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct ActHeaders {
+    /// 1 to 255 visible ASCII characters, quoted or not: the same act under the same key is done once.
+    #[param(rename = "Idempotency-Key", example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"")]
+    pub idempotency_key: Option<String>,
     /// Why, for the audit log: UTF-8 of at most 500 bytes.
     #[param(rename = "X-Reason", example = "ticket 4711")]
     pub reason: Option<String>,
@@ -68,8 +76,30 @@ impl IntoResponses for ReadProblems {
         documented([
             ApiError::invalid("subject", "each segment must be scope:id"),
             ApiError::PermissionDenied(Permission::Read),
+            ApiError::NoPlan,
             ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
         ])
+    }
+}
+
+impl IntoResponses for DecisionProblems {
+    fn responses() -> Responses {
+        let upgrade_url = Some("https://app.example/billing/upgrade".to_owned());
+        let missing = MissingFeature { feature: "export".to_owned(), upgrade_url };
+        let own = [
+            ApiError::invalid("amount", "must be between 0 and 2147483648"),
+            ApiError::PermissionDenied(Permission::Consume),
+            ApiError::ModelNotAllowed("the model is not in the catalogue"),
+            ApiError::FeatureNotEntitled(missing),
+            ApiError::SubjectBlocked("org:acme".to_owned()),
+            ApiError::NoPlan,
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+            ApiError::UnknownFeature,
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
     }
 }
 
@@ -92,6 +122,7 @@ impl IntoResponses for ActProblems {
             ApiError::NoPlan,
             ApiError::UnknownSubject,
             ApiError::UnknownMetric,
+            ApiError::IdempotencyMismatch,
         ];
         documented(own.into_iter().chain(of_bodies()))
     }

@@ -182,13 +182,11 @@ impl ApiError {
         Self::InvalidRequest { field: field.into(), rule: rule.to_string() }
     }
 
-    /// A field, or a document, that is not what it should be. The reason may hold the caller's own text, so it is shortened.
+    /// A field, or a document, that is not what it should be. Both texts may hold the caller's own, so they are shortened.
     #[must_use]
     pub fn wrong(field: &str, reason: impl fmt::Display) -> Self {
-        Self::invalid(
-            shortened(field),
-            format_args!("is not valid: {}", shortened(&reason.to_string())),
-        )
+        let reason = shortened(&reason.to_string(), 300);
+        Self::invalid(shortened(field, 64), format_args!("is not valid: {reason}"))
     }
 
     /// A query with a parameter that is unknown, given twice or of a wrong type; the library's message names it.
@@ -288,9 +286,8 @@ impl ApiError {
 }
 
 /// A text that may hold the caller's own, as it may stand in an answer: short and without control characters.
-fn shortened(text: &str) -> String {
-    const CHARS_MAX: usize = 300;
-    text.chars().take(CHARS_MAX).filter(|letter| !letter.is_control()).collect()
+fn shortened(text: &str, chars_max: usize) -> String {
+    text.chars().take(chars_max).filter(|letter| !letter.is_control()).collect()
 }
 
 impl From<QuotaError> for ApiError {

@@ -81,7 +81,22 @@ SELECT
     (SELECT count(*) FROM dead_letters) AS dead_letters,
     (SELECT count(*) - count(DISTINCT event_id) FROM message_logs) AS duplicates";
 
+const WAS_SET: &str = "-- was_set
+SELECT EXISTS (
+    SELECT FROM message_logs WHERE subject = $1 AND occurred_at >= $2 AND kind = 'set'
+) AS found";
+
 impl Ledger {
+    /// Whether an admin gave counters of the subject a value since an instant.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn was_set(&self, subject: &str, since: DateTime<Utc>) -> Result<bool, LedgerError> {
+        let row = self.connection().await?.row(WAS_SET, &[&subject, &since]).await?;
+        column(&row, "found")
+    }
+
     /// The counters that are not the sums of the log (I1), in one snapshot; at most `limit` and at most 10,000. Those of
     /// minutes and hours are not looked at. Reads both tables whole, for ten minutes at most.
     ///

@@ -242,9 +242,12 @@ impl Edition {
 fn of_levels(error: LevelLimitsError) -> QuotaError {
     match error {
         LevelLimitsError::NoPlan => QuotaError::NoPlan,
-        LevelLimitsError::UnknownPlan { .. } | LevelLimitsError::TooManyLimits { .. } => {
-            QuotaError::Misconfigured(error)
+        // The plan went while the profile names it: no access until an admin says what the subject has.
+        LevelLimitsError::UnknownPlan { .. } => {
+            tracing::warn!(%error, "a profile names a plan that is gone");
+            QuotaError::NoPlan
         }
+        LevelLimitsError::TooManyLimits { .. } => QuotaError::Misconfigured(error),
     }
 }
 

@@ -100,7 +100,12 @@ pub(crate) async fn read(
     })),
     responses(
         (status = 200, description = "the catalogue as it is now", body = CatalogueBody,
-            headers(("ETag" = String, description = "the new version, for `If-Match`"))),
+            headers(("ETag" = String, description = "the new version, for `If-Match`")),
+            example = json!({
+                "version": 4, "metrics": ["messages"], "features": [], "default_plan": "free", "anonymous_plan": null,
+                "scope_plans": {}, "plans": {"free": {"limits": [{"metric": "messages", "period": "month", "max": 100}]}},
+                "models": [{"names": ["*"], "charges": {"messages": 1}}]
+            })),
         CatalogueWriteProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),

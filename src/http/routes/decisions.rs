@@ -18,6 +18,7 @@ use crate::http::body::JsonBytes;
 use crate::http::decision;
 use crate::http::decision::DecisionBody;
 use crate::http::decision::Style;
+use crate::http::documented::DecisionProblems;
 use crate::http::error::ApiError;
 use crate::http::idempotency::idempotency_key;
 use crate::http::order_body;
@@ -90,13 +91,17 @@ impl Call {
 
 /// Decide without charging.
 ///
-/// Says whether the request would be accepted now. Writes nothing, so the answer holds no place.
+/// Says whether the request would be accepted now. Writes nothing, so the answer holds no place. With `feature` it says
+/// whether the subject has it: 200 without limits, or 403 `feature_not_entitled`.
 #[utoipa::path(
     post,
     path = "/v1/check",
     tag = "decisions",
     params(DecisionQuery),
-    request_body(content = OrderBody, example = json!({"subject": "user:u_1", "model": "claude-sonnet-4", "amount": 30})),
+    request_body(content = OrderBody, examples(
+        ("a model" = (value = json!({"subject": "user:u_1", "model": "claude-sonnet-4", "amount": 30}))),
+        ("a feature" = (value = json!({"subject": "user:u_1", "feature": "export"})))
+    )),
     responses(
         (status = 200, description = "there is room for the request", body = DecisionBody,
             example = json!({
@@ -128,8 +133,7 @@ impl Call {
                 "degraded": false,
                 "plan": "chat"
             })),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        DecisionProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -189,6 +193,7 @@ pub(crate) async fn check(
                 "violated-policies": ["premium_messages-month"],
                 "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "upgrade_url": "https://chat.example/upgrade",
+                "recommended_plan": "starter",
                 "allowed": false,
                 "event_id": null,
                 "limits": [
@@ -197,8 +202,7 @@ pub(crate) async fn check(
                 "degraded": false,
                 "plan": "chat"
             })),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        DecisionProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]

@@ -82,7 +82,11 @@ pub(crate) async fn read(
     ]})),
     responses(
         (status = 200, description = "the model rules as they are now", body = ModelsBody,
-            headers(("ETag" = String, description = "the catalogue's new version, for `If-Match`"))),
+            headers(("ETag" = String, description = "the catalogue's new version, for `If-Match`")),
+            example = json!({"version": 4, "models": [
+                {"names": ["claude-*"], "charges": {"messages": 1, "premium_messages": 1}, "feature": "premium"},
+                {"names": ["*"], "charges": {"messages": 1}},
+            ]})),
         CatalogueWriteProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),

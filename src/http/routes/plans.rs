@@ -133,7 +133,11 @@ pub(crate) async fn read(
     })),
     responses(
         (status = 200, description = "the plan as it is now", body = PlanBody,
-            headers(("ETag" = String, description = "the catalogue's new version, for `If-Match`"))),
+            headers(("ETag" = String, description = "the catalogue's new version, for `If-Match`")),
+            example = json!({
+                "name": "starter", "version": 4, "title": "Starter", "price": 900, "features": ["export"],
+                "limits": [{"metric": "messages", "period": "month", "max": 1000}]
+            })),
         CatalogueWriteProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),

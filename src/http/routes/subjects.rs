@@ -123,7 +123,12 @@ pub(crate) async fn read(
     })),
     responses(
         (status = 200, description = "the subject as it is now", body = SubjectBody,
-            headers(("ETag" = String, description = "the new version, for `If-Match`"))),
+            headers(("ETag" = String, description = "the new version, for `If-Match`")),
+            example = json!({
+                "subject": "user:u_1", "version": 8, "created_at": "2026-11-20T09:30:00.125Z",
+                "plan": "starter", "limits": [], "features": {}, "time_zone": "UTC", "anchor_day": 1, "blocked": false,
+                "effective": {"plan": "starter", "features": {"export": false}}
+            })),
         WriteProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),

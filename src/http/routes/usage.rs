@@ -21,11 +21,13 @@ use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
 use crate::http::decision::LimitBody;
+use crate::http::documented::ActHeaders;
+use crate::http::documented::ActProblems;
+use crate::http::documented::ReadProblems;
 use crate::http::error::ApiError;
 use crate::http::fields::metric;
 use crate::http::fields::period;
 use crate::http::fields::subject;
-use crate::http::problem::Problem;
 use crate::http::rate_limit_headers::distinct_names;
 use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
@@ -114,10 +116,11 @@ pub struct ClearedBody<'a> {
     tag = "usage",
     params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery),
     responses(
-        (status = 200, description = "the usage", body = UsageBody),
-        (status = 404, description = "outside the caller's reach", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "the usage", body = UsageBody,
+            example = json!({"subject": "user:u_1", "plan": "chat", "limits": [
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                ], "features": {"export": true}, "blocked": false, "last_reset_at": null, "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"})),
+        ReadProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]
@@ -148,12 +151,17 @@ pub(crate) async fn read(
     operation_id = "reset_usage",
     path = "/v1/subjects/{subject}/usage",
     tag = "usage",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery),
+    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery, ActHeaders),
     responses(
-        (status = 200, description = "what was cleared", body = ResetBody),
-        (status = 403, description = "the credential is not an admin's", body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "the request is not valid or not allowed", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "a store is away or the service is full", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "what was cleared", body = ResetBody,
+            example = json!({
+                "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
+                "cleared": [{"metric": "messages", "period": "month", "window_start": "2026-11-01T00:00:00Z", "window_end": "2026-12-01T00:00:00Z", "units": 45}],
+                "usage": {"subject": "user:u_1", "plan": "chat", "limits": [
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 0, "reserved": 0, "remaining": 100, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                ], "features": {"export": true}, "blocked": false, "last_reset_at": "2026-11-22T08:26:40.500Z", "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"}
+            })),
+        ActProblems,
     ),
     security(("bearer" = []), ("api_key" = [])),
 )]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use crate::counters::OutboxPage;
 use crate::counters::SubjectState;
 use crate::domain::Event;
+use crate::domain::EventKind;
 use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Profile;
@@ -55,7 +56,7 @@ impl Quota {
                 paths.into_iter().filter(|path| seen.insert(path.clone())).collect();
             for group in paths.chunks(SUBJECTS_MAX) {
                 let picture = self.picture(shard, group).await?;
-                self.check_subjects(&picture, progress);
+                self.check_subjects(&picture, progress).await?;
             }
             if next == 0 {
                 return Ok(());
@@ -87,7 +88,11 @@ impl Quota {
         Err(QuotaError::Internal("the outbox is trimmed faster than it can be verified".into()))
     }
 
-    fn check_subjects(&self, picture: &Picture, progress: &mut Progress) {
+    async fn check_subjects(
+        &self,
+        picture: &Picture,
+        progress: &mut Progress,
+    ) -> Result<(), QuotaError> {
         let expected = expected_counters(picture);
         for state in &picture.states {
             let epoch = picture.page.epoch.unwrap_or(0);
@@ -96,18 +101,19 @@ impl Quota {
             });
             if state.epoch == epoch {
                 progress.loaded += 1;
-                self.check_counters(state, &expected, picture, progress);
+                self.check_counters(state, &expected, picture, progress).await?;
             }
         }
+        Ok(())
     }
 
-    fn check_counters(
+    async fn check_counters(
         &self,
         state: &SubjectState,
         expected: &BTreeMap<CounterKey, i64>,
         picture: &Picture,
         progress: &mut Progress,
-    ) {
+    ) -> Result<(), QuotaError> {
         let found: BTreeMap<CounterKey, i64> = state
             .counters
             .iter()
@@ -131,21 +137,40 @@ impl Quota {
                 progress.i2.expect(redis == postgres, differ);
             }
             progress.i3.expect(*redis >= 0, || format!("{}: {redis}", describe()));
-            progress.excess += self.excess(picture, key, *redis);
+            progress.excess += self.excess(picture, key, *redis).await?;
         }
+        Ok(())
     }
 
     /// Units above the hard limit of a level whose limits are those that it always had: of a subject without a profile,
-    /// by the first edition of the catalogue. Elsewhere a limit may have been lowered below what is used.
-    fn excess(&self, picture: &Picture, key: &CounterKey, used: i64) -> u64 {
-        let edition = self.edition();
+    /// by the first edition of the catalogue, whose counters no admin set. Elsewhere a limit may have been lowered below
+    /// what is used, or what is used set above a limit.
+    async fn excess(
+        &self,
+        picture: &Picture,
+        key: &CounterKey,
+        used: i64,
+    ) -> Result<u64, QuotaError> {
+        let units = self.above_limit(key, used);
         let is_configured = picture.base.profiles.iter().any(|it| it.subject == key.0);
+        let is_pending = |event: &Event| event.kind == EventKind::Set && event.subject == key.0;
+        if units == 0
+            || is_configured
+            || self.edition().version > 1
+            || events(&picture.page).any(is_pending)
+        {
+            return Ok(0);
+        }
+        let since = chrono::DateTime::from_timestamp(key.3, 0).unwrap_or_default();
+        let was_set = self.ledger.was_set(&key.0, since).await.map_err(QuotaError::of_ledger)?;
+        Ok(if was_set { 0 } else { units })
+    }
+
+    fn above_limit(&self, key: &CounterKey, used: i64) -> u64 {
+        let edition = self.edition();
         let Ok(subject) = Subject::parse(&key.0) else { return 0 };
         let levels = limits_of(&edition.catalogue, &subject, &[]);
         let Ok(Some(level)) = levels.map(|mut levels| levels.pop()) else { return 0 };
-        if edition.version > 1 || is_configured {
-            return 0;
-        }
         let limit = level.limits.iter().find(|limit| {
             limit.metric.as_str() == key.1 && limit.period == key.2 && limit.mode == Mode::Hard
         });

@@ -1,5 +1,6 @@
 //! `PUT /v1/subjects/{subject}/usage/{metric}` and `POST …/usage/{metric}:decrement`.
 
+use reqwest::Method;
 use reqwest::StatusCode;
 use serde_json::Value;
 use serde_json::json;
@@ -12,6 +13,7 @@ use super::move_to;
 use super::told;
 use super::with_catalogue;
 use crate::support::TestApp;
+use crate::support::caller::answer;
 
 const FIELDS: &str = "/v1/subjects/user:u_1/usage/fields";
 const CATALOGUE: &str = r#"
@@ -95,6 +97,29 @@ async fn a_decrement_stops_at_zero() {
     assert_eq!(changed(&many.body), pairs(&[("month", -4), ("lifetime", -5)]));
     assert_eq!((nothing.status, changed(&nothing.body)), (StatusCode::OK, vec![]));
     assert!(again.is_allowed(), "{again:?}");
+    app.finish().await;
+}
+
+/// Guards promise 4 for acts: a decrement that is sent again is done once, and a key is for one act.
+#[tokio::test]
+async fn an_act_under_one_key_is_done_once() {
+    let app = start().await;
+    let caller = app.caller();
+    let less = async |amount: u64| {
+        let request = caller.request(Method::POST, &format!("{FIELDS}:decrement"));
+        let request = request.header("idempotency-key", "\"k-1\"");
+        answer(request.json(&json!({ "amount": amount }))).await
+    };
+    assert!(caller.charge("user:u_1", "fields", 5).await.is_allowed());
+
+    let (first, again, other) = (less(2).await, less(2).await, less(3).await);
+
+    assert_eq!(changed(&first.body), pairs(&[("month", -2), ("lifetime", -2)]), "{first:?}");
+    assert_eq!(again.body["event_id"], first.body["event_id"]);
+    assert_eq!(again.body["changed"], first.body["changed"]);
+    assert_eq!(told(&other), (422, "idempotency_mismatch"));
+    let usage = caller.get("/v1/subjects/user:u_1/usage?metric=fields").await;
+    assert_eq!((usage.used("fields-lifetime"), usage.used("fields-hour")), (3, 5));
     app.finish().await;
 }
 

@@ -189,3 +189,35 @@ async fn an_upgrade_lets_the_refused_request_pass_under_its_key() {
     assert!(replayed.is_replayed() && replayed.body == accepted.body, "{replayed:?}");
     app.finish().await;
 }
+
+/// Guards who has access: a profile that names a plan which the catalogue has dropped gives none, and another plan does.
+#[tokio::test]
+async fn a_plan_that_is_gone_gives_no_access_until_another_is_named() {
+    let app = TestApp::start().await;
+    let caller = app.caller();
+    let subject = "/v1/subjects/user:u_1";
+    let read = caller.get("/v1/catalogue").await;
+    let put = async |path: &str, body: &Value| {
+        answer(caller.request(Method::PUT, path).header("if-match", "*").json(body)).await
+    };
+    let mut with = read.body.clone();
+    with.as_object_mut().unwrap().remove("version");
+    let without = with.clone();
+    with["plans"]["gone"] = with["plans"]["chat"].clone();
+    assert_eq!(put("/v1/catalogue", &with).await.status, StatusCode::OK);
+    assert_eq!(put(subject, &json!({ "plan": "gone" })).await.status, StatusCode::OK);
+    assert!(caller.consume("user:u_1", "gemini-2.0-flash").await.is_allowed());
+
+    let dropped = put("/v1/catalogue", &without).await;
+    let refused = caller.consume("user:u_1", "gemini-2.0-flash").await;
+    let seen = caller.get(subject).await;
+    let repaired = put(subject, &json!({ "plan": "chat" })).await;
+    let allowed = caller.consume("user:u_1", "gemini-2.0-flash").await;
+
+    assert_eq!(dropped.status, StatusCode::OK, "{dropped:?}");
+    assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "no_plan"));
+    assert_eq!(seen.body["effective"]["plan"], Value::Null, "{seen:?}");
+    assert_eq!(repaired.status, StatusCode::OK);
+    assert!(allowed.is_allowed(), "{allowed:?}");
+    app.finish().await;
+}

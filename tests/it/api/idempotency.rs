@@ -110,3 +110,53 @@ async fn a_key_of_a_wrong_form_is_refused() {
     assert_eq!(app.flush().await, 0);
     app.finish().await;
 }
+
+/// Guards promise 4 for what admins do to counters: a repetition under the same key changes nothing and answers the same
+/// event and changes; another payload under it is refused.
+#[tokio::test]
+async fn a_repeated_act_on_counters_is_done_once() {
+    let app = TestApp::start().await;
+    let caller = app.caller();
+    let usage = "/v1/subjects/user:u_1/usage";
+    assert!(
+        send(&app, &[], &json!({ "subject": "user:u_1", "metric": "messages", "amount": 9 }))
+            .await
+            .is_allowed()
+    );
+    let act = async |method: Method, path: String, body: Option<Value>, key: &str| {
+        let request = caller.request(method, &path).header("idempotency-key", key);
+        answer(match body {
+            Some(body) => request.json(&body),
+            None => request,
+        })
+        .await
+    };
+    let decrement = format!("{usage}/messages:decrement");
+    let lower = async |units: u64| {
+        act(Method::POST, decrement.clone(), Some(json!({ "amount": units })), "d").await
+    };
+    let set = async || {
+        act(Method::PUT, format!("{usage}/messages"), Some(json!({ "value": 40 })), "s").await
+    };
+    let reset = async || act(Method::DELETE, usage.to_owned(), None, "r").await;
+
+    let (lowered, again, other) = (lower(2).await, lower(2).await, lower(3).await);
+    let (first_set, second_set) = (set().await, set().await);
+    let (first_reset, second_reset) = (reset().await, reset().await);
+
+    assert_eq!(lowered.body["usage"]["limits"][0]["used"], 7, "{lowered:?}");
+    assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY, "{other:?}");
+    assert_eq!(first_reset.body["usage"]["limits"][0]["used"], 0, "{first_reset:?}");
+    for (first, second) in [(lowered, again), (first_set, second_set), (first_reset, second_reset)]
+    {
+        assert_eq!((first.status, second.status), (StatusCode::OK, StatusCode::OK));
+        let without_request = |answer: &Answer| {
+            let mut body = answer.body.clone();
+            body["usage"]["request_id"] = Value::Null;
+            body
+        };
+        assert_eq!(without_request(&first), without_request(&second));
+    }
+    assert_eq!(app.flush().await, 4);
+    app.finish().await;
+}

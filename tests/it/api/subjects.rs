@@ -41,7 +41,7 @@ fn full() -> Value {
     })
 }
 
-/// Guards the round trip of a profile: what is read can be changed and written under its ETag, and taken back.
+/// Guards the round trip of a profile: what is read can be changed and written under its `ETag`, and taken back.
 #[tokio::test]
 async fn what_is_put_is_read_changed_and_taken_back_under_its_etag() {
     let app = TestApp::start_with(with_catalogue(CATALOGUE)).await;

@@ -130,9 +130,10 @@ async fn refill_after_a_failover(guards: Guards) -> Seen {
 /// opening. With it the request waits and is decided in the new epoch.
 #[tokio::test]
 async fn nothing_is_accepted_between_salvage_and_opening() {
-    let with = accept_during_a_recovery(Options::default()).await;
+    let with = Box::pin(accept_during_a_recovery(Options::default())).await;
     let guards = Guards { fence: false, ..Guards::default() };
-    let without = accept_during_a_recovery(Options { guards, ..without(&["fence"]) }).await;
+    let without =
+        Box::pin(accept_during_a_recovery(Options { guards, ..without(&["fence"]) })).await;
 
     assert_eq!(with, recovered(2));
     assert_eq!(without, recovered(1), "the second was acknowledged and is gone");

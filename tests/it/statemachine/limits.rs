@@ -51,7 +51,7 @@ pub fn rules<'a>(
         let is_last = place + 1 == paths.len();
         let name = plan_name(catalogue, &paths[place], *profile, is_last);
         let plan = name.map(|name| catalogue.plans.get(name).map(|plan| (name, plan)));
-        plans.push(plan.map(|it| it.ok_or("misconfigured".to_owned())).transpose()?);
+        plans.push(plan.map(|it| it.ok_or("no_plan".to_owned())).transpose()?);
     }
     let has_own = profiles.iter().flatten().any(|profile| !profile.limits.is_empty());
     if plans.iter().all(Option::is_none) && !has_own {

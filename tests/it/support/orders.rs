@@ -33,8 +33,8 @@ pub fn keyed(subject: &str, metric: &str, key: &str) -> Order {
 /// An admin with the key `k_1`, who gives a reason.
 pub fn actor() -> Actor {
     let context = RequestContext { request_id: "an-act".to_owned(), ..RequestContext::default() };
-    let reason = Some("a test".to_owned());
-    Actor { name: "k_1".to_owned(), reason, idempotency_key: None, context }
+    let (name, reason) = ("k_1".to_owned(), Some("a test".to_owned()));
+    Actor { name, reason, idempotency_key: None, context }
 }
 
 /// A subject by its path.
