@@ -51,7 +51,9 @@ impl Case {
             Self::BareOnAllCores => "bare handler with a worker thread a core",
             Self::Consume(Flusher::Inside) => "accepted, flusher in the same process",
             Self::Consume(_) => "accepted, flusher in another process",
-            Self::Levels => "accepted on two levels with six limits each, the same",
+            Self::Levels => {
+                "accepted on two levels with six limits each, flusher in another process"
+            }
             Self::ConsumeWithKey(Flusher::Inside) => {
                 "accepted with a new idempotency key, flusher in the same process"
             }
