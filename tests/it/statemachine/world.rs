@@ -38,6 +38,9 @@ pub struct World {
 
 impl World {
     pub fn start() -> Self {
+        // What the nodes warn of is shown with a failure. Another test may have been first.
+        let log = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer();
+        let _ = log.try_init();
         let runtime = Runtime::new().unwrap();
         let options = Options { nodes: NODES, ..Options::default() }.patient();
         // What a load needs of counters of minutes and hours stays in the outbox.
