@@ -34,6 +34,9 @@ Retry     safe with the same event id and the seq seen before the first attempt
 
 local LOOK, CLEAR, SET = 0, 2, 3
 local LEVELS_AT = 7 -- a request's levels follow so many values
+-- Counters of a level, before a call. With 64 requests of 32 limits they stay below what a Lua
+-- function can be given, so that packing a state cannot fail after the first write.
+local COUNTERS_MAX = 2000
 
 local head = { unpack_all(ARGV[1]) }
 local epoch, sheet_count, request_count = head[1], head[8], head[9]
@@ -77,6 +80,7 @@ local function layout_of(fields)
     place = place + 1
     layout[field] = place
   end
+  layout.count = place - E_FIELDS -- no field is called so: each has a colon
   layouts[fields] = layout
   return layout
 end
@@ -111,7 +115,9 @@ local function not_ready(at, depth)
     if not state then return LOAD, d end
     if state[E_EPOCH] ~= epoch then return LOAD, d end -- guard: epoch_in_counter
     if version < state[E_VERSION] then return STALE, d end -- guard: profile_version
-    levels[d], places[d], place = state, layout_of(state[E_FIELDS]), place + 2
+    local layout = layout_of(state[E_FIELDS])
+    if layout.count > COUNTERS_MAX then return FULL, d end
+    levels[d], places[d], place = state, layout, place + 2
   end
 end
 

@@ -296,13 +296,15 @@ fn start_upkeep(core: &Core, config: &Config) {
         })
     });
     let quota = core.quota.clone();
+    // Outside of the loop, which begins again after an error.
+    let seen = Arc::new(Mutex::new(0));
     core.supervisor.spawn_loop("profiles", move |stop| {
-        let (quota, seen) = (quota.clone(), Arc::new(Mutex::new(None)));
+        let (quota, seen) = (quota.clone(), seen.clone());
         upkeep::every(FOLLOW_PAUSE, stop, move || {
             let (quota, seen) = (quota.clone(), seen.clone());
             async move {
                 let mut seen = seen.lock().await;
-                *seen = Some(quota.follow_profiles(*seen).await?);
+                *seen = quota.follow_profiles(*seen).await?;
                 Ok::<(), QuotaError>(())
             }
         })

@@ -3,8 +3,8 @@
 //! The hash tag `{n}` comes first, so that no text of a user can move a key to another slot, and every key of a shard
 //! lives in one.
 
-/// `hr:{n}:meta` — a hash: epoch, seq, floor, instance, version, now, and during a recovery fence, fault, `fault_epoch`,
-/// `fault_seq`.
+/// `hr:{n}:meta` — a hash: epoch, seq, floor, instance, version, now, profiles, sweep, and during a recovery fence, fault,
+/// `fault_epoch`, `fault_seq`.
 #[must_use]
 pub fn meta(shard: u16) -> String {
     format!("hr:{{{shard}}}:meta")

@@ -60,4 +60,18 @@ impl Counters {
         let (version, profile) = (input.count()?, input.text()?.to_owned());
         Ok(Some(LevelProfile { path: path.to_owned(), version, profile }))
     }
+
+    /// The version of the newest profile that was announced in the shard; 0 before the first.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away.
+    pub async fn newest_profile(&self, shard: u16) -> Result<u64, CountersError> {
+        let mut command = redis::cmd("HGET");
+        command.arg(keys::meta(shard)).arg("profiles");
+        let mut connection = self.background().await?;
+        let newest: Option<u64> =
+            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        Ok(newest.unwrap_or(0))
+    }
 }

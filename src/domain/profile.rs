@@ -59,6 +59,8 @@ pub enum ProfileError {
 impl Profile {
     /// The longest JSON text of a profile, in bytes.
     pub const BYTES_MAX: usize = 8_192;
+    /// The longest stored text: Postgres puts a space behind each colon and comma.
+    pub const STORED_BYTES_MAX: usize = 2 * Self::BYTES_MAX;
 
     /// Nothing is configured.
     pub const NOTHING: Self = Self {
@@ -77,6 +79,18 @@ impl Profile {
     /// [`ProfileError::TooLong`] and [`ProfileError::Syntax`].
     pub fn parse(json: &str) -> Result<Self, ProfileError> {
         if json.len() > Self::BYTES_MAX {
+            return Err(ProfileError::TooLong(json.len()));
+        }
+        serde_json::from_str(json).map_err(|error| ProfileError::Syntax(error.to_string()))
+    }
+
+    /// Reads a profile that was checked and stored: as [`Profile::parse`], with room for the spaces of the store.
+    ///
+    /// # Errors
+    ///
+    /// [`ProfileError::TooLong`] and [`ProfileError::Syntax`].
+    pub fn parse_stored(json: &str) -> Result<Self, ProfileError> {
+        if json.len() > Self::STORED_BYTES_MAX {
             return Err(ProfileError::TooLong(json.len()));
         }
         serde_json::from_str(json).map_err(|error| ProfileError::Syntax(error.to_string()))

@@ -88,6 +88,9 @@ pub enum ApiError {
     /// A level of the subject is blocked.
     #[error("{0} is blocked")]
     SubjectBlocked(String),
+    /// Plans and profiles give a level of the subject more limits than a level may have.
+    #[error("{0}")]
+    TooManyLimits(String),
     /// What an admin's write is based on is not in force.
     #[error("the write is based on another version than {found}, which is in force")]
     StaleWrite {
@@ -160,6 +163,8 @@ pub enum ProblemCode {
     FeatureNotEntitled,
     /// A level of the subject is blocked.
     SubjectBlocked,
+    /// Plans and profiles give a level of the subject more limits than a level may have.
+    TooManyLimits,
     /// What an admin's write is based on is not in force.
     StaleWrite,
     /// An admin's write does not say what it is based on.
@@ -230,6 +235,7 @@ impl ApiError {
             Self::UnknownFeature => (StatusCode::NOT_FOUND, Code::UnknownFeature),
             Self::FeatureNotEntitled(_) => (StatusCode::FORBIDDEN, Code::FeatureNotEntitled),
             Self::SubjectBlocked(_) => (StatusCode::FORBIDDEN, Code::SubjectBlocked),
+            Self::TooManyLimits(_) => (StatusCode::FORBIDDEN, Code::TooManyLimits),
             Self::StaleWrite { .. } => (StatusCode::PRECONDITION_FAILED, Code::StaleWrite),
             Self::PreconditionRequired => {
                 (StatusCode::PRECONDITION_REQUIRED, Code::PreconditionRequired)
@@ -304,7 +310,7 @@ impl From<QuotaError> for ApiError {
             QuotaError::UnknownFeature => Self::UnknownFeature,
             QuotaError::FeatureNotEntitled(feature) => Self::FeatureNotEntitled(feature),
             QuotaError::Blocked(level) => Self::SubjectBlocked(level),
-            QuotaError::Misconfigured(error) => Self::Internal(error.into()),
+            QuotaError::Misconfigured(error) => Self::TooManyLimits(error.to_string()),
             QuotaError::UnknownSubject => Self::UnknownSubject,
             QuotaError::BadProfile(error) => Self::wrong("the profile", error),
             QuotaError::BadCatalogue(error) => Self::wrong("the catalogue", error),

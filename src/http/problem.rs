@@ -181,6 +181,7 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::UnknownFeature => "The feature is unknown",
         ProblemCode::FeatureNotEntitled => "The subject does not have the feature",
         ProblemCode::SubjectBlocked => "The subject is blocked",
+        ProblemCode::TooManyLimits => "A level has too many limits",
         ProblemCode::StaleWrite => "Another version is in force",
         ProblemCode::PreconditionRequired => "The write must say what it is based on",
         ProblemCode::IdempotencyMismatch => "The idempotency key was used before",

@@ -112,7 +112,31 @@ ON CONFLICT (subject) DO UPDATE SET
     updated_at = now()
 RETURNING version, created_at";
 
+const RENUMBER_SUBJECTS: &str = "-- renumber_subjects
+WITH numbered AS (
+    SELECT subject, $1 + row_number() OVER (ORDER BY version) AS version FROM subjects
+),
+moved AS (
+    UPDATE subjects SET version = numbered.version FROM numbered
+    WHERE subjects.subject = numbered.subject
+    RETURNING subjects.version
+)
+UPDATE profile_versions
+SET profile_version = greatest($1 + 1, (SELECT coalesce(max(version), 0) FROM moved))";
+
 impl Ledger {
+    /// Gives every profile a version above `announced`, in their order, unless versions are above it already. For a
+    /// ledger that was restored to an earlier point; writes every row of `subjects`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn renumber_subjects(&self, announced: u64) -> Result<(), LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = renumber(&tx, announced).await;
+        tx.end(outcome).await
+    }
+
     /// What is, or was, configured for the subject at `path`; none when nothing ever was.
     ///
     /// # Errors
@@ -237,6 +261,15 @@ async fn write(
 ) -> Result<(u64, DateTime<Utc>), LedgerError> {
     let row = tx.row(WRITE_SUBJECT, &[&path, &json(profile)?, &is_deleted]).await?;
     Ok((unsigned(column(&row, "version")?)?, column(&row, "created_at")?))
+}
+
+async fn renumber(tx: &Tx, announced: u64) -> Result<(), LedgerError> {
+    let newest: i64 = column(&tx.row(LOCK_PROFILE_VERSION, &[]).await?, "profile_version")?;
+    let announced = signed(announced)?;
+    if newest < announced {
+        tx.execute(RENUMBER_SUBJECTS, &[&announced]).await?;
+    }
+    Ok(())
 }
 
 fn read(row: &Row) -> Result<SubjectRow, LedgerError> {

@@ -20,6 +20,9 @@ use super::actor::Actor;
 use super::error::QuotaError;
 use super::resolve::Edition;
 
+/// Attempts at a change that is to be made whatever there is, while others change the catalogue.
+const ATTEMPTS_MAX: usize = 8;
+
 /// The catalogue, as the ledger has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueView {
@@ -101,6 +104,21 @@ impl Quota {
     ///
     /// [`QuotaError::BadCatalogue`], [`QuotaError::Stale`]; [`QuotaError::Unavailable`] when Postgres is away.
     pub async fn change_catalogue(
+        &self,
+        change: CatalogueChange,
+        expected: Expected,
+        actor: &Actor,
+    ) -> Result<CatalogueView, QuotaError> {
+        for _ in 0..ATTEMPTS_MAX {
+            match self.try_change(change.clone(), expected, actor).await {
+                Err(QuotaError::Stale { .. }) if expected == Expected::Any => {}
+                outcome => return outcome,
+            }
+        }
+        Err(QuotaError::Overloaded)
+    }
+
+    async fn try_change(
         &self,
         change: CatalogueChange,
         expected: Expected,

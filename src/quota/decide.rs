@@ -14,12 +14,15 @@ use crate::counters::StoredLine;
 use crate::domain::Amount;
 use crate::domain::Catalogue;
 use crate::domain::Decision;
+use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::Line;
+use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
 use crate::domain::Units;
+use crate::domain::limits_of;
 use crate::telemetry::names;
 
 use super::Quota;
@@ -114,11 +117,23 @@ impl Quota {
             ..operation
         };
         let decision = match self.settle_on(Box::new(operation), order).await {
-            Ok(settled) => decision_of(settled, order)?,
+            Ok(settled) => self.answer(settled, order)?,
             Err(error) => self.degraded(order, error)?,
         };
         outcome::count(&decision);
         Ok(decision)
+    }
+
+    /// The decision; a refusal with the plan that would have let the request pass.
+    fn answer(&self, settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
+        let edition = settled.edition.clone();
+        let decision = decision_of(settled)?;
+        if decision.allowed {
+            return Ok(decision);
+        }
+        let profiles = self.profiles.of(&order.subject);
+        let recommended_plan = recommended(&edition.catalogue, &profiles, order, &decision);
+        Ok(Decision { recommended_plan, ..decision })
     }
 
     /// The answer while Redis is away: the error, unless every limit is set to let requests pass.
@@ -153,8 +168,8 @@ impl Quota {
     }
 }
 
-fn decision_of(settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
-    let Settled { operation, outcome, resolved, edition } = settled;
+fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
+    let Settled { operation, outcome, resolved, .. } = settled;
     let upgrade_url = resolved.as_ref().and_then(|resolved| resolved.upgrade_url.clone());
     let decision = match outcome {
         Outcome::Decided { accepted, used, now_ms, .. } => {
@@ -166,9 +181,7 @@ fn decision_of(settled: Settled, order: &Order) -> Result<Decision, QuotaError> 
             return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
         }
     };
-    let recommended_plan =
-        (!decision.allowed).then(|| recommended(&edition.catalogue, order, &decision)).flatten();
-    Ok(Decision { upgrade_url, recommended_plan, ..decision })
+    Ok(Decision { upgrade_url, ..decision })
 }
 
 fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) -> Decision {
@@ -221,27 +234,47 @@ fn was_above(line: &StoredLine) -> bool {
     line.units > 0 && line.mode == Mode::Shadow && line.max.is_some_and(|max| line.used > max)
 }
 
-/// The cheapest listed plan that would have let the request pass, when it is one level that refused it.
-fn recommended(catalogue: &Catalogue, order: &Order, refused: &Decision) -> Option<String> {
-    let mut violated = refused.limits.iter().filter(|state| state.violated);
-    let level = &violated.next()?.subject;
-    if violated.any(|state| state.subject != *level) {
+/// The cheapest listed plan that would have let the request pass, when one level refused it by limits of its plan alone:
+/// another plan lifts neither an override nor a cap from above.
+fn recommended(
+    catalogue: &Catalogue,
+    profiles: &LevelProfiles,
+    order: &Order,
+    refused: &Decision,
+) -> Option<String> {
+    let violated = || refused.limits.iter().filter(|state| state.violated);
+    let level = &violated().next()?.subject;
+    let depth = order.subject.levels().position(|it| it == level)?;
+    let levels = limits_of(catalogue, &order.subject, &profiles.profiles()).ok()?;
+    let current = levels.get(depth)?.plan?;
+    let is_of_plan = |state: &LimitState| {
+        let limits = &catalogue.plans[current].limits;
+        let is_same = |it: &&Limit| {
+            it.each.is_none() && it.metric == state.metric && it.period == state.period
+        };
+        state.subject == *level && limits.iter().find(is_same).is_some_and(|it| it.max == state.max)
+    };
+    if !violated().all(is_of_plan) {
         return None;
     }
     let states: Vec<LimitState> =
         refused.limits.iter().filter(|state| state.subject == *level).cloned().collect();
-    let asked = match &order.ask {
-        Ask::Metric(metric) => vec![(metric.clone(), order.amount)],
+    catalogue.recommend(&states, &asked(catalogue, order)?, Some(current)).map(str::to_owned)
+}
+
+/// The metrics that an order charges, each with its units.
+fn asked(catalogue: &Catalogue, order: &Order) -> Option<Vec<(Metric, Amount)>> {
+    match &order.ask {
+        Ask::Metric(metric) => Some(vec![(metric.clone(), order.amount)]),
         Ask::Model(model) => {
             let charges = &catalogue.model(model)?.1.charges;
             let weighted = charges.iter().map(|(metric, weight)| {
                 order.amount.weighted(*weight).map(|amount| (metric.clone(), amount))
             });
-            weighted.collect::<Result<_, _>>().ok()?
+            weighted.collect::<Result<_, _>>().ok()
         }
-        Ask::Feature(_) => return None,
-    };
-    catalogue.recommend(&states, &asked, Some(&refused.plan)).map(str::to_owned)
+        Ask::Feature(_) => None,
+    }
 }
 
 /// The limits of an operation's sheet with the counts that the script answered.

@@ -57,7 +57,7 @@ impl Quota {
 
     async fn profile_of(&self, level: &str) -> Result<Profile, QuotaError> {
         let row = self.ledger.subject(level).await.map_err(QuotaError::of_ledger)?;
-        let profile = row.map(|row| Profile::parse(&row.profile)).transpose();
+        let profile = row.map(|row| Profile::parse_stored(&row.profile)).transpose();
         let misread = |error| QuotaError::Internal(Box::new(error));
         Ok(profile.map_err(misread)?.unwrap_or_default())
     }

@@ -9,8 +9,10 @@ use chrono::DateTime;
 use chrono::Utc;
 
 use crate::counters::LevelProfile;
+use crate::domain::LevelLimitsError;
 use crate::domain::Profile;
 use crate::domain::Subject;
+use crate::domain::limits_of;
 use crate::ledger::Action;
 use crate::ledger::DeleteOutcome;
 use crate::ledger::Expected;
@@ -25,6 +27,8 @@ use super::error::QuotaError;
 
 /// Profiles kept at once; past the bound all are asked for anew.
 const PROFILES_MAX: usize = 100_000;
+/// Different profiles kept at once, of at most 16 kB each.
+const TEXTS_MAX: usize = 10_000;
 /// Changes that are announced at once.
 const CHANGES_MAX: u32 = 1_000;
 
@@ -103,17 +107,31 @@ impl Profiles {
         copies.by_level.get(level).map_or(0, |known| known.version)
     }
 
+    /// Takes in a change, when this node has a copy that it changes.
+    fn follow(&self, it: &LevelProfile) {
+        if self.version(&it.path) == 0 {
+            return;
+        }
+        if let Err(error) = self.learn(it) {
+            tracing::error!(subject = it.path, error = %Chain(&error), "a profile cannot be read");
+        }
+    }
+
+    /// Forgets all copies.
+    fn forget(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Takes in a profile, unless a newer one is known.
     fn learn(&self, it: &LevelProfile) -> Result<(), QuotaError> {
         let misread = |error| QuotaError::Internal(Box::new(error));
-        let profile = Profile::parse(&it.profile).map_err(misread)?;
+        let profile = Profile::parse_stored(&it.profile).map_err(misread)?;
         let mut copies = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if copies.by_level.get(&*it.path).is_some_and(|known| known.version >= it.version) {
             return Ok(());
         }
-        if copies.by_level.len() >= PROFILES_MAX {
-            copies.by_level.clear();
-            copies.by_text.clear();
+        if copies.by_level.len() >= PROFILES_MAX || copies.by_text.len() >= TEXTS_MAX {
+            copies.clear();
         }
         let configured = copies.share(it.profile.as_str(), profile);
         copies.by_level.insert(it.path.as_str().into(), Known { version: it.version, configured });
@@ -122,6 +140,11 @@ impl Profiles {
 }
 
 impl Copies {
+    fn clear(&mut self) {
+        self.by_level.clear();
+        self.by_text.clear();
+    }
+
     fn share(&mut self, text: &str, profile: Profile) -> Option<Arc<Configured>> {
         if profile == NOTHING {
             return None;
@@ -161,7 +184,7 @@ impl Quota {
         let row = self.ledger.subject(subject.as_str()).await.map_err(QuotaError::of_ledger)?;
         let row = row.filter(|row| !row.is_deleted);
         let misread = |error| QuotaError::Internal(Box::new(error));
-        let profile = row.as_ref().map(|row| Profile::parse(&row.profile)).transpose();
+        let profile = row.as_ref().map(|row| Profile::parse_stored(&row.profile)).transpose();
         let profile = profile.map_err(misread)?.unwrap_or_default();
         Ok(SubjectView {
             subject: subject.clone(),
@@ -187,17 +210,34 @@ impl Quota {
         actor: &Actor,
     ) -> Result<SubjectView, QuotaError> {
         profile.check(&self.edition().catalogue).map_err(QuotaError::BadProfile)?;
+        self.check_limits(subject, &profile)?;
         let text = profile.to_json();
         let act = actor.act(Action::SubjectPut, subject.as_str());
         let put = self.ledger.put_subject(subject.as_str(), expected, &text, &act).await;
         match put.map_err(QuotaError::of_ledger)? {
             PutOutcome::Stale { found } => Err(QuotaError::Stale { found }),
             PutOutcome::Put { version, created_at } => {
-                self.announce(&[level_profile(subject.as_str(), version, text)]).await?;
+                self.bring_into_force(level_profile(subject.as_str(), version, text)).await?;
                 let effective = self.effective(subject, &profile).await?;
                 let (subject, created_at) = (subject.clone(), Some(created_at));
                 Ok(SubjectView { subject, version, profile, created_at, effective })
             }
+        }
+    }
+
+    /// Whether the subject's last level would have more limits than a level may, by the profiles above it as this node
+    /// knows them.
+    fn check_limits(&self, subject: &Subject, own: &Profile) -> Result<(), QuotaError> {
+        let above = self.profiles.of(subject);
+        let mut profiles = above.profiles();
+        if let Some(last) = profiles.last_mut() {
+            *last = own;
+        }
+        match limits_of(&self.edition().catalogue, subject, &profiles) {
+            Err(error @ LevelLimitsError::TooManyLimits { .. }) => {
+                Err(QuotaError::Misconfigured(error))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -219,7 +259,7 @@ impl Quota {
             DeleteOutcome::Stale { found } => Err(QuotaError::Stale { found }),
             DeleteOutcome::Deleted { version } => {
                 let text = Profile::NOTHING.to_json();
-                self.announce(&[level_profile(subject.as_str(), version, text)]).await
+                self.bring_into_force(level_profile(subject.as_str(), version, text)).await
             }
         }
     }
@@ -233,10 +273,19 @@ impl Quota {
             return self.profiles.learn(&kept);
         }
         let row = self.ledger.subject(level).await.map_err(QuotaError::of_ledger)?;
-        row.map_or(Ok(()), |row| self.profiles.learn(&of_row(row)))
+        let Some(profile) = row.map(of_row) else { return Ok(()) };
+        // Put back, so that the next node need not ask Postgres, which may be away then.
+        let kept = self.counters.announce_profiles(shard, std::slice::from_ref(&profile)).await;
+        kept.map_err(QuotaError::of_counters)?;
+        self.profiles.learn(&profile)
     }
 
-    /// Tells Redis and this node of profiles that are committed.
+    async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {
+        self.announce(std::slice::from_ref(&profile)).await?;
+        self.profiles.learn(&profile)
+    }
+
+    /// Tells Redis of profiles that are committed.
     async fn announce(&self, profiles: &[LevelProfile]) -> Result<(), QuotaError> {
         for shard in 0..self.shard_count() {
             let is_here = |it: &&LevelProfile| {
@@ -248,31 +297,49 @@ impl Quota {
                 announced.map_err(QuotaError::of_counters)?;
             }
         }
-        profiles.iter().try_for_each(|profile| self.profiles.learn(profile))
+        Ok(())
     }
 
-    /// Announces changes since `seen` again, and answers the last version that is announced. What an admin's call could
-    /// not announce, because Redis or its node failed in between, comes into force by this.
+    /// Announces the changes after the version `seen` again, at most 1,000, and answers the last version that is
+    /// announced. What an admin's call could not announce, because Redis or its node failed in between, comes into force by
+    /// this. A node begins at 0.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when a store is away; go on from `seen`.
-    pub async fn follow_profiles(&self, seen: Option<u64>) -> Result<u64, QuotaError> {
+    pub async fn follow_profiles(&self, seen: u64) -> Result<u64, QuotaError> {
+        // In this order: what is announced by now is committed before Postgres is asked.
+        let mut announced = seen;
+        for shard in 0..self.shard_count() {
+            let of_shard = self.counters.newest_profile(shard).await;
+            announced = announced.max(of_shard.map_err(QuotaError::of_counters)?);
+        }
         let newest = self.ledger.profile_version().await.map_err(QuotaError::of_ledger)?;
-        // A node that starts looks a little further back.
-        let seen = seen.unwrap_or_else(|| newest.saturating_sub(CHANGES_MAX.into()));
-        if newest <= seen {
+        if newest < announced {
+            return self.begin_anew(announced).await;
+        }
+        if newest == seen {
             return Ok(seen);
         }
         let changed = self.ledger.subjects_changed_after(seen, CHANGES_MAX).await;
         let changed = changed.map_err(QuotaError::of_ledger)?;
         let last = changed.last().map_or(newest, |row| row.version);
         let profiles: Vec<LevelProfile> = changed.into_iter().map(of_row).collect();
-        if let Err(error) = self.announce(&profiles).await {
-            tracing::warn!(error = %Chain(&error), "profiles are not announced yet");
-            return Err(error);
+        self.announce(&profiles).await?;
+        for profile in &profiles {
+            self.profiles.follow(profile);
         }
         Ok(last)
+    }
+
+    /// Postgres was restored to an earlier point: versions that are announced are not given out any more. What it holds
+    /// gets versions above all of them, and is announced anew.
+    async fn begin_anew(&self, announced: u64) -> Result<u64, QuotaError> {
+        tracing::warn!(announced, "postgres is behind the profiles that were announced");
+        let renumbered = self.ledger.renumber_subjects(announced).await;
+        renumbered.map_err(QuotaError::of_ledger)?;
+        self.profiles.forget();
+        Ok(announced)
     }
 }
 

@@ -102,6 +102,8 @@ impl Quota {
         scope: ResetScope,
         actor: &Actor,
     ) -> Result<RewriteReport, QuotaError> {
+        // What cannot be told afterwards is not done: `clear` is for subjects without a plan.
+        self.usage(subject).await?;
         let rewrite = self.clear(subject, scope, actor).await?;
         self.report(subject, rewrite).await
     }

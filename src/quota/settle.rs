@@ -108,7 +108,12 @@ impl Quota {
                 (operation.kind, operation.sheet) = (wanted, sheet);
                 Ok(Round { edition, resolved, refusal: None })
             }
-            Err(refusal) if !refusal.may_depend_on_profiles() => Err(refusal),
+            // A key may have an answer from before the catalogue said no.
+            Err(refusal)
+                if !refusal.may_depend_on_profiles() && operation.idempotency.is_none() =>
+            {
+                Err(refusal)
+            }
             Err(refusal) => {
                 operation.kind = OperationKind::Check;
                 operation.sheet = resolve::nothing(operation.subject.depth());

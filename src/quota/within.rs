@@ -68,7 +68,7 @@ impl Quota {
 /// The calendar of the one subject that was asked for.
 fn calendar(base: &Base) -> Result<Calendar, QuotaError> {
     let Some(row) = base.profiles.first() else { return Ok(Calendar::UTC) };
-    let profile = Profile::parse(&row.profile);
+    let profile = Profile::parse_stored(&row.profile);
     Ok(profile.map_err(|error| QuotaError::Internal(error.into()))?.calendar())
 }
 

@@ -187,7 +187,8 @@ fn is_current(state: &SubjectState, key: &CounterKey, picture: &Picture) -> bool
     }
     let now = chrono::DateTime::from_timestamp(picture.now_s, 0).unwrap_or_default();
     let profile = picture.base.profiles.iter().find(|it| it.subject == state.path);
-    let profile = profile.and_then(|it| Profile::parse(&it.profile).ok()).unwrap_or_default();
+    let profile =
+        profile.and_then(|it| Profile::parse_stored(&it.profile).ok()).unwrap_or_default();
     key.2.window_at(now, &profile.calendar()).start_s == key.3
 }
 

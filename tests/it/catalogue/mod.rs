@@ -4,6 +4,7 @@ mod announcements;
 mod editions;
 mod levels;
 mod plans;
+mod restored;
 
 use headroom::domain::Profile;
 use headroom::quota::Expected;
