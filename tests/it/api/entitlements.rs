@@ -8,6 +8,7 @@ use serde_json::json;
 use super::bad_input::assert_problem;
 use super::told;
 use super::with_catalogue;
+use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::caller::Answer;
 use crate::support::caller::Caller;
@@ -219,5 +220,54 @@ async fn a_plan_that_is_gone_gives_no_access_until_another_is_named() {
     assert_eq!(seen.body["effective"]["plan"], Value::Null, "{seen:?}");
     assert_eq!(repaired.status, StatusCode::OK);
     assert!(allowed.is_allowed(), "{allowed:?}");
+    app.finish().await;
+}
+
+/// Guards the bound of limits: a profile that would give its level one too many is refused, and nothing changes.
+#[tokio::test]
+async fn a_profile_with_one_limit_too_many_is_refused() {
+    let metrics = ["a", "b", "c", "d", "e", "f"];
+    let periods = ["minute", "hour", "day", "week", "month", "lifetime"];
+    let all = metrics.iter().flat_map(|metric| periods.map(|period| (metric, period)));
+    let limits: Vec<String> = all
+        .take(32)
+        .map(|(metric, period)| format!("{{ metric = '{metric}', period = '{period}', max = 9 }}"))
+        .collect();
+    let catalogue = format!(
+        "metrics = ['a', 'b', 'c', 'd', 'e', 'f']\ndefault_plan = 'full'\n[plans.full]\nlimits = [{}]\n",
+        limits.join(", ")
+    );
+    let options = Options { catalogue: Some(catalogue), ..Options::default() };
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    let put = async |limits: Value| {
+        let request = caller.request(Method::PUT, "/v1/subjects/user:u_1").header("if-match", "*");
+        answer(request.json(&json!({ "limits": limits }))).await
+    };
+
+    let more = put(json!([{ "metric": "f", "period": "lifetime", "max": 1 }])).await;
+    let same = put(json!([{ "metric": "a", "period": "minute", "max": 1 }])).await;
+    let charged = caller.charge("user:u_1", "a", 1).await;
+
+    assert_eq!((more.status, more.code()), (StatusCode::FORBIDDEN, "too_many_limits"), "{more:?}");
+    assert_eq!(same.status, StatusCode::OK, "{same:?}");
+    assert!(charged.is_allowed(), "{charged:?}");
+    app.finish().await;
+}
+
+/// Guards promise 4: what was accepted under a key is answered under it, although the catalogue has dropped its model.
+#[tokio::test]
+async fn a_key_is_answered_after_its_model_is_gone() {
+    let app = TestApp::start().await;
+    let caller = app.caller();
+    let first = caller.consume_once("user:u_1", "gemini-2.0-flash", "k-1").await;
+    let models = caller.request(Method::PUT, "/v1/models").header("if-match", "*");
+    assert_eq!(answer(models.json(&json!({ "models": [] }))).await.status, StatusCode::OK);
+
+    let again = caller.consume_once("user:u_1", "gemini-2.0-flash", "k-1").await;
+    let another = caller.consume_once("user:u_1", "gemini-2.0-flash", "k-2").await;
+
+    assert!(again.is_replayed() && again.body == first.body, "{again:?}");
+    assert_eq!((another.status, another.code()), (StatusCode::FORBIDDEN, "model_not_allowed"));
     app.finish().await;
 }

@@ -38,7 +38,7 @@ async fn the_longest_profile_is_in_force_on_every_node() {
     let options = Options { nodes: 2, catalogue: Some(catalogue), ..Options::default() }.patient();
     let app = TestApp::start_with(options).await;
     let profile = Profile { features, ..Profile::NOTHING };
-    assert!((8_000..=Profile::BYTES_MAX).contains(&profile.to_json().len()));
+    assert!((7_900..=Profile::BYTES_MAX).contains(&profile.to_json().len()));
     let (subject, actor) = (orders::subject(SUBJECT), orders::actor());
 
     let put = app.quota().put_subject(&subject, profile.clone(), Expected::Any, &actor);
