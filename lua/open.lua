@@ -17,11 +17,15 @@ Cost      O(entries in the outbox)
 Retry     safe
 ]]
 
+local LAYOUT = 2 -- of the keys of a shard; a node that reads another does not start
+
 local token, epoch, instance = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local meta = read_meta(KEYS[1])
 if not meta.fence and meta.epoch == epoch then return 1 end
 if meta.fence ~= token then return 0 end -- guard: fence
-call('HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', 1)
+call(
+  'HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', LAYOUT
+)
 call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-0', epoch))
 call('UNLINK', KEYS[3])
 call('HDEL', KEYS[1], 'fence', 'fault', 'fault_epoch', 'fault_seq')

@@ -9,6 +9,9 @@ use super::Counters;
 use super::error::CountersError;
 use super::keys;
 
+/// The layout of a shard's keys, as `lua/open.lua` writes it into `meta.version`.
+const LAYOUT: &str = "2";
+
 /// How much of what was acknowledged survives a crash of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -44,11 +47,12 @@ pub struct StartupReport {
 }
 
 impl Counters {
-    /// Checks eviction policy, persistence and clock skew, and that no shard belongs to another database.
+    /// Checks eviction policy, persistence and clock skew, and that no shard belongs to another database or is laid out by
+    /// another version.
     ///
     /// # Errors
     ///
-    /// [`CountersError::Unfit`] when Redis may evict the outbox or belongs to another installation;
+    /// [`CountersError::Unfit`] when Redis may evict the outbox, or belongs to another installation or version;
     /// [`CountersError::Unavailable`] when it is away.
     pub async fn check_at_start(&self, instance: Uuid) -> Result<StartupReport, CountersError> {
         let mut connection = self.background().await?;
@@ -70,7 +74,7 @@ impl Counters {
             - self.lanes.clock.now_ms();
         self.set_clock_delta_ms(skew_ms);
         for shard in 0..self.shard_count() {
-            self.check_instance(shard, instance).await?;
+            self.check_shard(shard, instance).await?;
         }
         Ok(StartupReport { version: field("redis_version"), eviction_policy, durability, skew_ms })
     }
@@ -88,15 +92,20 @@ impl Counters {
         Ok(if is_always { Durability::Safe } else { Durability::Fast })
     }
 
-    async fn check_instance(&self, shard: u16, instance: Uuid) -> Result<(), CountersError> {
+    async fn check_shard(&self, shard: u16, instance: Uuid) -> Result<(), CountersError> {
         let mut connection = self.background().await?;
-        let mut command = redis::cmd("HGET");
-        command.arg(keys::meta(shard)).arg("instance");
-        let found: Option<String> =
+        let mut command = redis::cmd("HMGET");
+        command.arg(keys::meta(shard)).arg("instance").arg("version");
+        let (owner, layout): (Option<String>, Option<String>) =
             command.query_async(&mut connection).await.map_err(CountersError::of)?;
-        match found {
-            Some(other) if other != instance.to_string() => Err(CountersError::Unfit(format!(
+        if let Some(other) = owner.filter(|owner| *owner != instance.to_string()) {
+            return Err(CountersError::Unfit(format!(
                 "shard {shard} belongs to the database {other}, not to {instance}"
+            )));
+        }
+        match layout {
+            Some(other) if other != LAYOUT => Err(CountersError::Unfit(format!(
+                "shard {shard} has the layout {other} of another version of headroom, this one reads {LAYOUT}; let that version flush the outbox and stop, then empty this redis"
             ))),
             _ => Ok(()),
         }

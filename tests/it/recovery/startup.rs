@@ -56,6 +56,25 @@ async fn the_redis_of_another_installation_is_refused() {
     owner.finish().await;
 }
 
+/// Guards promise 3: a Redis that another version filled is refused, and says what to do, before anything is misread.
+#[tokio::test]
+async fn the_redis_of_another_version_is_refused() {
+    let app = world::start(1, 100).await;
+    let meta = headroom::counters::keys::meta(0);
+    let mut redis = app.redis().await;
+    let mut set = async |layout: u64| {
+        let mut command = redis::cmd("HSET");
+        command.arg(&meta).arg("version").arg(layout).exec_async(&mut redis).await.unwrap();
+    };
+
+    set(1).await;
+    let refusal = refusal(&app).await;
+    set(2).await;
+
+    assert!(refusal.contains("has the layout 1 of another version"), "{refusal}");
+    app.finish().await;
+}
+
 /// Guards the shards: a node that would look for subjects elsewhere does not start.
 #[tokio::test]
 async fn another_number_of_shards_is_refused() {
