@@ -209,6 +209,8 @@ impl Quota {
         expected: Expected,
         actor: &Actor,
     ) -> Result<SubjectView, QuotaError> {
+        // A plan that was put through another node a moment ago may be named.
+        self.follow_catalogue().await?;
         profile.check(&self.edition().catalogue).map_err(QuotaError::BadProfile)?;
         self.check_limits(subject, &profile)?;
         let text = profile.to_json();

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use headroom::counters::keys;
+use headroom::quota::CatalogueChange;
+use headroom::quota::Expected;
 use headroom::quota::QuotaError;
 use headroom::quota::Store;
 
@@ -86,5 +88,23 @@ async fn a_change_that_could_not_be_announced_comes_into_force_when_redis_is_bac
         let is_in_force = || async { max(app.quota_of(node)).await.is_ok_and(|max| max == SMALL) };
         poll::eventually("the change", WITHIN, is_in_force).await;
     }
+    app.finish().await;
+}
+
+/// Guards the first steps with a catalogue of one's own: a plan that another node has just put may be named at once.
+#[tokio::test]
+async fn a_plan_that_another_node_has_just_put_may_be_named() {
+    let app = start(2).await;
+    let actor = orders::actor();
+    let plans = app.quota_of(0).catalogue().catalogue.plans;
+
+    for number in 0..20 {
+        let name = format!("new_{number}");
+        let change = CatalogueChange::Plan(name.clone(), plans["large"].clone());
+        app.quota_of(0).change_catalogue(change, Expected::Any, &actor).await.unwrap();
+        put_plan(app.quota_of(1), &name).await.unwrap();
+    }
+
+    assert_eq!(max(app.quota_of(1)).await.unwrap(), LARGE);
     app.finish().await;
 }
