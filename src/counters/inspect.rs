@@ -1,13 +1,11 @@
 //! Looking at the state of subjects, for `headroom verify`.
 
-use crate::domain::Period;
-
 use super::Counters;
 use super::error::CountersError;
+use super::field::Field;
 use super::keys;
 use super::outbox::Range;
 use super::pack::Unpacker;
-use super::sheet::read_field;
 
 /// The state of one level as Redis has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +16,8 @@ pub struct SubjectState {
     pub epoch: u64,
     /// The version of its profile.
     pub profile_version: u64,
-    /// Its counters: metric, period, start of the window, units used.
-    pub counters: Vec<(String, Period, i64, i64)>,
+    /// Its counters, each with its count.
+    pub counters: Vec<(Field, i64)>,
 }
 
 impl Counters {
@@ -40,18 +38,6 @@ impl Counters {
             command.query_async(&mut connection).await.map_err(CountersError::of)?;
         let paths = found.iter().filter_map(|key| keys::level_of(key)).map(str::to_owned);
         Ok((next, paths.collect()))
-    }
-
-    /// How many reservations are open in the shard.
-    ///
-    /// # Errors
-    ///
-    /// [`CountersError::Unavailable`] when Redis is away.
-    pub async fn count_reservations(&self, shard: u16) -> Result<u64, CountersError> {
-        let mut command = redis::cmd("ZCARD");
-        command.arg(keys::reservations(shard));
-        let mut connection = self.background().await?;
-        command.query_async(&mut connection).await.map_err(CountersError::of)
     }
 
     /// The states of subjects and the raw outbox entries' ids after a cursor, in one `MULTI`: a consistent picture even
@@ -99,10 +85,10 @@ fn read_state(path: &str, bytes: &[u8]) -> Result<SubjectState, CountersError> {
         (input.count()?, input.count()?, input.int()?, input.int()?);
     let mut counters = Vec::new();
     for name in input.text()?.split_ascii_whitespace() {
-        let used = input.int()?;
-        let (metric, period, start_s) =
-            read_field(name).ok_or_else(|| CountersError::malformed("a counter's name"))?;
-        counters.push((metric.to_owned(), period, start_s, used));
+        let count = input.int()?;
+        let field =
+            Field::parse(name).ok_or_else(|| CountersError::malformed("a counter's name"))?;
+        counters.push((field, count));
     }
     Ok(SubjectState { path: path.to_owned(), epoch, profile_version, counters })
 }

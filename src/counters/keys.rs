@@ -35,10 +35,12 @@ pub fn profile(shard: u16, level: &str) -> String {
     format!("hr:{{{shard}}}:f:{level}")
 }
 
-/// `hr:{n}:rx` — a sorted set: open reservations by expiry.
+/// `hr:{n}:r:<16 bytes>` — a reservation's record. The bytes are its id.
 #[must_use]
-pub fn reservations(shard: u16) -> String {
-    format!("hr:{{{shard}}}:rx")
+pub fn reservation(shard: u16, id: [u8; 16]) -> Vec<u8> {
+    let mut key = ["hr:{", &shard.to_string(), "}:r:"].concat().into_bytes();
+    key.extend_from_slice(&id);
+    key
 }
 
 /// The pattern of all subject keys of a shard, for `SCAN`.
@@ -71,7 +73,7 @@ mod tests {
         assert_eq!(meta(0), "hr:{0}:meta");
         assert_eq!(outbox(7), "hr:{7}:out");
         assert_eq!(pending(7), "hr:{7}:pend");
-        assert_eq!(reservations(7), "hr:{7}:rx");
+        assert_eq!(reservation(7, *b"0123456789abcdef"), b"hr:{7}:r:0123456789abcdef");
         assert_eq!(subject(3, "org:acme/user:u_1"), "hr:{3}:s:org:acme/user:u_1");
         assert_eq!(profile(3, "org:acme/user:u_1"), "hr:{3}:f:org:acme/user:u_1");
         assert_eq!(subject_pattern(3), "hr:{3}:s:*");

@@ -1,10 +1,10 @@
 //! Setting the counters of missing subjects.
 
-use crate::domain::Period;
 use crate::domain::Subject;
 
 use super::Counters;
 use super::error::CountersError;
+use super::field::Field;
 use super::group::CHAIN_MAX;
 use super::group::Code;
 use super::keys;
@@ -12,7 +12,6 @@ use super::operation::Fault;
 use super::outbox::fault_of;
 use super::pack::Packer;
 use super::pack::Unpacker;
-use super::sheet::field;
 
 /// What one Postgres snapshot holds of the levels to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +39,8 @@ pub struct LevelBase {
     pub profile: String,
     /// When an admin last cleared it; Unix milliseconds, 0 is never.
     pub reset_at_ms: i64,
-    /// Its counters: metric, period, start of the window, units used.
-    pub counters: Vec<(String, Period, i64, i64)>,
+    /// Its counters, each with its count.
+    pub counters: Vec<(Field, i64)>,
 }
 
 /// What became of a load.
@@ -127,8 +126,8 @@ fn pack_level(level: &LevelBase) -> Vec<u8> {
     let mut packer = Packer::default();
     packer.array(4 + 2 * level.counters.len()).count(depth as u64);
     packer.count(level.profile_version).text(&level.profile).int(level.reset_at_ms);
-    for (metric, period, start_s, used) in &level.counters {
-        packer.text(&field(metric, *period, false, *start_s)).int(*used);
+    for (field, count) in &level.counters {
+        packer.text(&field.to_string()).int(*count);
     }
     packer.finish()
 }

@@ -4,6 +4,7 @@
 //! nothing of Postgres: what a load or a recovery needs from there is handed in.
 
 mod error;
+mod field;
 mod group;
 mod inspect;
 pub mod keys;
@@ -35,6 +36,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 
 pub use self::error::CountersError;
+pub use self::field::Field;
 pub use self::group::GroupOptions;
 pub use self::inspect::SubjectState;
 pub use self::lane::Lane;

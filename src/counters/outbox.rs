@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::Event;
 use crate::domain::EventKind;
+use crate::domain::Tally;
 use crate::domain::event::Delta;
 use crate::domain::event::Deltas;
 
@@ -16,7 +17,7 @@ use super::group::Code;
 use super::keys;
 use super::operation::ShardFault;
 use super::pack::Unpacker;
-use super::sheet::StoredLine;
+use super::sheet::StoredSheet;
 use super::sheet::read_sheet;
 
 /// One outbox entry: the events of one call of the consume script.
@@ -227,10 +228,13 @@ fn decode(
     Ok((written_at_ms, events))
 }
 
+/// What the deltas of an event follow from: its sheet's place, its amount, and until when a reserve holds.
+type Charged = (usize, i64, Option<i64>);
+
 /// The sheets of an entry, and what they charge for each amount that was asked.
 struct Sheets {
-    sheets: Vec<(String, Vec<StoredLine>)>,
-    charged: HashMap<(usize, i64), Arc<Deltas>>,
+    sheets: Vec<StoredSheet>,
+    charged: HashMap<Charged, Arc<Deltas>>,
 }
 
 impl Sheets {
@@ -244,29 +248,38 @@ impl Sheets {
         Ok(Self { sheets, charged: HashMap::new() })
     }
 
-    /// What an event did that asked for `amount` by the sheet. Events with the same answer share it.
-    fn deltas(&mut self, sheet: usize, amount: i64) -> Result<Arc<Deltas>, CountersError> {
-        if let Some(known) = self.charged.get(&(sheet, amount)) {
+    /// What an event did. Events with the same answer share it.
+    fn deltas(&mut self, charged: Charged) -> Result<Arc<Deltas>, CountersError> {
+        if let Some(known) = self.charged.get(&charged) {
             return Ok(known.clone());
         }
         let malformed = || CountersError::malformed("an event's units");
-        let (plan, lines) = self.sheets.get(sheet).ok_or_else(malformed)?;
+        let (sheet, amount, held_until_s) = charged;
+        let StoredSheet { plan, lines, is_made, late, overage } =
+            self.sheets.get(sheet).ok_or_else(malformed)?;
+        let times = if *is_made { 1 } else { amount };
         let lines = lines.iter().map(|line| {
             Ok(Delta {
                 depth: line.depth,
                 metric: line.metric.clone(),
                 period: line.period,
                 window: line.window,
-                units: line.units.checked_mul(amount).ok_or_else(malformed)?,
+                grant: line.grant,
+                tally: held_until_s.map_or(line.tally, |until_s| Tally::Held { until_s }),
+                units: line.units.checked_mul(times).ok_or_else(malformed)?,
                 after: line.after,
             })
         });
         let lines = lines.collect::<Result<Vec<_>, CountersError>>()?;
-        let deltas = Arc::new(Deltas { plan: plan.clone(), lines });
-        self.charged.insert((sheet, amount), deltas.clone());
+        let (late, overage) = (*late, *overage);
+        let deltas = Arc::new(Deltas { plan: plan.clone(), lines, late, overage });
+        self.charged.insert(charged, deltas.clone());
         Ok(deltas)
     }
 }
+
+/// How many values an event has that tells of a hold or of an earlier event.
+const LENGTH_OF_A_HOLD: usize = 11;
 
 fn read_event(
     input: &mut Unpacker<'_>,
@@ -275,23 +288,36 @@ fn read_event(
     sheets: &mut Sheets,
 ) -> Result<Event, CountersError> {
     let malformed = || CountersError::malformed("an event");
-    input.array()?;
+    let length = input.array()?;
     let sheet = usize::try_from(input.count()?).map_err(|_| malformed())?;
     let code = u8::try_from(input.count()?).map_err(|_| malformed())?;
     let kind = EventKind::coded(code).ok_or_else(malformed)?;
     let event_id = Uuid::from_slice(input.bytes()?).map_err(|_| malformed())?;
     let subject = input.text()?.to_owned();
-    let deltas = sheets.deltas(sheet, input.int()?)?;
+    let amount = input.count()?;
+    let (model, request_id) = (input.maybe_text()?, input.maybe_text()?);
+    let (trace_id, metadata) = (input.maybe_text()?, input.maybe_text()?);
+    let (mut until_s, mut of) = (None, None);
+    if length == LENGTH_OF_A_HOLD {
+        until_s = Some(input.int()?).filter(|until_s| *until_s > 0);
+        of = input.maybe()?.map(Uuid::from_slice).transpose().map_err(|_| malformed())?;
+    }
+    let held_until_s = until_s.filter(|_| kind == EventKind::Reserve);
+    let charged = (sheet, i64::try_from(amount).map_err(|_| malformed())?, held_until_s);
+    let deltas = sheets.deltas(charged)?;
     Ok(Event {
         seq,
         event_id,
         occurred_at_ms,
         kind,
         subject,
-        model: input.maybe_text()?,
+        model,
+        amount,
+        until_s,
+        of,
         deltas,
-        request_id: input.maybe_text()?,
-        trace_id: input.maybe_text()?,
-        metadata: input.maybe_text()?,
+        request_id,
+        trace_id,
+        metadata,
     })
 }

@@ -12,6 +12,7 @@ use super::operation::OperationKind;
 use super::operation::Outcome;
 use super::operation::StoredAnswer;
 use super::pack::Unpacker;
+use super::sheet::StoredSheet;
 use super::sheet::read_sheet;
 
 /// One result: an outcome and, when an event was accepted, its place.
@@ -64,7 +65,7 @@ fn read_result(
     let again = |again| Ok((Outcome::Again(again), None));
     Ok(match outcome {
         1 if operation.kind.rewrites() => {
-            let (_plan, lines) = read_sheet(&mut Unpacker::new(input.bytes()?))?;
+            let lines = read_sheet(&mut Unpacker::new(input.bytes()?))?.lines;
             Ok((Outcome::Rewritten { lines, now_ms }, Some(extra.cast_unsigned())))
         }
         0 | 1 => Ok(read_decided(input, operation, outcome == 1, extra, now_ms)?),
@@ -106,7 +107,7 @@ fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     let event_id = bytes.get(8..24).ok_or_else(malformed)?;
     let event_id = Uuid::from_slice(event_id).map_err(|_| malformed())?;
     let mut input = Unpacker::new(&bytes[24..]);
-    let (plan, mut lines) = read_sheet(&mut input)?;
+    let StoredSheet { plan, mut lines, .. } = read_sheet(&mut input)?;
     let (now_ms, request_id) = (input.int()?, input.text()?.to_owned());
     for line in &mut lines {
         line.used = read_units(&mut input)?;

@@ -9,10 +9,12 @@ use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Sheet;
+use crate::domain::Tally;
 use crate::domain::Units;
 use crate::domain::Window;
 
 use super::error::CountersError;
+use super::field::Field;
 use super::pack::Packer;
 use super::pack::Unpacker;
 
@@ -75,7 +77,7 @@ impl PackedSheet {
             packer.array(4).text(&letter).int(clearing.from_s).int(end_s).int(end_s);
         }
         packer.count(depth.into());
-        let sheet = Sheet { plan: String::new(), depth, lines: Vec::new() };
+        let sheet = Sheet { depth, ..Sheet::default() };
         let columns = columns(&sheet, current_ms);
         Self { sheet, bytes: packer.finish(), columns, current_ms }
     }
@@ -99,6 +101,10 @@ pub struct StoredLine {
     pub period: Period,
     /// The instance of the period; of a sliding limit the slice.
     pub window: Window,
+    /// The grant, when the units are of one; its window ends when it expires.
+    pub grant: Option<u64>,
+    /// Which count it is.
+    pub tally: Tally,
     /// Whether the limit is a sliding one; a line that the script made does not tell.
     pub sliding: bool,
     /// Units added; in a stored answer those of an amount of one.
@@ -164,7 +170,8 @@ fn pack_slices(packer: &mut Packer, line: &Line) {
 
 /// The name of the counter of a line whose window begins then.
 fn name(line: &Line, start_s: i64) -> String {
-    field(line.limit.metric.as_str(), line.limit.period, line.limit.sliding, start_s)
+    let Limit { metric, period, sliding, .. } = &line.limit;
+    Field::used(metric.as_str(), *period, *sliding, start_s).to_string()
 }
 
 /// What most limits have in common travels by being left out.
@@ -215,24 +222,25 @@ const fn letter(period: Period, sliding: bool) -> char {
     if sliding { period.letter().to_ascii_uppercase() } else { period.letter() }
 }
 
-/// The name of a counter in a level's state: `messages:m:1793491200`.
-pub(super) fn field(metric: &str, period: Period, sliding: bool, start_s: i64) -> String {
-    format!("{metric}:{}:{start_s}", letter(period, sliding))
+/// A sheet as the outbox and stored answers have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredSheet {
+    pub(super) plan: String,
+    pub(super) lines: Vec<StoredLine>,
+    /// Whether the lines have the units of the event, instead of those of an amount of one.
+    pub(super) is_made: bool,
+    /// Whether the event is a commit that came after its hold had ended.
+    pub(super) late: bool,
+    /// Whether the event is a commit that passed a hard limit.
+    pub(super) overage: bool,
 }
 
-/// The metric, period and start of a counter's name. Slices have the period of their limit.
-pub(super) fn read_field(field: &str) -> Option<(&str, Period, i64)> {
-    let (metric, rest) = field.split_once(':')?;
-    let (letter, start) = rest.split_once(':')?;
-    let period = Period::lettered(letter.chars().next()?.to_ascii_lowercase())?;
-    Some((metric, period, start.parse().ok()?))
-}
+/// How many values a sheet has that the script made.
+const LENGTH_MADE: usize = 6;
 
-/// The plan and the lines of a packed sheet.
-pub(super) fn read_sheet(
-    input: &mut Unpacker<'_>,
-) -> Result<(String, Vec<StoredLine>), CountersError> {
-    input.array()?;
+/// Reads a packed sheet.
+pub(super) fn read_sheet(input: &mut Unpacker<'_>) -> Result<StoredSheet, CountersError> {
+    let length = input.array()?;
     let (_start_ms, _end_ms) = (input.int()?, input.int()?);
     let plan = input.text()?.to_owned();
     let count = input.array()?;
@@ -241,23 +249,27 @@ pub(super) fn read_sheet(
         lines.push(read_line(input)?);
     }
     let _depth = input.count()?;
-    Ok((plan, lines))
+    let flags = if length == LENGTH_MADE { input.count()? } else { 0 };
+    let (is_made, late, overage) = (length == LENGTH_MADE, flags & 1 != 0, flags & 2 != 0);
+    Ok(StoredSheet { plan, lines, is_made, late, overage })
 }
 
 fn read_line(input: &mut Unpacker<'_>) -> Result<StoredLine, CountersError> {
     let malformed = || CountersError::malformed("a line of a sheet");
     let length = input.array()?;
     let depth = u8::try_from(input.count()?).map_err(|_| malformed())?;
-    let (metric, period, start_s) = read_field(input.text()?).ok_or_else(malformed)?;
-    let metric = Metric::new(metric).map_err(|_| malformed())?;
-    let units = input.int()?;
-    let ceiling = input.int()?;
-    let window = Window { start_s, end_s: input.int()? };
+    let field = Field::parse(input.text()?).ok_or_else(malformed)?;
+    let metric = Metric::new(&field.metric).map_err(|_| malformed())?;
+    let (units, ceiling, end_s) = (input.int()?, input.int()?, input.int()?);
+    let start_s = if field.grant.is_some() { Window::LIFETIME.start_s } else { field.at_s };
+    let window = Window { start_s, end_s };
     let mut line = StoredLine {
         depth,
         metric,
-        period,
+        period: field.period,
         window,
+        grant: field.grant,
+        tally: field.tally,
         sliding: length >= 10,
         units,
         max: units_or_unlimited(ceiling),

@@ -17,6 +17,22 @@ pub enum EventKind {
     Reset,
     /// A counter was given a value that was counted elsewhere, or lowered.
     Set,
+    /// Units were held for work in progress.
+    Reserve,
+    /// Held work was settled with the amount that it took.
+    Commit,
+    /// Held units were given back unused.
+    Release,
+    /// A hold ended by itself.
+    Expire,
+    /// A hold was given more time.
+    Extend,
+    /// An event's units were given back.
+    Refund,
+    /// Bonus units were given away.
+    Transfer,
+    /// Unused units were carried into a new window.
+    Rollover,
 }
 
 impl EventKind {
@@ -27,6 +43,14 @@ impl EventKind {
             Self::Consume => "consume",
             Self::Reset => "reset",
             Self::Set => "set",
+            Self::Reserve => "reserve",
+            Self::Commit => "commit",
+            Self::Release => "release",
+            Self::Expire => "expire",
+            Self::Extend => "extend",
+            Self::Refund => "refund",
+            Self::Transfer => "transfer",
+            Self::Rollover => "rollover",
         }
     }
 
@@ -37,6 +61,14 @@ impl EventKind {
             Self::Consume => 1,
             Self::Reset => 2,
             Self::Set => 3,
+            Self::Reserve => 4,
+            Self::Commit => 5,
+            Self::Release => 6,
+            Self::Expire => 7,
+            Self::Extend => 8,
+            Self::Refund => 9,
+            Self::Transfer => 10,
+            Self::Rollover => 11,
         }
     }
 
@@ -47,23 +79,52 @@ impl EventKind {
             1 => Some(Self::Consume),
             2 => Some(Self::Reset),
             3 => Some(Self::Set),
+            4 => Some(Self::Reserve),
+            5 => Some(Self::Commit),
+            6 => Some(Self::Release),
+            7 => Some(Self::Expire),
+            8 => Some(Self::Extend),
+            9 => Some(Self::Refund),
+            10 => Some(Self::Transfer),
+            11 => Some(Self::Rollover),
             _ => None,
         }
     }
 }
 
-/// What one event did to one counter.
+/// Which count of a window a delta changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tally {
+    /// Units used.
+    #[default]
+    Used,
+    /// Units held until then, in Unix seconds; from then on they are free whatever else happens.
+    Held {
+        /// The first second at which they are free.
+        until_s: i64,
+    },
+    /// Units that the window before left.
+    Carried,
+    /// Units that refunds gave back.
+    Refunded,
+}
+
+/// What one event did to one counter: of a limit's window, or of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
     /// The level of the subject that was charged; 1 is the root.
     pub depth: u8,
     /// What was counted.
     pub metric: Metric,
-    /// The period of the limit.
+    /// The period of the limit; `lifetime` for a grant.
     pub period: Period,
-    /// The instance of the period that the script used.
+    /// The instance of the period that the script used; a grant's ends when it expires.
     pub window: Window,
-    /// Units added; negative for a reset.
+    /// The grant, when the units are of one.
+    pub grant: Option<u64>,
+    /// Which count of the window, or of the grant, it is.
+    pub tally: Tally,
+    /// Units added; negative when they were taken back.
     pub units: i64,
     /// The count after an admin's act; `None` for other events, which do not carry it.
     pub after: Option<i64>,
@@ -76,6 +137,10 @@ pub struct Deltas {
     pub plan: String,
     /// One delta a counter.
     pub lines: Vec<Delta>,
+    /// Whether a commit came after its hold had ended.
+    pub late: bool,
+    /// Whether a commit passed a hard limit.
+    pub overage: bool,
 }
 
 /// One accepted change of counters, as the outbox holds it.
@@ -93,6 +158,12 @@ pub struct Event {
     pub subject: String,
     /// The model that was asked for, if any.
     pub model: Option<String>,
+    /// What was asked: the amount of a consume, reserve or commit. Of other kinds the deltas tell.
+    pub amount: u64,
+    /// Until when a reserve or an extend holds, in Unix seconds.
+    pub until_s: Option<i64>,
+    /// The event that this one settles: of a commit, release, expire, extend its reserve; of a refund what it gives back.
+    pub of: Option<Uuid>,
     /// What it did to the counters.
     pub deltas: Arc<Deltas>,
     /// The request's id when it is not the event's own.

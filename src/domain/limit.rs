@@ -5,8 +5,8 @@ use serde::Deserializer;
 use serde::Serialize;
 use serde::de::Error as _;
 
-use super::grace::Grace;
 use super::period::Period;
+use super::portion::Portion;
 use super::subject::Scope;
 use super::units::Metric;
 use super::units::Units;
@@ -83,13 +83,25 @@ pub struct Limit {
     /// What a soft limit accepts past `max`: units, or a share of `max` such as `"10%"`.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = serde_json::Value, example = "10%")]
-    pub grace: Grace,
+    pub grace: Portion,
     /// How the limit is answered while Redis is away; `None` takes the service's setting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_away: Option<StoreAway>,
     /// Whether a refund gives units of this limit back.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub refundable: bool,
+    /// The most that refunds give back in a window: units, or a share of `max`; `None` is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, example = "10%")]
+    pub refund_max: Option<Portion>,
+    /// The most that reservations may hold at once: units, or a share of `max`; `None` is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, example = "50%")]
+    pub hold_max: Option<Portion>,
+    /// The most units that a window leaves unused to the next: units, or a share of `max`; `None` carries nothing over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>, example = "20%")]
+    pub rollover: Option<Portion>,
     /// Whether the trailing minute or hour counts, instead of the current one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sliding: bool,
@@ -125,6 +137,12 @@ pub enum LimitError {
     /// Longer periods are counted by the calendar.
     #[error("sliding needs period \"minute\" or \"hour\", got {:?}", .0.as_str())]
     SlidingPeriod(Period),
+    /// Only windows of the calendar leave anything to the next.
+    #[error("rollover needs period \"day\", \"week\" or \"month\", got {:?}", .0.as_str())]
+    RolloverPeriod(Period),
+    /// Without a `max` nothing is ever left.
+    #[error("rollover needs max")]
+    RolloverWithoutMax,
     /// A share that is none.
     #[error("warning_percent and critical_percent must be 1 to 100, got {0}")]
     Percent(i64),
@@ -152,9 +170,12 @@ impl Limit {
             period,
             max,
             mode: Mode::Hard,
-            grace: Grace::NONE,
+            grace: Portion::NONE,
             store_away: None,
             refundable: true,
+            refund_max: None,
+            hold_max: None,
+            rollover: None,
             sliding: false,
             warning_percent: Self::WARNING_PERCENT,
             critical_percent: Self::CRITICAL_PERCENT,
@@ -197,12 +218,13 @@ impl Limit {
     ///
     /// [`LimitError`] naming the first field that does not fit, and its bound.
     pub fn check(&self) -> Result<(), LimitError> {
-        if self.mode != Mode::Soft && self.grace != Grace::NONE {
+        if self.mode != Mode::Soft && self.grace != Portion::NONE {
             return Err(LimitError::GraceWithoutSoft(self.mode));
         }
         if self.sliding && !matches!(self.period, Period::Minute | Period::Hour) {
             return Err(LimitError::SlidingPeriod(self.period));
         }
+        self.check_rollover()?;
         let (warning, critical) = (self.warning_percent, self.critical_percent);
         for percent in [warning, critical] {
             check_percent(percent.into())?;
@@ -211,6 +233,18 @@ impl Limit {
             return Err(LimitError::WarningAboveCritical { warning, critical });
         }
         Ok(())
+    }
+}
+
+impl Limit {
+    fn check_rollover(&self) -> Result<(), LimitError> {
+        if self.rollover.is_none() {
+            return Ok(());
+        }
+        if !matches!(self.period, Period::Day | Period::Week | Period::Month) {
+            return Err(LimitError::RolloverPeriod(self.period));
+        }
+        self.max.map(|_| ()).ok_or(LimitError::RolloverWithoutMax)
     }
 }
 
@@ -294,7 +328,8 @@ mod tests {
             (r#", "max": -2"#, "max must be -1 (unlimited) or 0 to 9007199254740991, got -2"),
             (r#", "max": 9007199254740992"#, "max must be"),
             (r#", "grace": 1"#, "grace needs mode \"soft\", got mode \"hard\""),
-            (r#", "mode": "soft", "grace": "1001%""#, "grace must be"),
+            (r#", "mode": "soft", "grace": "1001%""#, "refund_max must be 0 to"),
+            (r#", "rollover": "10%""#, "rollover needs period"),
             (r#", "warning_percent": 0"#, "warning_percent and critical_percent must be 1 to 100"),
             (r#", "critical_percent": 256"#, "must be 1 to 100, got 256"),
             (r#", "warning_percent": 96"#, "at most critical_percent (95), got 96"),
@@ -357,7 +392,7 @@ mod tests {
             let max = max.map(|max| Units::new(max).unwrap());
             Limit {
                 mode,
-                grace: if mode == Mode::Soft { grace.parse().unwrap() } else { Grace::NONE },
+                grace: if mode == Mode::Soft { grace.parse().unwrap() } else { Portion::NONE },
                 store_away,
                 refundable,
                 sliding: sliding && index < 2,

@@ -11,6 +11,7 @@ use super::calendar::Calendar;
 use super::calendar::time_zone;
 use super::catalogue::Catalogue;
 use super::catalogue::CatalogueError;
+use super::grant::Grant;
 use super::limit::Limit;
 
 /// What is configured for one subject. A subject without a profile has [`Profile::NOTHING`].
@@ -40,6 +41,10 @@ pub struct Profile {
     /// Whether every request is refused.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blocked: bool,
+    /// Bonus units, at most [`Grant::OPEN_MAX`], the earliest expiry first. The store adds them to what an admin puts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(ignore)]
+    pub grants: Vec<Grant>,
 }
 
 /// Why something is not a profile, or does not fit the catalogue.
@@ -48,6 +53,9 @@ pub enum ProfileError {
     /// Not JSON of this form. The message names the field.
     #[error("not a profile: {0}")]
     Syntax(String),
+    /// Grants have routes of their own.
+    #[error("grants are no part of a profile that is put; give them by POST …/grants")]
+    Grants,
     /// More text than a subject's hash should carry.
     #[error("a profile must have at most {max} bytes of JSON, got {0}", max = Profile::BYTES_MAX)]
     TooLong(usize),
@@ -60,7 +68,7 @@ impl Profile {
     /// The longest JSON text of a profile, in bytes.
     pub const BYTES_MAX: usize = 8_192;
     /// The longest stored text: Postgres puts a space behind each colon and comma.
-    pub const STORED_BYTES_MAX: usize = 2 * Self::BYTES_MAX;
+    pub const STORED_BYTES_MAX: usize = 2 * (Self::BYTES_MAX + Grant::OPEN_MAX * Grant::BYTES_MAX);
 
     /// Nothing is configured.
     pub const NOTHING: Self = Self {
@@ -70,6 +78,7 @@ impl Profile {
         time_zone: Tz::UTC,
         anchor_day: AnchorDay::FIRST,
         blocked: false,
+        grants: Vec::new(),
     };
 
     /// Reads a JSON text. Whether the catalogue knows what it names is for [`Profile::check`] to say.
@@ -112,6 +121,9 @@ impl Profile {
     ///
     /// [`ProfileError`] naming the first field that is wrong.
     pub fn check(&self, catalogue: &Catalogue) -> Result<(), ProfileError> {
+        if !self.grants.is_empty() {
+            return Err(ProfileError::Grants);
+        }
         let bytes = self.to_json().len();
         if bytes > Self::BYTES_MAX {
             return Err(ProfileError::TooLong(bytes));

@@ -4,6 +4,7 @@ use chrono::DateTime;
 use chrono::Utc;
 
 use super::calendar::Calendar;
+use super::grant::GrantLine;
 use super::limit::Limit;
 use super::limit::Mode;
 use super::period::Window;
@@ -68,7 +69,7 @@ impl Line {
 ///
 /// A sheet does not name the subject, so that requests of many subjects on one plan share it. The outbox carries it
 /// beside the events, which keeps a flush from working out windows and limits a second time (I9).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sheet {
     /// The plan that the limits come from, at the time of the request.
     pub plan: String,
@@ -76,6 +77,10 @@ pub struct Sheet {
     pub depth: u8,
     /// The limits, root level first.
     pub lines: Vec<Line>,
+    /// What is charged past the limits, root level first, and of one level and metric in the order in which it is used up.
+    pub grants: Vec<GrantLine>,
+    /// When a grant or a raised limit ends and the sheet with it, in Unix seconds.
+    pub until_s: Option<i64>,
 }
 
 impl Sheet {
@@ -84,7 +89,7 @@ impl Sheet {
     #[must_use]
     pub fn current_ms(&self) -> (i64, i64) {
         let start_s = self.lines.iter().map(|line| line.window.start_s).max();
-        let end_s = self.lines.iter().map(|line| line.window.end_s).min();
+        let end_s = self.lines.iter().map(|line| line.window.end_s).chain(self.until_s).min();
         (start_s.unwrap_or(0) * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000)
     }
 }

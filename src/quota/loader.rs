@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::counters::Fault;
+use crate::counters::Field;
 use crate::counters::LevelBase;
 use crate::counters::LoadOutcome;
 use crate::counters::Operation;
@@ -229,7 +230,8 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         let reset_at_ms = counters.clone().filter_map(|counter| counter.reset_at_ms).max();
         let counters = counters.filter_map(|counter| {
             let period = Period::named(&counter.period)?;
-            Some((counter.metric.clone(), period, counter.window_start_s, counter.used))
+            let field = Field::used(&counter.metric, period, false, counter.window_start_s);
+            Some((field, counter.used))
         });
         LevelBase {
             path: path.clone(),

@@ -190,6 +190,7 @@ impl Edition {
             plan: plan.unwrap_or_default().to_owned(),
             depth: subject.depth(),
             lines: self.lines(&levels, charge, at),
+            ..Sheet::default()
         };
         let features = last.map(|level| level.features.iter().map(|&name| name.to_owned()));
         let plan = plan.and_then(|name| self.catalogue.plans.get(name));
@@ -253,5 +254,5 @@ fn of_levels(error: LevelLimitsError) -> QuotaError {
 
 /// Asks for nothing, to find out whether profiles are as they are believed to be.
 pub(super) fn nothing(depth: u8) -> Arc<PackedSheet> {
-    Arc::new(PackedSheet::charge(Sheet { plan: String::new(), depth, lines: Vec::new() }))
+    Arc::new(PackedSheet::charge(Sheet { depth, ..Sheet::default() }))
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::domain::Amount;
-use crate::domain::Grace;
+use crate::domain::Portion;
 use crate::domain::Profile;
 use crate::domain::Subject;
 use crate::domain::Units;
@@ -78,7 +78,7 @@ fn a_catalogue_reads_back_from_toml_and_json() {
         assert_eq!(serde_json::from_str::<Catalogue>(&json).unwrap(), catalogue);
     }
     let team = &Catalogue::parse(FULL).unwrap().plans["team"];
-    assert_eq!(team.limits[0].grace, Grace::Percent(10));
+    assert_eq!(team.limits[0].grace, Portion::Percent(10));
     assert!(team.limits[1].each.is_some() && team.limits[2].sliding);
 }
 

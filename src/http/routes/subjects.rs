@@ -176,7 +176,7 @@ pub(crate) async fn delete(
 
 impl<'a> SubjectBody<'a> {
     fn of(view: &'a SubjectView) -> Self {
-        let Profile { plan, limits, features, time_zone, anchor_day, blocked } = &view.profile;
+        let Profile { plan, limits, features, time_zone, anchor_day, blocked, .. } = &view.profile;
         Self {
             subject: view.subject.as_str(),
             version: view.version,

@@ -76,9 +76,17 @@ pub(in crate::ledger) async fn insert_acts(tx: &Tx, fresh: &[&Event]) -> Result<
 /// What an event of the kind is when it does not say so itself; `None` when it is no act of an admin.
 const fn default_action(kind: EventKind) -> Option<Action> {
     match kind {
-        EventKind::Consume => None,
         EventKind::Reset => Some(Action::UsageReset),
         EventKind::Set => Some(Action::UsageSet),
+        EventKind::Consume
+        | EventKind::Reserve
+        | EventKind::Commit
+        | EventKind::Release
+        | EventKind::Expire
+        | EventKind::Extend
+        | EventKind::Refund
+        | EventKind::Transfer
+        | EventKind::Rollover => None,
     }
 }
 

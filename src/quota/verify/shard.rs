@@ -11,6 +11,7 @@ use crate::domain::Mode;
 use crate::domain::Period;
 use crate::domain::Profile;
 use crate::domain::Subject;
+use crate::domain::Tally;
 use crate::domain::Window;
 use crate::domain::limits_of;
 use crate::ledger::Base;
@@ -43,9 +44,6 @@ impl Quota {
     ) -> Result<(), QuotaError> {
         let picture = self.picture(shard, &[]).await?;
         check_outbox(&picture, progress);
-        let reservations =
-            self.counters.count_reservations(shard).await.map_err(QuotaError::of_counters)?;
-        progress.i8.expect(reservations == 0, || format!("shard {shard}: {reservations} open"));
         let mut cursor = 0;
         let mut seen = BTreeSet::new();
         loop {
@@ -117,8 +115,9 @@ impl Quota {
         let found: BTreeMap<CounterKey, i64> = state
             .counters
             .iter()
-            .map(|(metric, period, start_s, used)| {
-                ((state.path.clone(), metric.clone(), *period, *start_s), *used)
+            .filter(|(field, _)| field.grant.is_none() && field.tally == Tally::Used)
+            .map(|(field, used)| {
+                ((state.path.clone(), field.metric.clone(), field.period, field.at_s), *used)
             })
             .collect();
         let first = (state.path.clone(), String::new(), Period::Minute, i64::MIN);

@@ -1,6 +1,7 @@
 //! One subject with one limit, and what can be seen of it afterwards.
 
 use headroom::counters::Counters;
+use headroom::counters::Field;
 use headroom::counters::LevelBase;
 use headroom::counters::Snapshot;
 use headroom::counters::keys;
@@ -77,7 +78,8 @@ pub async fn read_for_load(app: &TestApp) -> Snapshot {
     let ended_after = app.clock.now();
     let base = app.ledger().base(shard(), &[SUBJECT], ended_after).await.unwrap();
     let counters = base.counters.iter().map(|it| {
-        (it.metric.clone(), Period::named(&it.period).unwrap(), it.window_start_s, it.used)
+        let period = Period::named(&it.period).unwrap();
+        (Field::used(&it.metric, period, false, it.window_start_s), it.used)
     });
     let level = LevelBase {
         path: SUBJECT.to_owned(),

@@ -21,6 +21,7 @@ use headroom::domain::Event;
 use headroom::domain::EventKind;
 use headroom::domain::Metric;
 use headroom::domain::Period;
+use headroom::domain::Tally;
 use headroom::domain::Window;
 use headroom::domain::event::Delta;
 use headroom::domain::event::Deltas;
@@ -220,12 +221,13 @@ pub const DAY: Window = Window { start_s: 1_795_305_600, end_s: 1_795_392_000 };
 /// A delta on the day's counter of a metric.
 pub fn delta(depth: u8, metric: &str, units: i64) -> Delta {
     let metric = Metric::new(metric).unwrap();
-    Delta { depth, metric, period: Period::Day, window: DAY, units, after: None }
+    let (grant, tally, after) = (None, Tally::Used, None);
+    Delta { depth, metric, period: Period::Day, window: DAY, grant, tally, units, after }
 }
 
 /// Deltas that events share.
 pub fn deltas(lines: Vec<Delta>) -> Arc<Deltas> {
-    Arc::new(Deltas { plan: "pro".to_owned(), lines })
+    Arc::new(Deltas { plan: "pro".to_owned(), lines, late: false, overage: false })
 }
 
 /// A UUID (version 7) of that instant, unlike any other.
@@ -247,6 +249,9 @@ pub fn consume(seq: u64, subject: &str, deltas: &Arc<Deltas>) -> Event {
         kind: EventKind::Consume,
         subject: subject.to_owned(),
         model: Some("claude-4".to_owned()),
+        amount: 1,
+        until_s: None,
+        of: None,
         deltas: Arc::clone(deltas),
         request_id: None,
         trace_id: None,

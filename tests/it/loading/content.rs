@@ -1,5 +1,6 @@
 //! What a load brings back, and what it leaves out.
 
+use headroom::counters::Field;
 use headroom::counters::LevelBase;
 use headroom::counters::LoadOutcome;
 use headroom::counters::Snapshot;
@@ -113,7 +114,7 @@ async fn a_snapshot_that_the_flusher_has_trimmed_past_is_taken_again() {
         profile_version: 0,
         profile: String::new(),
         reset_at_ms: 0,
-        counters: vec![("messages".to_owned(), Period::Month, 0, before.counters[0].used)],
+        counters: vec![(Field::used("messages", Period::Month, false, 0), before.counters[0].used)],
     };
     let (epoch, cursor_seq) = (before.epoch, before.seq);
     let snapshot = Snapshot {

@@ -1,12 +1,13 @@
 //! Limits of one request: of every level, all or nothing.
 
+use headroom::counters::Field;
 use headroom::counters::LevelBase;
 use headroom::counters::Operation;
 use headroom::domain::Calendar;
-use headroom::domain::Grace;
 use headroom::domain::Line;
 use headroom::domain::Mode;
 use headroom::domain::Period;
+use headroom::domain::Portion;
 use headroom::domain::Units;
 
 use crate::support::image::Image;
@@ -91,7 +92,7 @@ async fn each_mode_accepts_as_far_as_it_says() {
     let of_mode = |metric, max, mode, grace| {
         let mut line = lanes.line(1, metric, max);
         line.limit.mode = mode;
-        line.limit.grace = Grace::Units(Units::new(grace).unwrap());
+        line.limit.grace = Portion::Units(Units::new(grace).unwrap());
         line
     };
 
@@ -134,7 +135,7 @@ async fn counts_are_exact_up_to_the_largest_number() {
     let lanes = Lanes::start().await;
     let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
     let nearly = i64::try_from(MOST - 3).unwrap();
-    let counters = vec![("tokens".to_owned(), Period::Month, window.start_s, nearly)];
+    let counters = vec![(Field::used("tokens", Period::Month, false, window.start_s), nearly)];
     lanes.load_levels(vec![LevelBase { counters, ..level("user:u_1") }]).await;
     let line = lanes.line(1, "tokens", None);
 

@@ -1,5 +1,6 @@
 //! The counters within one level's state: which there are, in which order, and how many.
 
+use headroom::counters::Field;
 use headroom::counters::LevelBase;
 use headroom::counters::Operation;
 use headroom::counters::keys;
@@ -140,7 +141,8 @@ async fn the_order_of_the_counters_does_not_matter() {
     lanes.move_past_the_hour();
     let start_s = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC).start_s;
     let counters = METRICS.iter().zip(1..);
-    let counters = counters.map(|(it, used)| ((*it).to_owned(), Period::Month, start_s, used));
+    let counters =
+        counters.map(|(it, used)| (Field::used(it, Period::Month, false, start_s), used));
     lanes.load_levels(vec![LevelBase { counters: counters.collect(), ..level(SUBJECT) }]).await;
     let key = keys::subject(0, SUBJECT);
     let charged = || METRICS.map(|metric| lanes.line(1, metric, Some(99))).to_vec();

@@ -2,6 +2,7 @@
 //! cursor.
 
 use headroom::counters::Clearing;
+use headroom::counters::Field;
 use headroom::counters::LevelBase;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
@@ -68,7 +69,7 @@ async fn reset(lanes: &Lanes) {
 async fn load_again(lanes: &Lanes, cursor_seq: u64, kept: i64) -> Vec<u64> {
     lanes.evict(SUBJECT).await;
     let start_s = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC).start_s;
-    let of = |period, start_s| ("messages".to_owned(), period, start_s, kept);
+    let of = |period, start_s| (Field::used("messages", period, false, start_s), kept);
     let counters = vec![of(Period::Month, start_s), of(Period::Lifetime, 0)];
     lanes.load_at(cursor_seq, vec![LevelBase { counters, ..level(SUBJECT) }]).await;
     decided(&lanes.submit(Lanes::check(SUBJECT, lines(lanes))).await).1

@@ -37,7 +37,12 @@ fn sheet(lanes: &Lanes, plan: &str) -> Arc<PackedSheet> {
     let weights = [("images", 0), ("messages", 1), ("tokens", 7)];
     let weighed = weights.map(|(metric, weight)| weighing(line(metric), weight));
     let plan = plan.to_owned();
-    Arc::new(PackedSheet::charge(Sheet { plan, depth: 1, lines: weighed.to_vec() }))
+    Arc::new(PackedSheet::charge(Sheet {
+        plan,
+        depth: 1,
+        lines: weighed.to_vec(),
+        ..Sheet::default()
+    }))
 }
 
 fn consume(sheet: &Arc<PackedSheet>, amount: u64) -> Operation {

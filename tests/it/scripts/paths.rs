@@ -46,7 +46,12 @@ fn lines(lanes: &Lanes, depth: u8) -> Vec<Line> {
 
 /// One sheet a depth, shared by all requests of paths of that depth.
 fn sheets(lanes: &Lanes) -> Vec<Arc<PackedSheet>> {
-    let sheet = |depth| Sheet { plan: "test".to_owned(), depth, lines: lines(lanes, depth) };
+    let sheet = |depth| Sheet {
+        plan: "test".to_owned(),
+        depth,
+        lines: lines(lanes, depth),
+        ..Sheet::default()
+    };
     (1..=4).map(|depth| Arc::new(PackedSheet::charge(sheet(depth)))).collect()
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use headroom::domain::Catalogue;
-use headroom::domain::Grace;
 use headroom::domain::Limit;
 use headroom::domain::Metric;
 use headroom::domain::Mode;
 use headroom::domain::ModelRule;
 use headroom::domain::Period;
 use headroom::domain::Plan;
+use headroom::domain::Portion;
 use headroom::domain::Scope;
 use headroom::domain::Units;
 use proptest::collection::btree_map;
@@ -41,10 +41,10 @@ fn limit() -> impl Strategy<Value = Limit> {
         2 => Just(Some(40)),
     ];
     let mode = prop_oneof![
-        6 => Just((Mode::Hard, Grace::NONE)),
-        1 => Just((Mode::Soft, Grace::Percent(50))),
-        1 => (0..4_u64).prop_map(|units| (Mode::Soft, Grace::Units(Units::new(units).unwrap()))),
-        1 => Just((Mode::Shadow, Grace::NONE)),
+        6 => Just((Mode::Hard, Portion::NONE)),
+        1 => Just((Mode::Soft, Portion::Percent(50))),
+        1 => (0..4_u64).prop_map(|units| (Mode::Soft, Portion::Units(Units::new(units).unwrap()))),
+        1 => Just((Mode::Shadow, Portion::NONE)),
     ];
     let each = weighted(0.25, select(&["user", "project"][..]));
     let period = select(&Period::ALL[..]);

@@ -176,5 +176,6 @@ fn profile() -> impl Strategy<Value = Profile> {
             time_zone: calendar.zone,
             anchor_day: AnchorDay::new(calendar.anchor_day.get().into()).unwrap(),
             blocked: blocked.is_some(),
+            grants: Vec::new(),
         })
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use headroom::domain::Calendar;
 use headroom::domain::Catalogue;
-use headroom::domain::Grace;
 use headroom::domain::Limit;
 use headroom::domain::Mode;
 use headroom::domain::Period;
 use headroom::domain::Plan;
+use headroom::domain::Portion;
 use headroom::domain::Profile;
 use headroom::quota::Ask;
 
@@ -156,8 +156,8 @@ pub fn ceiling(limit: &Limit) -> u64 {
     match (limit.mode, limit.grace) {
         (Mode::Hard, _) => max,
         (Mode::Shadow, _) => UNITS_MAX,
-        (Mode::Soft, Grace::Units(units)) => UNITS_MAX.min(max + units.get()),
-        (Mode::Soft, Grace::Percent(percent)) => {
+        (Mode::Soft, Portion::Units(units)) => UNITS_MAX.min(max + units.get()),
+        (Mode::Soft, Portion::Percent(percent)) => {
             UNITS_MAX.min(max + max * u64::from(percent) / 100)
         }
     }

@@ -166,7 +166,8 @@ impl Lanes {
     /// A consume of these lines.
     pub fn consume(subject: &str, lines: Vec<Line>) -> Operation {
         let depth = orders::subject(subject).depth();
-        let sheet = PackedSheet::charge(Sheet { plan: "test".to_owned(), depth, lines });
+        let plan = "test".to_owned();
+        let sheet = PackedSheet::charge(Sheet { plan, depth, lines, ..Sheet::default() });
         operation(OperationKind::Consume, subject, Arc::new(sheet))
     }
 
