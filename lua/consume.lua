@@ -1,7 +1,7 @@
 --[[
 consume — decide up to 64 requests of one shard, in order and each on its own: add units to every
-limit of a subject path or to none, look without adding, or rewrite counters (clear, set,
-decrement). One outbox entry holds all accepted events.
+limit of a subject path or to none, hold them, look without adding, end a hold, or rewrite counters.
+One outbox entry holds all accepted events. Its parts are lib/: levels, claims, holds, rewrites.
 
 KEYS: 3 + distinct keys of the requests, those of levels first
   1  meta     hash    epoch, seq, floor, fence, now
@@ -11,115 +11,37 @@ KEYS: 3 + distinct keys of the requests, those of levels first
 ARGV: 1 + 2 sheets + requests
   1  head     msgpack values, one after the other: epoch, seen_seq, offset_ms, idempotency_ttl_s,
               idle_ttl_s, outbox_events_max, chain_max, sheets, requests, keys of levels; then for
-              each request: kind (0 look, 1 add, 2 clear, 3 set, 4 decrement), sheet, record key
-              or 0, fingerprint or 0, request id or 0, seq seen before a first attempt of unknown
-              fate or -1, amount, and for each level of the path: key, profile version. A key is
-              its index after the third
+              each request: kind (0 look, 1 add, 2 clear, 3 set, 4 decrement, 5 reserve, 6 commit,
+              7 commit after its expiry, 8 release, 9 expire, 10 extend, 11 refund, 12 roll over,
+              13 give away), sheet, record key or 0, fingerprint or 0, request id or 0, seq seen
+              before a first attempt of unknown fate or -1, amount, and for each level of the path:
+              key, profile version or -1; for 5 to 10 then the key of the hold's record, and an
+              instant (s) until which to hold, or 1 for a commit that must stay within the limits.
+              A key is its index after the third
   …  a sheet as it is decided by: msgpack { start_ms, end_ms, depth of the path, lines; then
               columns: by depth the first and the last line, and by line field, weight, ceiling,
-              fields of earlier slices or false }. To clear it ends with the lines, which are 0
+              fields of earlier slices or false; false, or what C_MORE says }. To clear it ends with
+              the lines, which are 0
   …  a sheet as the outbox has it: msgpack { start_ms, end_ms, plan, lines, depth }; a line is
               { depth, field, weight, ceiling or -1, end_s, … }, with more for readers. To clear:
-              { start_ms, end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }
-  …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20)
+              { start_ms, end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }. To
+              refund, roll or give: lines as lib/rewrites.lua says. To end a hold: its record as
+              the caller knows it, or nothing
+  …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20); of
+              a reserve the last two values are the instant until which it holds, and nil
 A state is what lib/prelude.lua says beside E_EPOCH.
 Returns   msgpack { code, epoch, seq, now_ms, then for each request: outcome, extra … }:
-          REFUSED, 0, used … | ACCEPTED, seq, used after … (added)
+          REFUSED, 0, used … | ACCEPTED, seq, used after … (added, held)
           ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (rewritten)
-          REPLAYED, record | LOAD, depth | STALE, depth | others, 0
+          those four with DETAILED added, and behind used held …, carried …, granted …, free_at
+          ACCEPTED, seq, record (a hold) | ENDED, status, amount committed
+          REPLAYED, record | LOAD, depth | STALE, depth | ROLL_FIRST, depth | others, 0
 Errors    BADARG (caller bug, not retried)
 Cost      O(requests x limits): one MGET, one XADD, one HSET, one SET a touched level and a record
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
-local LOOK, CLEAR, SET = 0, 2, 3
-local LEVELS_AT = 7 -- a request's levels follow so many values
--- Counters of a level, before a call. With 64 requests of 32 limits they stay below what a Lua
--- function can be given, so that packing a state cannot fail after the first write.
-local COUNTERS_MAX = 2000
-
-local head = { unpack_all(ARGV[1]) }
-local epoch, sheet_count, request_count = head[1], head[8], head[9]
-local meta = read_meta(KEYS[1])
-local now = read_now(meta, head[3])
-local code = shard_code(meta, epoch, head[2])
-if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now }) end
-
-local C_START, C_END, C_DEPTH, C_LINES, C_FROM, C_TO = 1, 2, 3, 4, 5, 6
-local C_FIELD, C_WEIGHT, C_CEILING, C_SLICES = 7, 8, 9, 10
-local sheets, slots = {}, {}
-for i = 1, sheet_count do
-  sheets[i], slots[i] = unpack_all(ARGV[1 + i]), {}
-end
-local seq, now_s = meta.seq, math.floor(now / 1000)
--- What the keys after the third hold: decoded states, and records, each new one in its place.
-local stored = call('MGET', unpack(KEYS, 4))
-for i = 1, head[10] do
-  if stored[i] then stored[i] = { unpack_all(stored[i]) } end
-end
--- Of the levels that change: their last events before this call.
-local last_before, touched, touched_count = {}, {}, 0
-local record_places, record_count = {}, 0
--- What the outbox entry will hold.
-local events, event_count, links, link_count, made_sheets = {}, 0, { now, 1 }, 2, {}
-local results, filled = { OK, epoch, seq, now }, 4
-
-local function emit(outcome, extra)
-  results[filled + 1], results[filled + 2] = outcome, extra
-  filled = filled + 2
-end
-
--- Where a state has which count. Most subjects have the same fields in the same order.
-local layouts = {}
-local function layout_of(fields)
-  local layout = layouts[fields]
-  if layout then return layout end
-  layout = {}
-  local place = E_FIELDS
-  for field in gmatch(fields, '%S+') do
-    place = place + 1
-    layout[field] = place
-  end
-  layout.count = place - E_FIELDS -- no field is called so: each has a colon
-  layouts[fields] = layout
-  return layout
-end
-
--- Where a state of that layout has the counts of a sheet's lines at a depth; false for what it has
--- not.
-local function slots_of(number, depth, layout)
-  local of_sheet = slots[number]
-  local of_depth = of_sheet[depth]
-  if not of_depth then
-    of_depth = {}
-    of_sheet[depth] = of_depth
-  end
-  local known = of_depth[layout]
-  if known then return known end
-  local sheet, found = sheets[number], {}
-  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
-    found[i] = layout[sheet[C_FIELD][i]] or false
-  end
-  of_depth[layout] = found
-  return found
-end
-
--- Of the request at hand by depth: states, their layouts, and where they have the lines' counts.
-local levels, places, founds = {}, {}, {}
-
--- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil.
-local function not_ready(at, depth)
-  local place = at + LEVELS_AT
-  for d = 1, depth do
-    local state, version = stored[head[place]], head[place + 1]
-    if not state then return LOAD, d end
-    if state[E_EPOCH] ~= epoch then return LOAD, d end -- guard: epoch_in_counter
-    if version < state[E_VERSION] then return STALE, d end -- guard: profile_version
-    local layout = layout_of(state[E_FIELDS])
-    if layout.count > COUNTERS_MAX then return FULL, d end
-    levels[d], places[d], place = state, layout, place + 2
-  end
-end
+local DETAILED = 16 -- added to an outcome that is followed by more than used units
 
 -- What earlier slices of a sliding window hold.
 local function slices_of(depth, fields)
@@ -129,49 +51,6 @@ local function slices_of(depth, fields)
     if place then used = used + levels[depth][place] end
   end
   return used
-end
-
--- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
--- be told.
-local function earlier_attempt(at, event, depth)
-  local since = head[at + 5]
-  if since < 0 then return false end
-  local place = head[at + LEVELS_AT + 2 * depth - 2]
-  local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
-  for _ = 1, head[7] do
-    if last <= since then return false end
-    local entry = entry_at(KEYS[2], epoch, last)
-    if not entry then return nil end
-    local index = last - entry.first + 1
-    if entry.events[index][3] == event_id then return last end
-    last = link_of(entry, index, depth)
-  end
-end
-
-local function touch(place, version)
-  local state = stored[place]
-  local last = state[E_LAST]
-  -- A caller may know of a change that Redis has forgotten: from now on the others have to ask.
-  if version > state[E_VERSION] then state[E_VERSION] = version end
-  if not last_before[place] then
-    touched_count = touched_count + 1
-    last_before[place], touched[touched_count] = last, place
-  end
-  state[E_LAST] = seq
-  return last
-end
-
--- Gives an accepted request its place in the outbox.
-local function append(at, event, depth)
-  seq, event_count = seq + 1, event_count + 1
-  events[event_count] = event
-  local level = at + LEVELS_AT
-  for d = 1, links[2] do
-    local last = 0
-    if d <= depth then last = touch(head[level], head[level + 1]) end
-    links[link_count + d], level = last, level + 2
-  end
-  link_count = link_count + links[2]
 end
 
 -- The counts of one level as they are, in the order of its lines, behind the outcome that is yet to
@@ -201,23 +80,6 @@ local function measure(number, amount)
   return fits
 end
 
--- Begins a counter at zero, and drops those whose windows have ended.
-local function open_field(depth, field)
-  local state, place, kept, fields = levels[depth], E_FIELDS, E_FIELDS, {}
-  for known in gmatch(state[E_FIELDS], '%S+') do
-    place = place + 1
-    if not has_ended(known, now_s) then
-      kept = kept + 1
-      state[kept], fields[#fields + 1] = state[place], known .. ' '
-    end
-  end
-  for i = #state, kept + 1, -1 do state[i] = nil end
-  state[kept + 1], fields[#fields + 1] = 0, field .. ' '
-  state[E_FIELDS] = table.concat(fields)
-  places[depth] = layout_of(state[E_FIELDS])
-  return kept + 1
-end
-
 local function add_to_level(number, depth, amount)
   local sheet, state, base = sheets[number], levels[depth], filled + 2
   local weight, found = sheet[C_WEIGHT], founds[depth]
@@ -230,19 +92,6 @@ local function add_to_level(number, depth, amount)
     state[slot] = state[slot] + units
     results[base + i] = results[base + i] + units
   end
-end
-
-local function given_sheet(number) return ARGV[1 + sheet_count + number] end
-local function raw_sheet(number) return made_sheets[number] or given_sheet(number) end
-
--- Makes a repetition of an accepted request known. `counts` are those of the lines after it.
-local function record(at, event, counts)
-  local place = head[at + 2]
-  if place == 0 then return end
-  stored[place] = head[at + 3] .. sub(event, 5, 20) .. raw_sheet(head[at + 1])
-    .. pack(now, head[at + 4], unpack(counts))
-  record_count = record_count + 1
-  record_places[record_count] = place
 end
 
 -- Whether the request was answered before; the answer is given then.
@@ -258,142 +107,213 @@ local function replayed(at)
   return true
 end
 
--- The counts of the lines stand behind the outcome already.
-local function decided(outcome, extra, count)
-  emit(outcome, extra)
-  filled = filled + count
+-- Whether more than used units counts for the request.
+local function has_more(sheet)
+  if sheet[C_MORE] then return true end
+  for depth = 1, sheet[C_DEPTH] do
+    if places[depth].holds then return true end
+  end
+  return false
 end
 
-local function full() return seq - meta.floor >= head[6] end
+-- The answer to a request. The counts of the lines stand behind the outcome already.
+local function decided(outcome, extra, count, by_line, free_again)
+  emit(by_line and outcome + DETAILED or outcome, extra)
+  filled = filled + count
+  if by_line then detail(by_line, free_again or 0) end
+end
 
-local function decide(at, sheet, event)
+-- Gives an event a sheet of its own, whose lines have its units.
+local function own_sheet(number, event, lines)
+  local asked = unpack_all(given_sheet(number))
+  made_count = made_count + 1
+  made_sheets[made_count] = pack_made(asked, asked[3], lines, asked[5], 0)
+  return sub(event, 1, 1) .. string.char(made_count - 1) .. sub(event, 3)
+end
+
+-- What a hold has to remember of its grants.
+local function held_grants(groups)
+  local held = {}
+  for _, group in ipairs(groups) do
+    for _, it in ipairs(group.grants) do
+      held[#held + 1] = {
+        group.depth, group.metric, it.field, it.amount, it.end_s, it.taken,
+      }
+    end
+  end
+  return #held > 0 and held
+end
+
+local function remember_hold(at, number, until_s, groups, by_line, is_shared)
+  local held = 1
+  if is_shared then
+    held = {}
+    for i, it in ipairs(by_line) do held[i] = it.units - it.group.spared end
+  end
+  keep_hold(head[at + LEVELS_AT + 2 * sheets[number][C_DEPTH]], {
+    OPEN, epoch, until_s, head[at + 6], 0, given_sheet(number), held, held_grants(groups),
+  })
+end
+
+-- Charges or holds the claims. The lines that say so when a part comes from grants.
+local function take(groups, by_line, number, suffix)
+  local base, lines, is_shared = filled + 2, {}, share_out(groups)
+  local weights = is_shared and unpack_all(given_sheet(number))[4]
+  for i, it in ipairs(by_line) do
+    local units = it.units - it.group.spared
+    if units > 0 or suffix == '' then add_to(it.depth, it.field .. suffix, units, false) end
+    if suffix == '' then
+      results[base + i] = it.used + units
+    else
+      it.held = it.held + units
+    end
+    if is_shared then
+      local line = weights[i]
+      lines[i] = { line[1], line[2], units, line[4], line[5] }
+    end
+  end
+  if not is_shared then return nil end
+  grant_lines(groups, lines)
+  for i = #by_line + 1, #lines do add_to(lines[i][1], lines[i][2] .. suffix, lines[i][3], false) end
+  return lines
+end
+
+-- A request that does not fit: whether only because of what is held, and until when.
+local function refuse(groups, by_line)
+  share_out(groups)
+  -- Nothing is taken: grants have what they had.
+  for _, group in ipairs(groups) do group.granted = group.granted + group.spared end
+  local free_again = all_fit(groups, true) and free_at(groups) or 0
+  decided(REFUSED, 0, #by_line, by_line, free_again)
+end
+
+-- Makes an accepted request known by the counts of its answer, which begin there.
+local function record_answer(at, event, first)
+  local values = pack(now, head[at + 4], unpack(results, first, filled))
+  record(at, event, given_sheet(head[at + 1]), values)
+end
+
+-- The record of a hold tells more than its answer: until when, how much, and no flags.
+local function record_hold(at, event, first, until_s)
+  local last = filled
+  for _, value in ipairs({ until_s, head[at + 6], 0 }) do answer(value) end
+  record_answer(at, event, first)
+  for i = filled, last + 1, -1 do results[i] = nil end
+  filled = last
+end
+
+-- Charges or holds what was found to fit.
+local function accept(at, event, groups, by_line)
+  local number = head[at + 1]
+  local depth, until_s = sheets[number][C_DEPTH], nil
+  local suffix, first = '', filled + 3
+  if head[at] == RESERVE then
+    until_s = head[at + LEVELS_AT + 2 * depth + 1]
+    suffix = '@' .. format('%d', until_s)
+  end
+  local lines = take(groups, by_line, number, suffix)
+  append(at, lines and own_sheet(number, event, lines) or event, depth)
+  decided(ACCEPTED, seq, #by_line, by_line)
+  if until_s then
+    remember_hold(at, number, until_s, groups, by_line, lines)
+    record_hold(at, event, first, until_s)
+  else
+    record_answer(at, event, first)
+  end
+end
+
+-- Answers what there is, for a look and for an attempt that was applied before.
+local function show(outcome, extra, groups, by_line)
+  for _, it in ipairs(by_line) do it.units = 0 end
+  share_out(groups)
+  decided(outcome, extra, #by_line, by_line)
+end
+
+-- Whether a hold of that id is there already; the answer is given then.
+local function held_before(at, depth)
+  if head[at] ~= RESERVE then return false end
+  local place = head[at + LEVELS_AT + 2 * depth]
+  local hold = stored[place] and { unpack_all(stored[place]) }
+  if not hold or hold[H_EPOCH] ~= epoch then return false end
+  emit(ENDED, hold[H_STATUS])
+  answer(hold[H_AMOUNT])
+  return true
+end
+
+-- Decides a request for which more than used units counts, or which holds.
+local function decide_on_claims(at, sheet, event, known)
+  local depth = sheet[C_DEPTH]
+  local groups, by_line = claims_of(head[at + 1], head[at + 6], head[at] == RESERVE)
+  if known then return show(ACCEPTED, known, groups, by_line) end
+  if held_before(at, depth) then return end
+  if not all_fit(groups, false) then return refuse(groups, by_line) end
+  if head[at] == LOOK then return show(ACCEPTED, levels[depth][E_RESET], groups, by_line) end
+  if full() then return emit(FULL, 0) end
+  accept(at, event, groups, by_line)
+end
+
+local function decide_on_used(at, sheet, event, known, fits)
   local number, amount, count, depth = head[at + 1], head[at + 6], sheet[C_LINES], sheet[C_DEPTH]
-  local fits = measure(number, amount)
   if head[at] == LOOK then
     return decided(fits and ACCEPTED or REFUSED, levels[depth][E_RESET], count)
   end
-  local known = earlier_attempt(at, event, depth) -- guard: earlier_attempt
-  if known == nil then return emit(UNSURE, 0) end -- guard: earlier_attempt
   if known then return decided(ACCEPTED, known, count) end -- guard: earlier_attempt
   if not fits then return decided(REFUSED, 0, count) end
   if full() then return emit(FULL, 0) end
   for d = 1, depth do add_to_level(number, d, amount) end
   append(at, event, depth)
+  local first = filled + 3
   decided(ACCEPTED, seq, count)
-  if head[at + 2] > 0 then
-    record(at, event, { unpack(results, filled - count + 1, filled) })
+  if head[at + 2] > 0 then record_answer(at, event, first) end
+end
+
+local function decide(at, sheet, event)
+  local fits = measure(head[at + 1], head[at + 6])
+  local known = false
+  if head[at] ~= LOOK then
+    known = earlier_attempt(at, event, sheet[C_DEPTH]) -- guard: earlier_attempt
   end
-end
-
--- Where the window of a counter ends: a slice by itself, any other with the current window.
-local function end_s_of(letter, start, current_end_s)
-  local slice_s = SLICE_S[letter]
-  return slice_s and start + slice_s or current_end_s
-end
-
--- The counts that a clear takes back, as the lines of a sheet: { depth, field, units, -1, end_s,
--- count after }.
-local function lines_to_clear(state, sheet)
-  local metric, windows, depth, lines, place = sheet[3], {}, sheet[5], {}, E_FIELDS
-  for i = 1, #sheet[4] do windows[sheet[4][i][1]] = sheet[4][i] end
-  for field in gmatch(state[E_FIELDS], '%S+') do
-    place = place + 1
-    local name, letter, start = match(field, '^([%l%d_]+):(%a):(%d+)$')
-    local window, used = windows[letter], state[place]
-    local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
-    if is_current and (metric == '' or metric == name) and used > 0 then
-      local end_s = end_s_of(letter, start, window[4])
-      lines[#lines + 1] = { depth, field, -used, -1, end_s, 0 }
-      state[place] = 0
-    end
+  if known == nil then return emit(UNSURE, 0) end -- guard: earlier_attempt
+  if head[at] == RESERVE or has_more(sheet) then
+    return decide_on_claims(at, sheet, event, known)
   end
-  state[E_RESET] = now
-  return lines
+  return decide_on_used(at, sheet, event, known, fits)
 end
 
--- Takes units back from earlier slices, the latest first, as more lines of a sheet.
-local function take_from_slices(lines, depth, fields, units)
-  local state = levels[depth]
-  for i = 1, #fields do
-    local place = places[depth][fields[i]]
-    local taken = place and math.min(state[place], units) or 0
-    if taken > 0 then
-      local letter, start = match(fields[i], ':(%a):(%d+)$')
-      state[place], units = state[place] - taken, units - taken
-      lines[#lines + 1] = {
-        depth, fields[i], -taken, -1, end_s_of(letter, start), state[place],
-      }
+-- The first level on which a limit that rolls over has a window that nobody opened yet.
+local function not_rolled(sheet)
+  local rolls = sheet[C_MORE] and sheet[C_MORE][M_ROLLS]
+  for depth = 1, rolls and sheet[C_DEPTH] or 0 do
+    for _, field in ipairs(rolls[depth]) do
+      if not places[depth][field] and not places[depth][field .. '+'] then return depth end
     end
   end
 end
 
--- The changes that give each line's counter its new count, as lines like those of a clear. A
--- sliding limit then has it in the current slice when it is set, and is lowered by its latest
--- units.
-local function lines_to_set(number, sheet, is_set, amount)
-  local lines = {}
-  for i = 1, #sheet[4] do
-    local line = sheet[4][i]
-    local depth, field, slices = line[1], line[2], sheets[number][C_SLICES][i]
-    local state, place = levels[depth], places[depth][field] or open_field(depth, field)
-    local before = state[place]
-    local after = is_set and amount or math.max(0, before - amount)
-    state[place] = after
-    lines[#lines + 1] = { depth, field, after - before, -1, line[5], after }
-    local left = is_set and UNITS_MAX or amount - (before - after)
-    if slices then take_from_slices(lines, depth, slices, left) end
-  end
-  return lines
-end
-
--- The sheet that an earlier attempt made.
-local function sheet_made_at(known)
-  local entry = entry_at(KEYS[2], epoch, known)
-  return pack(entry.sheets[entry.events[known - entry.first + 1][1] + 1])
-end
-
--- Changes the counters, and makes the sheet that says so.
-local function make_changes(at, depth, event)
-  local kind, number, counts = head[at], head[at + 1], {}
-  local asked = unpack_all(given_sheet(number))
-  local lines = kind == CLEAR and lines_to_clear(levels[depth], asked)
-    or lines_to_set(number, asked, kind == SET, head[at + 6])
-  append(at, event, depth)
-  local plan = kind == CLEAR and '' or asked[3]
-  made_sheets[number] = pack({ asked[1], asked[2], plan, lines, depth })
-  emit(ACCEPTED, seq)
-  for i = 1, #lines do counts[i] = lines[i][6] end
-  record(at, event, counts)
-end
-
-local function rewrite(at, depth, event)
-  local known = earlier_attempt(at, event, depth)
-  if known == nil then return emit(UNSURE, 0) end
-  if known then
-    emit(ACCEPTED, known)
-  else
-    if full() then return emit(FULL, 0) end
-    make_changes(at, depth, event)
-  end
-  filled = filled + 1
-  results[filled] = known and sheet_made_at(known) or made_sheets[head[at + 1]]
+-- What is asked in place of a sheet is none: when nothing is made of it an empty one stands there.
+local function leave_empty_sheet(kind, number)
+  local is_sheet = kind < CLEAR or kind > CLEAR and kind <= RESERVE
+  if not is_sheet then made_sheets[number] = pack({ 0, 0, '', {}, 1 }) end
 end
 
 local function serve(at, sheet, event)
-  -- What a clear asks for is not a sheet: one that clears nothing leaves an empty one in its place.
-  if head[at] == CLEAR then made_sheets[head[at + 1]] = pack({ 0, 0, '', {}, 1 }) end
+  local kind, depth = head[at], sheet[C_DEPTH]
+  leave_empty_sheet(kind, head[at + 1])
   if replayed(at) then return end
   local is_current = sheet[C_START] <= now and now < sheet[C_END]
   if not is_current then return emit(WRONG_WINDOW, 0) end -- guard: window
-  local away, depth = not_ready(at, sheet[C_DEPTH])
-  if away then return emit(away, depth) end
-  if head[at] >= CLEAR then return rewrite(at, sheet[C_DEPTH], event) end
-  return decide(at, sheet, event)
+  local away, of_depth = not_ready(at, depth)
+  if away then return emit(away, of_depth) end
+  of_depth = not_rolled(sheet)
+  if of_depth then return emit(ROLL_FIRST, of_depth) end
+  if kind >= COMMIT and kind <= EXTEND then return finish(at, depth, event) end
+  if kind == RESERVE or kind < CLEAR then return decide(at, sheet, event) end
+  return rewrite(at, depth, event)
 end
 
 local function write_outbox()
   local raw = {}
-  for i = 1, sheet_count do raw[i] = raw_sheet(i) end
+  for i = 1, made_count do raw[i] = raw_sheet(i) end
   local id = format('%.0f-%.0f', epoch, seq)
   call(
     'XADD', KEYS[2], id, 'h', pack(links), 's', table.concat(raw), 'e', table.concat(events)
@@ -420,10 +340,9 @@ local function write()
   write_outbox()
   write_states()
   call('HSET', KEYS[1], 'seq', format('%d', seq), 'now', format('%d', now))
-  local ttl_s = format('%d', head[4])
   for i = 1, record_count do
     local place = record_places[i]
-    call('SET', KEYS[3 + place], stored[place], 'EX', ttl_s)
+    call('SET', KEYS[3 + place], stored[place], 'EX', format('%d', record_ttls[i]))
   end
 end
 
@@ -434,7 +353,8 @@ local at = 11
 for i = 1, request_count do
   local sheet = sheets[head[at + 1]]
   serve(at, sheet, ARGV[1 + 2 * sheet_count + i])
-  at = at + LEVELS_AT + 2 * sheet[C_DEPTH]
+  local is_of_hold = head[at] >= RESERVE and head[at] <= EXTEND
+  at = at + LEVELS_AT + 2 * sheet[C_DEPTH] + (is_of_hold and 2 or 0)
 end
 if event_count > 0 then write() end
 results[3] = seq

@@ -21,7 +21,7 @@ Cost      O(subjects x (fields + own events in the outbox)), bounded by chain_ma
 Retry     safe: a subject that is there is left alone
 ]]
 
-local RESET = 2 -- an event's kind
+local RESET, RESERVE = 2, 4 -- kinds of events
 
 local head = unpack_all(ARGV[1])
 local epoch, cursor = head[1], head[2]
@@ -41,11 +41,11 @@ end
 local code = load_code()
 if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now, {} }) end
 
--- Whether a load takes a line from the outbox. Postgres has what is not after the cursor, but for
--- counters of minutes and hours, which Redis alone keeps.
-local function counts(line, is_pending)
-  if not is_pending and not match(line[2], ':[nhNH]:') then return false end
-  return not has_ended(line[2], math.floor(now / 1000))
+-- Whether a load takes a counter's units from the outbox. Postgres has what is not after the
+-- cursor, but for counters of minutes and hours, which Redis alone keeps.
+local function counts(field, is_pending)
+  if not is_pending and not match(field, ':[nhNH]:') then return false end
+  return not has_ended(field, math.floor(now / 1000))
 end
 
 -- Adds what one event of the outbox did to a counter, the latest event first. What came before the
@@ -61,19 +61,25 @@ local function add_units(subject, field, units)
   end
 end
 
+local function add_lines(subject, event, sheet, is_pending)
+  -- A sheet with flags has the units of its event; others those of an amount of one.
+  local times = sheet[6] and 1 or event[5]
+  local suffix = event[2] == RESERVE and '@' .. format('%d', event[10]) or ''
+  for _, line in ipairs(sheet[4]) do
+    local field = line[2] .. suffix
+    if line[1] == subject.depth and counts(field, is_pending) then
+      add_units(subject, field, line[3] * times)
+    end
+  end
+end
+
 local function add_event(subject, entry, index, is_pending)
   local event = entry.events[index]
   local sheet = entry.sheets[event[1] + 1]
-  local lines, is_last_level = sheet[4], sheet[5] == subject.depth
-  if event[2] == RESET and is_last_level and subject.reset_at < entry.now then
+  if event[2] == RESET and sheet[5] == subject.depth and subject.reset_at < entry.now then
     subject.reset_at = entry.now
   end
-  for i = 1, #lines do
-    local line = lines[i]
-    if line[1] == subject.depth and counts(line, is_pending) then
-      add_units(subject, line[2], line[3] * event[5])
-    end
-  end
+  add_lines(subject, event, sheet, is_pending)
 end
 
 -- Follows the subject's events back from its last one: to the cursor, and as far beyond as the

@@ -11,6 +11,7 @@ local OK, UNINIT, FENCED, EPOCH, ROLLBACK, BEHIND, WRONG_CLOCK = 0, 1, 2, 3, 4, 
 -- What one request may answer.
 local REFUSED, ACCEPTED, REPLAYED, MISMATCH, LOAD = 0, 1, 2, 3, 4
 local STALE, WRONG_WINDOW, UNSURE, FULL = 5, 6, 7, 8
+local NO_HOLD, ENDED, ROLL_FIRST, NO_PREVIOUS = 9, 10, 11, 12
 -- The largest count that a Lua number, an f64, holds exactly.
 local UNITS_MAX = 9007199254740991
 -- A level's state is a string of msgpack values: the epoch in which it was loaded, the version of
@@ -19,17 +20,22 @@ local UNITS_MAX = 9007199254740991
 local E_EPOCH, E_VERSION, E_LAST, E_BASE, E_TOUCHED, E_RESET, E_FIELDS = 1, 2, 3, 4, 5, 6, 7
 -- No window of a period is longer than this, in any time zone (a zone puts its clocks back by two
 -- hours at most); by the letter in a field's name. Capital letters are slices, which count for six
--- more of their kind. A window is not over before, whatever its calendar said of its end: another
--- calendar may be put for the subject, and taken back.
+-- more of their kind; a grant has its end in the place of a start. A window is not over before,
+-- whatever its calendar said of its end: another calendar may be put for the subject, and taken
+-- back.
 local LONGEST_S = {
-  n = 60, h = 3600, d = 93600, w = 612000, m = 2685600, l = 253402214400, N = 70, H = 4200,
+  n = 60, h = 3600, d = 93600, w = 612000, m = 2685600, l = 253402214400, N = 70, H = 4200, g = 0,
 }
 -- How long a slice lasts.
 local SLICE_S = { N = 10, H = 600 }
 
--- Whether no calendar has the window of a field any more.
+-- Whether a counter counts no more: its hold has lapsed, or no calendar has its window any more.
+-- Behind the start of a field's window may stand the number of a grant, and `@` with the second
+-- until which units are held, `+` for carried or `-` for refunded ones.
 local function has_ended(field, now_s)
-  local letter, start = match(field, ':(%a):(%d+)$')
+  local letter, start, rest = match(field, ':(%a):(%d+)(.*)$')
+  local until_s = rest ~= '' and match(rest, '@(%d+)$')
+  if until_s and tonumber(until_s) <= now_s then return true end
   return tonumber(start) + LONGEST_S[letter] <= now_s
 end
 

@@ -8,6 +8,7 @@ use crate::domain::Subject;
 use super::error::CountersError;
 use super::keys;
 use super::operation::Operation;
+use super::operation::OperationKind;
 use super::pack::Packer;
 use super::shard::Sight;
 use super::sheet::PackedSheet;
@@ -52,7 +53,7 @@ impl<'a> Collector<'a> {
 
     /// The sheet's place in the outbox entry, from 0. A sheet that the script may rewrite is the operation's own.
     fn sheet(&mut self, operation: &'a Operation) -> usize {
-        let is_own = operation.kind.rewrites();
+        let is_own = operation.kind.has_own_sheet();
         let is_same = |(sheet, is_others): &(&Arc<PackedSheet>, bool)| {
             !is_own && !is_others && Arc::ptr_eq(sheet, &operation.sheet)
         };
@@ -79,6 +80,13 @@ impl<'a> Collector<'a> {
             place_of(&mut self.records, key)
         })
     }
+
+    /// The place of the hold's record among the keys of records, from 1; 0 when the operation is of none.
+    fn hold(&mut self, operation: &Operation) -> usize {
+        operation.hold.map_or(0, |hold| {
+            place_of(&mut self.records, keys::reservation(self.shard, hold.id.into_bytes()))
+        })
+    }
 }
 
 /// The key's place in the list, from 1; it is added when it is missing. At most 64 × 4 keys, and most differ in their
@@ -98,6 +106,7 @@ struct Places {
     sheet: usize,
     levels: [usize; Subject::LEVELS_MAX],
     record: usize,
+    hold: usize,
 }
 
 fn pack_request(head: &mut Packer, operation: &Operation, places: &Places, levels: usize) {
@@ -110,8 +119,16 @@ fn pack_request(head: &mut Packer, operation: &Operation, places: &Places, level
     }
     head.int(operation.since_seq.map_or(-1, u64::cast_signed)).count(operation.amount.get());
     let depth = usize::from(operation.subject.depth());
+    // What a hold is measured against was decided when it was made.
+    let goes_by_profiles = !operation.kind.is_of_hold();
     for (place, version) in places.levels.iter().zip(operation.profile_versions).take(depth) {
-        head.count(*place as u64).count(version);
+        head.count(*place as u64);
+        head.int(if goes_by_profiles { version.cast_signed() } else { -1 });
+    }
+    if let Some(hold) = operation.hold {
+        let is_commit = matches!(operation.kind, OperationKind::Commit | OperationKind::CommitLate);
+        let extra = if is_commit { hold.is_strict.into() } else { hold.until_s };
+        head.count((levels + places.hold) as u64).int(extra);
     }
 }
 
@@ -127,7 +144,8 @@ pub(super) fn build(
     let mut places = Vec::with_capacity(operations.len());
     for operation in operations {
         let (sheet, levels) = (collector.sheet(operation), collector.levels(operation));
-        places.push(Places { sheet, levels, record: collector.record(operation) });
+        let (record, hold) = (collector.record(operation), collector.hold(operation));
+        places.push(Places { sheet, levels, record, hold });
     }
     let levels = collector.levels.len();
     let mut head = Packer::with_capacity(64 + 96 * operations.len());

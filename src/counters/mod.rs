@@ -3,6 +3,7 @@
 //! **Architecture invariant:** only this module names the `redis` crate, and keys are spelled in [`keys`] alone. It knows
 //! nothing of Postgres: what a load or a recovery needs from there is handed in.
 
+mod ask;
 mod error;
 mod field;
 mod group;
@@ -35,6 +36,12 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 
+pub use self::ask::Before;
+pub use self::ask::Clearing;
+pub use self::ask::Held;
+pub use self::ask::KnownHold;
+pub use self::ask::Roll;
+pub use self::ask::Taken;
 pub use self::error::CountersError;
 pub use self::field::Field;
 pub use self::group::GroupOptions;
@@ -46,7 +53,11 @@ pub use self::load::LoadOutcome;
 pub use self::load::Snapshot;
 pub use self::operation::Again;
 pub use self::operation::Fault;
+pub use self::operation::HoldEnd;
+pub use self::operation::HoldOf;
+pub use self::operation::HoldTold;
 pub use self::operation::Idempotency;
+pub use self::operation::More;
 pub use self::operation::Operation;
 pub use self::operation::OperationKind;
 pub use self::operation::Outcome;
@@ -60,7 +71,6 @@ pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
 pub use self::script::GuardsOff;
 pub use self::shard::Sight;
-pub use self::sheet::Clearing;
 pub use self::sheet::PackedSheet;
 pub use self::sheet::StoredLine;
 pub use self::startup::Durability;

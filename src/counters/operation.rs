@@ -26,12 +26,64 @@ pub enum OperationKind {
     Set,
     /// Lower the counters of the sheet's lines, at most to zero.
     Decrement,
+    /// Decide and hold.
+    Reserve,
+    /// End a hold with what it took; it may have lapsed, as long as nobody has said so.
+    Commit,
+    /// Charge what a hold took that has expired.
+    CommitLate,
+    /// End a hold that took nothing.
+    Release,
+    /// Say that a hold has lapsed.
+    Expire,
+    /// Move the end of a hold.
+    Extend,
+    /// Give back what an event took.
+    Refund,
+    /// Carry over what windows left.
+    Roll,
+    /// Take units of grants, to give them away.
+    Give,
 }
 
 impl OperationKind {
     /// Whether the script works out what changes, and answers it.
     pub(super) const fn rewrites(self) -> bool {
-        matches!(self, Self::Reset | Self::Set | Self::Decrement)
+        matches!(
+            self,
+            Self::Reset | Self::Set | Self::Decrement | Self::Refund | Self::Roll | Self::Give
+        )
+    }
+
+    /// Whether it ends or moves a hold, which goes by what the hold was measured against.
+    #[must_use]
+    pub const fn is_of_hold(self) -> bool {
+        matches!(
+            self,
+            Self::Commit | Self::CommitLate | Self::Release | Self::Expire | Self::Extend
+        )
+    }
+
+    /// Whether what is asked stands in the place of a sheet, so that no other operation can share it.
+    pub(super) const fn has_own_sheet(self) -> bool {
+        self.rewrites() || self.is_of_hold()
+    }
+
+    const fn event(self) -> Option<EventKind> {
+        Some(match self {
+            Self::Check => return None,
+            Self::Consume => EventKind::Consume,
+            Self::Reset => EventKind::Reset,
+            Self::Set | Self::Decrement => EventKind::Set,
+            Self::Reserve => EventKind::Reserve,
+            Self::Commit | Self::CommitLate => EventKind::Commit,
+            Self::Release => EventKind::Release,
+            Self::Expire => EventKind::Expire,
+            Self::Extend => EventKind::Extend,
+            Self::Refund => EventKind::Refund,
+            Self::Roll => EventKind::Rollover,
+            Self::Give => EventKind::Transfer,
+        })
     }
 
     pub(super) const fn code(self) -> i64 {
@@ -41,6 +93,15 @@ impl OperationKind {
             Self::Reset => 2,
             Self::Set => 3,
             Self::Decrement => 4,
+            Self::Reserve => 5,
+            Self::Commit => 6,
+            Self::CommitLate => 7,
+            Self::Release => 8,
+            Self::Expire => 9,
+            Self::Extend => 10,
+            Self::Refund => 11,
+            Self::Roll => 12,
+            Self::Give => 13,
         }
     }
 }
@@ -52,6 +113,17 @@ pub struct Idempotency {
     pub key_hash: [u8; 16],
     /// A hash of the payload: another payload under the same key is a mistake.
     pub fingerprint: [u8; 8],
+}
+
+/// A hold, and what is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldOf {
+    /// The id of the event that made it.
+    pub id: Uuid,
+    /// Until when to hold, in Unix seconds, for a reserve and an extend.
+    pub until_s: i64,
+    /// Whether a commit above the held amount is refused when it would pass a limit.
+    pub is_strict: bool,
 }
 
 /// One request to the script.
@@ -77,6 +149,10 @@ pub struct Operation {
     pub metadata: Option<String>,
     /// How much is asked: units are this times a line's weight. The new count for a set.
     pub amount: Units,
+    /// The hold that is made, ended or moved.
+    pub hold: Option<HoldOf>,
+    /// The event that is given back, of a refund.
+    pub refunds: Option<Uuid>,
     /// The versions of the profiles that the sheet was made from, by level; the root's first.
     pub profile_versions: [u64; Subject::LEVELS_MAX],
     /// When the caller stops waiting.
@@ -97,22 +173,30 @@ impl Operation {
     /// The layout up to the event's id is fixed, since the script reads it by byte offset: array header, sheet, kind,
     /// string header, 16 bytes of id.
     pub(super) fn pack_event(&self, sheet: usize) -> Vec<u8> {
-        let kind = match self.kind {
-            OperationKind::Check => return Vec::new(),
-            OperationKind::Consume => EventKind::Consume,
-            OperationKind::Reset => EventKind::Reset,
-            OperationKind::Set | OperationKind::Decrement => EventKind::Set,
-        };
+        let Some(kind) = self.kind.event() else { return Vec::new() };
+        let (is_hold, settles) = (self.kind == OperationKind::Reserve, self.settles());
+        let has_more = is_hold || settles.is_some();
         // What the script works out is in the sheet that it makes.
         let amount = if self.kind.rewrites() { 1 } else { self.amount.get() };
         let mut packer = Packer::with_capacity(96);
-        packer.array(9).count(sheet as u64).count(kind.code().into());
+        packer.array(if has_more { 11 } else { 9 }).count(sheet as u64).count(kind.code().into());
         packer.bytes(self.event_id.as_bytes()).text(self.subject.as_str()).count(amount);
         packer.maybe(self.model.as_deref().map(str::as_bytes));
         packer.maybe(self.own_request_id().map(str::as_bytes));
         packer.maybe(self.trace_id.as_deref().map(str::as_bytes));
         packer.maybe(self.metadata.as_deref().map(str::as_bytes));
+        if has_more {
+            let has_until = is_hold || self.kind == OperationKind::Extend;
+            let until_s = self.hold.filter(|_| has_until).map_or(0, |hold| hold.until_s);
+            packer.int(until_s).maybe(settles.as_ref().map(|id| id.as_bytes().as_slice()));
+        }
         packer.finish()
+    }
+
+    /// The earlier event that this one settles.
+    fn settles(&self) -> Option<Uuid> {
+        let hold = self.hold.filter(|_| self.kind.is_of_hold());
+        hold.map(|hold| hold.id).or(self.refunds)
     }
 }
 
@@ -129,6 +213,65 @@ pub struct StoredAnswer {
     pub plan: String,
     /// Each counter as the answer showed it.
     pub lines: Vec<StoredLine>,
+    /// What the answer showed beside used units.
+    pub more: Option<Box<More>>,
+    /// The hold that was made, ended or moved.
+    pub hold: Option<HoldTold>,
+}
+
+/// What counts beside used units, by the lines of a sheet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct More {
+    /// Units held for work in progress.
+    pub held: Vec<Units>,
+    /// Units that the window before left.
+    pub carried: Vec<Units>,
+    /// Bonus units that are left.
+    pub granted: Vec<Units>,
+    /// When the first held unit is free again, in Unix seconds, after a refusal only because of what is held.
+    pub free_at_s: Option<i64>,
+}
+
+/// What is told of a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldTold {
+    /// Until when it holds or held, in Unix seconds.
+    pub until_s: i64,
+    /// The amount that was held.
+    pub amount: Units,
+    /// Whether it had lapsed when it was committed.
+    pub late: bool,
+    /// Whether the commit passed a hard limit.
+    pub overage: bool,
+}
+
+/// How a hold ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// It is still open.
+    Open,
+    /// Committed in time.
+    Committed,
+    /// Released.
+    Released,
+    /// Expired.
+    Expired,
+    /// Committed after it had lapsed.
+    CommittedLate,
+}
+
+impl HoldEnd {
+    /// The end with the script's number.
+    pub(super) const fn coded(code: i64) -> Option<Self> {
+        match code {
+            0 => Some(Self::Open),
+            1 => Some(Self::Committed),
+            2 => Some(Self::Released),
+            3 => Some(Self::Expired),
+            4 => Some(Self::CommittedLate),
+            _ => None,
+        }
+    }
 }
 
 /// What the script made of an operation.
@@ -140,6 +283,8 @@ pub enum Outcome {
         accepted: bool,
         /// Units used: after the charge, or as they are for a refusal and a check.
         used: Vec<Units>,
+        /// What counts beside them, where that is not nothing.
+        more: Option<Box<More>>,
         /// When an admin last cleared counters of the subject, for a check; Unix milliseconds, 0 is never.
         reset_at_ms: i64,
         /// When Redis decided, in Unix milliseconds.
@@ -147,7 +292,14 @@ pub enum Outcome {
     },
     /// Answered before.
     Replayed(StoredAnswer),
-    /// Counters were cleared, set or lowered.
+    /// A hold was ended or moved: its event, and the counters afterwards.
+    HoldEnded(StoredAnswer),
+    /// The hold has ended before, or, of a reserve, there is one: how, and the amount that was committed or is held.
+    Ended(HoldEnd, Units),
+    /// There was nothing to change: nothing to give back, not as much to give away, no room for a strict commit, not yet
+    /// time to expire.
+    Nothing,
+    /// Counters were changed as asked.
     Rewritten {
         /// What was added to each counter: negative units were taken back. A sliding limit has a line for the current
         /// slice, and one for each earlier slice that changed.
@@ -170,8 +322,22 @@ pub enum Again {
     Stale(u8),
     /// Work the windows out again: it is this time in Redis, in Unix milliseconds.
     WrongWindow(i64),
+    /// Carry over what windows left, on the level at this depth.
+    Roll(u8),
+    /// Ask Postgres what was used in the windows before.
+    Before,
+    /// Tell the hold as Postgres or its id have it.
+    Hold,
     /// Recover the shard.
     Recover(Fault),
+}
+
+impl Again {
+    /// Whether it takes another sheet, which who asked has to make.
+    #[must_use]
+    pub const fn is_for_the_asker(self) -> bool {
+        matches!(self, Self::Before | Self::Hold)
+    }
 }
 
 /// A fault as it was met, with what was known of the shard then.

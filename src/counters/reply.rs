@@ -7,6 +7,9 @@ use crate::domain::Units;
 use super::error::CountersError;
 use super::group::Code;
 use super::operation::Again;
+use super::operation::HoldEnd;
+use super::operation::HoldTold;
+use super::operation::More;
 use super::operation::Operation;
 use super::operation::OperationKind;
 use super::operation::Outcome;
@@ -14,6 +17,9 @@ use super::operation::StoredAnswer;
 use super::pack::Unpacker;
 use super::sheet::StoredSheet;
 use super::sheet::read_sheet;
+
+/// Added to an outcome that is followed by more than used units.
+const DETAILED: u64 = 16;
 
 /// One result: an outcome and, when an event was accepted, its place.
 pub(super) type GroupResult = Result<(Outcome, Option<u64>), CountersError>;
@@ -57,51 +63,89 @@ fn read_result(
     operation: &Operation,
     now_ms: i64,
 ) -> Result<GroupResult, CountersError> {
-    let outcome = input.count()?;
-    if outcome == 2 {
+    let code = input.count()?;
+    if code == 2 {
         return Ok(Ok((Outcome::Replayed(read_record(input.bytes()?)?), None)));
     }
+    let (outcome, is_detailed) = (code % DETAILED, code >= DETAILED);
     let extra = input.int()?;
     let again = |again| Ok((Outcome::Again(again), None));
+    let depth = u8::try_from(extra).unwrap_or(1);
     Ok(match outcome {
+        0 if operation.kind.has_own_sheet() => Ok((Outcome::Nothing, None)),
+        1 if operation.kind.is_of_hold() => {
+            let told = read_record(input.bytes()?)?;
+            Ok((Outcome::HoldEnded(told), Some(extra.cast_unsigned())))
+        }
         1 if operation.kind.rewrites() => {
             let lines = read_sheet(&mut Unpacker::new(input.bytes()?))?.lines;
             Ok((Outcome::Rewritten { lines, now_ms }, Some(extra.cast_unsigned())))
         }
-        0 | 1 => Ok(read_decided(input, operation, outcome == 1, extra, now_ms)?),
+        0 | 1 => {
+            let decided = Decided { accepted: outcome == 1, extra, is_detailed, now_ms };
+            Ok(read_decided(input, operation, decided)?)
+        }
         3 => Ok((Outcome::Mismatch, None)),
         4 => again(Again::Load),
-        5 => again(Again::Stale(u8::try_from(extra).unwrap_or(1))),
+        5 => again(Again::Stale(depth)),
         6 => again(Again::WrongWindow(now_ms)),
         7 => Err(CountersError::Unavailable { ambiguous: true, source: None }),
         8 => Err(CountersError::OutboxFull),
+        9 => again(Again::Hold),
+        10 => {
+            let end = HoldEnd::coded(extra).ok_or_else(|| CountersError::malformed("a status"))?;
+            Ok((Outcome::Ended(end, read_units(input)?), None))
+        }
+        11 => again(Again::Roll(depth)),
+        12 => again(Again::Before),
         _ => return Err(CountersError::malformed("an outcome")),
     })
+}
+
+/// A decision as far as it is read.
+struct Decided {
+    accepted: bool,
+    extra: i64,
+    is_detailed: bool,
+    now_ms: i64,
 }
 
 fn read_decided(
     input: &mut Unpacker<'_>,
     operation: &Operation,
-    accepted: bool,
-    extra: i64,
-    now_ms: i64,
+    decided: Decided,
 ) -> Result<(Outcome, Option<u64>), CountersError> {
+    let Decided { accepted, extra, is_detailed, now_ms } = decided;
     let lines = operation.sheet.sheet.lines.len();
-    let mut used = Vec::with_capacity(lines);
-    for _ in 0..lines {
-        used.push(read_units(input)?);
-    }
+    let used = read_counts(input, lines)?;
+    let more = is_detailed.then(|| read_more(input, lines)).transpose()?;
     let is_check = operation.kind == OperationKind::Check;
     let reset_at_ms = if is_check { extra } else { 0 };
     let seq = (accepted && !is_check).then_some(extra.cast_unsigned());
-    Ok((Outcome::Decided { accepted, used, reset_at_ms, now_ms }, seq))
+    Ok((Outcome::Decided { accepted, used, more, reset_at_ms, now_ms }, seq))
+}
+
+fn read_counts(input: &mut Unpacker<'_>, lines: usize) -> Result<Vec<Units>, CountersError> {
+    let mut counts = Vec::with_capacity(lines);
+    for _ in 0..lines {
+        counts.push(read_units(input)?);
+    }
+    Ok(counts)
+}
+
+fn read_more(input: &mut Unpacker<'_>, lines: usize) -> Result<Box<More>, CountersError> {
+    let (held, carried) = (read_counts(input, lines)?, read_counts(input, lines)?);
+    let granted = read_counts(input, lines)?;
+    let free_at_s = Some(input.int()?).filter(|at_s| *at_s > 0);
+    Ok(Box::new(More { held, carried, granted, free_at_s }))
 }
 
 fn read_units(input: &mut Unpacker<'_>) -> Result<Units, CountersError> {
     Units::new(input.count()?).map_err(|_| CountersError::malformed("a count"))
 }
 
-/// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id and counts.
+/// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id and counts; where
+/// more than used units counted the rest of [`More`], and of a hold then its end, amount and flags.
 fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     let malformed = || CountersError::malformed("an idempotency record");
     let event_id = bytes.get(8..24).ok_or_else(malformed)?;
@@ -112,5 +156,13 @@ fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     for line in &mut lines {
         line.used = read_units(&mut input)?;
     }
-    Ok(StoredAnswer { event_id, request_id, now_ms, plan, lines })
+    let count = lines.len();
+    let more = (!input.is_empty()).then(|| read_more(&mut input, count)).transpose()?;
+    let hold = (!input.is_empty()).then(|| read_hold(&mut input)).transpose()?;
+    Ok(StoredAnswer { event_id, request_id, now_ms, plan, lines, more, hold })
+}
+
+fn read_hold(input: &mut Unpacker<'_>) -> Result<HoldTold, CountersError> {
+    let (until_s, amount, flags) = (input.int()?, read_units(input)?, input.count()?);
+    Ok(HoldTold { until_s, amount, late: flags & 1 != 0, overage: flags & 2 != 0 })
 }

@@ -6,6 +6,14 @@ use redis::aio::ConnectionLike;
 use super::error::is_no_script;
 
 const PRELUDE: &str = include_str!("../../lua/lib/prelude.lua");
+/// One chunk, since Redis gives a script no other way to share locals.
+const CONSUME: &str = concat!(
+    include_str!("../../lua/lib/levels.lua"),
+    include_str!("../../lua/lib/claims.lua"),
+    include_str!("../../lua/lib/holds.lua"),
+    include_str!("../../lua/lib/rewrites.lua"),
+    include_str!("../../lua/consume.lua"),
+);
 
 /// Guards of the protocol that a test may take out of the scripts, to show that their absence is noticed.
 ///
@@ -91,7 +99,7 @@ pub(super) struct Scripts {
 impl Scripts {
     pub(super) fn new(guards_off: &GuardsOff) -> Self {
         Self {
-            consume: Script::new(include_str!("../../lua/consume.lua"), guards_off),
+            consume: Script::new(CONSUME, guards_off),
             load: Script::new(include_str!("../../lua/load.lua"), guards_off),
             settle: Script::new(include_str!("../../lua/settle.lua"), guards_off),
             fence: Script::new(include_str!("../../lua/fence.lua"), guards_off),

@@ -3,6 +3,7 @@
 use chrono::DateTime;
 use chrono::Utc;
 
+use crate::domain::GrantLine;
 use crate::domain::Limit;
 use crate::domain::Line;
 use crate::domain::Metric;
@@ -27,20 +28,7 @@ pub struct PackedSheet {
     pub(super) bytes: Vec<u8>,
     /// As the script decides by it.
     pub(super) columns: Vec<u8>,
-    current_ms: (i64, i64),
-}
-
-/// Which counters of a period a reset clears: those that begin in a span, and when their windows end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clearing {
-    /// The period.
-    pub period: Period,
-    /// Whether slices of a sliding limit are meant.
-    pub sliding: bool,
-    /// Windows that begin at or after this, in Unix seconds.
-    pub from_s: i64,
-    /// The current window: what is cleared begins before its end.
-    pub window: Window,
+    pub(super) current_ms: (i64, i64),
 }
 
 impl PackedSheet {
@@ -57,27 +45,6 @@ impl PackedSheet {
             pack_line(&mut packer, line);
         }
         packer.count(sheet.depth.into());
-        let columns = columns(&sheet, current_ms);
-        Self { sheet, bytes: packer.finish(), columns, current_ms }
-    }
-
-    /// Packs what a reset clears on the last level of a path: one metric or all.
-    #[must_use]
-    pub fn reset(depth: u8, metric: Option<&Metric>, clearings: &[Clearing]) -> Self {
-        let windows = || clearings.iter().map(|clearing| clearing.window);
-        let start_s = windows().map(|window| window.start_s).max().unwrap_or(0);
-        let end_s = windows().map(|window| window.end_s).min();
-        let current_ms = (start_s * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000);
-        let mut packer = Packer::default();
-        packer.array(5).int(current_ms.0).int(current_ms.1);
-        packer.text(metric.map_or("", Metric::as_str)).array(clearings.len());
-        for clearing in clearings {
-            let letter = letter(clearing.period, clearing.sliding).to_string();
-            let end_s = clearing.window.end_s;
-            packer.array(4).text(&letter).int(clearing.from_s).int(end_s).int(end_s);
-        }
-        packer.count(depth.into());
-        let sheet = Sheet { depth, ..Sheet::default() };
         let columns = columns(&sheet, current_ms);
         Self { sheet, bytes: packer.finish(), columns, current_ms }
     }
@@ -127,10 +94,10 @@ pub struct StoredLine {
 const LENGTH_AFTER_ACT: usize = 6;
 
 /// The lines column by column, which the script reads without a table a line.
-fn columns(sheet: &Sheet, current_ms: (i64, i64)) -> Vec<u8> {
+pub(super) fn columns(sheet: &Sheet, current_ms: (i64, i64)) -> Vec<u8> {
     let lines = &sheet.lines;
     let mut packer = Packer::default();
-    packer.array(10).int(current_ms.0).int(current_ms.1);
+    packer.array(11).int(current_ms.0).int(current_ms.1);
     packer.count(sheet.depth.into()).count(lines.len() as u64);
     let up_to = |depth: u8| lines.iter().filter(|line| line.depth <= depth).count() as u64;
     packer.array(sheet.depth.into());
@@ -146,7 +113,45 @@ fn columns(sheet: &Sheet, current_ms: (i64, i64)) -> Vec<u8> {
     column(&mut packer, lines, |packer, line| _ = packer.count(line.weight.get().into()));
     column(&mut packer, lines, |packer, line| _ = packer.count(ceiling(line)));
     column(&mut packer, lines, pack_slices);
+    pack_more(&mut packer, sheet);
     packer.finish()
+}
+
+/// What the script calls `C_MORE`: what counts beside used units, or false.
+fn pack_more(packer: &mut Packer, sheet: &Sheet) {
+    let has_hold_max = sheet.lines.iter().any(|line| line.limit.hold_max.is_some());
+    if sheet.grants.is_empty() && sheet.rolling.is_empty() && !has_hold_max {
+        packer.no();
+        return;
+    }
+    packer.array(4);
+    pack_grants(packer, &sheet.grants);
+    pack_rolling(packer, sheet);
+    let hold_max = |line: &Line| line.limit.hold_units().map_or(-1, |it| it.get().cast_signed());
+    column(packer, &sheet.lines, |packer, line| _ = packer.int(hold_max(line)));
+    let allowance = |line: &Line| line.limit.allowance().unwrap_or(Units::MAX).get();
+    column(packer, &sheet.lines, |packer, line| _ = packer.count(allowance(line)));
+}
+
+fn pack_grants(packer: &mut Packer, grants: &[GrantLine]) {
+    packer.array(grants.len());
+    for GrantLine { depth, grant } in grants {
+        let field = Field::of_grant(grant.metric.as_str(), grant.id, grant.end_s());
+        packer.array(5).count((*depth).into()).text(grant.metric.as_str());
+        packer.text(&field.to_string()).count(grant.amount.get()).int(grant.end_s());
+    }
+}
+
+/// The names of the counters of rolling limits, by level.
+fn pack_rolling(packer: &mut Packer, sheet: &Sheet) {
+    packer.array(sheet.depth.into());
+    for depth in 1..=sheet.depth {
+        let of_level = || sheet.rolling.iter().filter(|line| line.depth == depth);
+        packer.array(of_level().count());
+        for line in of_level() {
+            packer.text(&name(line, line.window.start_s));
+        }
+    }
 }
 
 fn column(packer: &mut Packer, lines: &[Line], pack: impl Fn(&mut Packer, &Line)) {
@@ -169,7 +174,7 @@ fn pack_slices(packer: &mut Packer, line: &Line) {
 }
 
 /// The name of the counter of a line whose window begins then.
-fn name(line: &Line, start_s: i64) -> String {
+pub(super) fn name(line: &Line, start_s: i64) -> String {
     let Limit { metric, period, sliding, .. } = &line.limit;
     Field::used(metric.as_str(), *period, *sliding, start_s).to_string()
 }
@@ -218,7 +223,7 @@ const fn coded_mode(code: u64) -> Option<Mode> {
 }
 
 /// The letter of a period in a counter's name; a capital one for slices.
-const fn letter(period: Period, sliding: bool) -> char {
+pub(super) const fn letter(period: Period, sliding: bool) -> char {
     if sliding { period.letter().to_ascii_uppercase() } else { period.letter() }
 }
 

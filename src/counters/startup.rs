@@ -10,7 +10,7 @@ use super::error::CountersError;
 use super::keys;
 
 /// The layout of a shard's keys, as `lua/open.lua` writes it into `meta.version`.
-const LAYOUT: &str = "2";
+const LAYOUT: &str = "3";
 
 /// How much of what was acknowledged survives a crash of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -212,6 +212,36 @@ impl Limit {
         }
     }
 
+    /// The count from which grants are used, or `None` when it is never reached: a soft limit's grace comes after them.
+    #[must_use]
+    pub fn allowance(&self) -> Option<Units> {
+        if self.mode == Mode::Shadow { None } else { self.max }
+    }
+
+    /// The most units that reservations may hold at once; `None` is no bound. A share of no `max` is none.
+    #[must_use]
+    pub fn hold_units(&self) -> Option<Units> {
+        match (self.hold_max?, self.max) {
+            (Portion::Units(units), _) => Some(units),
+            (share, max) => max.map(|max| share.of(max)),
+        }
+    }
+
+    /// The most units that a window leaves to the next.
+    #[must_use]
+    pub fn rollover_units(&self) -> Units {
+        self.rollover.zip(self.max).map_or(Units::ZERO, |(portion, max)| portion.of(max))
+    }
+
+    /// The most units that refunds give back in a window; `None` is no bound. A share of no `max` is none.
+    #[must_use]
+    pub fn refund_units(&self) -> Option<Units> {
+        match (self.refund_max?, self.max) {
+            (Portion::Units(units), _) => Some(units),
+            (share, max) => max.map(|max| share.of(max)),
+        }
+    }
+
     /// Whether the fields go together.
     ///
     /// # Errors

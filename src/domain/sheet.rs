@@ -79,6 +79,8 @@ pub struct Sheet {
     pub lines: Vec<Line>,
     /// What is charged past the limits, root level first, and of one level and metric in the order in which it is used up.
     pub grants: Vec<GrantLine>,
+    /// Limits of its levels whose windows begin with what those before them left, whatever the request charges.
+    pub rolling: Vec<Line>,
     /// When a grant or a raised limit ends and the sheet with it, in Unix seconds.
     pub until_s: Option<i64>,
 }

@@ -103,6 +103,8 @@ impl Quota {
             trace_id: context.trace_id.clone(),
             metadata: None,
             amount: Units::ZERO,
+            hold: None,
+            refunds: None,
             profile_versions: [0; Subject::LEVELS_MAX],
             deadline: Instant::now() + self.options.request_timeout,
             since_seq: None,
@@ -177,7 +179,7 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
         }
         Outcome::Replayed(answer) => replayed(&operation, answer),
         Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
-        Outcome::Rewritten { .. } | Outcome::Again(_) => {
+        _ => {
             return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
         }
     };

@@ -51,6 +51,24 @@ pub(super) fn of_act(
     keyed(action, subject, key, first_eight(digest(&[payload.as_bytes()])), at)
 }
 
+/// The event in which windows of a level begin with what those before them left: the same whoever makes it.
+pub(super) fn of_roll(level: &Subject, windows: impl Iterator<Item = (String, i64)>) -> Uuid {
+    let (mut parts, mut latest_s) = (vec![b"roll".to_vec(), level.as_str().into()], 0);
+    for (limit, start_s) in windows {
+        parts.extend([limit.into_bytes(), start_s.to_be_bytes().to_vec()]);
+        latest_s = latest_s.max(start_s);
+    }
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    id_at(halves(digest(&parts)).1, latest_s.cast_unsigned() * 1_000)
+}
+
+/// The event that settles another: the same for every attempt, and in the same month of the log.
+pub(super) fn of_settling(what: &str, event: Uuid) -> Uuid {
+    let (bits, _) = halves(digest(&[what.as_bytes(), event.as_bytes()]));
+    let (seconds, nanos) = event.get_timestamp().map_or((0, 0), |at| at.to_unix());
+    id_at(bits, seconds * 1_000 + u64::from(nanos) / 1_000_000)
+}
+
 /// An operation with a key: its event's id follows from subject, key and month.
 fn keyed(
     operation: &str,
@@ -67,10 +85,14 @@ fn keyed(
 
 /// A `UUIDv7` (RFC 9562 §5.7) whose time is the first instant of the month and whose other bits are given.
 fn id_in_month(bits: [u8; 16], at: DateTime<Utc>) -> Uuid {
-    let start_ms = Period::Month.window_at(at, &Calendar::UTC).start_s.cast_unsigned() * 1_000;
+    id_at(bits, Period::Month.window_at(at, &Calendar::UTC).start_s.cast_unsigned() * 1_000)
+}
+
+/// A `UUIDv7` of that time, in Unix milliseconds, whose other bits are given.
+fn id_at(bits: [u8; 16], at_ms: u64) -> Uuid {
     let mut random = [0; 10];
     random.copy_from_slice(&bits[..10]);
-    Builder::from_unix_timestamp_millis(start_ms, &random).into_uuid()
+    Builder::from_unix_timestamp_millis(at_ms, &random).into_uuid()
 }
 
 /// A hash of what is asked, so that a key used for something else is noticed.

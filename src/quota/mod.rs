@@ -19,6 +19,7 @@ mod recover;
 mod reset_within;
 mod resolve;
 mod rewrite;
+mod rollover;
 mod salvage;
 mod settle;
 mod usage;

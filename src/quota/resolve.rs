@@ -15,6 +15,7 @@ use crate::counters::PackedSheet;
 use crate::domain::Amount;
 use crate::domain::Calendar;
 use crate::domain::Catalogue;
+use crate::domain::GrantLine;
 use crate::domain::LevelLimits;
 use crate::domain::LevelLimitsError;
 use crate::domain::Limit;
@@ -183,14 +184,17 @@ impl Edition {
         charge: &Charge,
         at: DateTime<Utc>,
     ) -> Result<Resolved, QuotaError> {
-        let levels = limits_of(&self.catalogue, subject, profiles).map_err(of_levels)?;
+        let mut levels = limits_of(&self.catalogue, subject, profiles).map_err(of_levels)?;
+        let grants = live_grants(&mut levels, profiles, at);
         let last = levels.last();
         let plan = levels.iter().rev().find_map(|level| level.plan);
         let sheet = Sheet {
             plan: plan.unwrap_or_default().to_owned(),
             depth: subject.depth(),
             lines: self.lines(&levels, charge, at),
-            ..Sheet::default()
+            grants: grants.lines,
+            rolling: rolling(&levels, at),
+            until_s: grants.until_s,
         };
         let features = last.map(|level| level.features.iter().map(|&name| name.to_owned()));
         let plan = plan.and_then(|name| self.catalogue.plans.get(name));
@@ -238,6 +242,44 @@ impl Edition {
             }
         }
     }
+}
+
+/// The grants of levels that have not ended.
+struct LiveGrants {
+    lines: Vec<GrantLine>,
+    /// When the first of them ends, in Unix seconds.
+    until_s: Option<i64>,
+}
+
+/// Raises the limits that grants raise, and answers those that are bonus units.
+fn live_grants(
+    levels: &mut [LevelLimits<'_>],
+    profiles: &[&Profile],
+    at: DateTime<Utc>,
+) -> LiveGrants {
+    let mut live = LiveGrants { lines: Vec::new(), until_s: None };
+    for (level, profile) in levels.iter_mut().zip(profiles) {
+        for grant in profile.grants.iter().filter(|grant| grant.end_s() > at.timestamp()) {
+            live.until_s = Some(live.until_s.map_or(grant.end_s(), |it| it.min(grant.end_s())));
+            match grant.period {
+                Some(period) => level.raise(&grant.metric, period, grant.amount),
+                None => live.lines.push(GrantLine { depth: level.depth, grant: grant.clone() }),
+            }
+        }
+    }
+    live.lines.sort_by_key(|line| (line.depth, line.grant.end_s(), line.grant.id));
+    live
+}
+
+/// The limits of levels whose windows begin with what those before them left.
+fn rolling(levels: &[LevelLimits<'_>], at: DateTime<Utc>) -> Vec<Line> {
+    let all = levels.iter().flat_map(|level| level.limits.iter().map(move |it| (level, it)));
+    let rolling = all.filter(|(_, limit)| limit.rollover.is_some());
+    rolling
+        .map(|(level, limit)| {
+            Line::at(level.depth, limit.clone(), Amount::ZERO, at, &level.calendar)
+        })
+        .collect()
 }
 
 fn of_levels(error: LevelLimitsError) -> QuotaError {

@@ -175,7 +175,7 @@ impl Quota {
             Outcome::Rewritten { lines, .. } => (settled.operation.event_id, lines),
             Outcome::Replayed(answer) => (answer.event_id, answer.lines),
             Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
-            Outcome::Decided { .. } | Outcome::Again(_) => {
+            _ => {
                 return Err(QuotaError::Internal("an act ended in another's outcome".into()));
             }
         };

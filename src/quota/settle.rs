@@ -59,7 +59,7 @@ struct Round {
 }
 
 impl Quota {
-    /// Submits the operation until it is decided. The bound is the operation's deadline and [`ROUNDS_MAX`].
+    /// Submits the operation until it is decided, or only the asker can say more. The bound is the operation's deadline and [`ROUNDS_MAX`].
     ///
     /// A refusal by catalogue or profiles is an error too, but only after the script said that the profiles are the
     /// newest: this node may not have heard of a change.
@@ -79,7 +79,7 @@ impl Quota {
             let (back, outcome) = submitted.map_err(QuotaError::of_counters)?;
             operation = back;
             let again = match (outcome.map_err(QuotaError::of_counters)?, round.refusal) {
-                (Outcome::Again(again), _) => again,
+                (Outcome::Again(again), _) if !again.is_for_the_asker() => again,
                 (Outcome::Decided { .. }, Some(refusal)) => return Err(refusal),
                 (outcome, _) => {
                     let (edition, resolved) = (round.edition, round.resolved);
@@ -136,6 +136,9 @@ impl Quota {
                 self.counters.set_clock_delta_ms(now_ms - self.clock.now_ms());
                 Ok(())
             }
+            // A roll settles an operation of its own, which never asks for another roll.
+            Again::Roll(depth) => Box::pin(self.roll(operation, depth)).await,
+            Again::Before | Again::Hold => Ok(()),
         }
     }
 

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use super::calendar::Calendar;
 use super::catalogue::Catalogue;
 use super::limit::Limit;
+use super::period::Period;
 use super::plan::Plan;
 use super::profile::Profile;
 use super::subject::Subject;
+use super::units::Metric;
 use super::units::Units;
 
 /// What holds for one level of a subject.
@@ -26,6 +28,16 @@ pub struct LevelLimits<'a> {
     pub calendar: Calendar,
     /// Whether the level's profile refuses every request.
     pub is_blocked: bool,
+}
+
+impl LevelLimits<'_> {
+    /// Makes the limit of a metric and a period higher, if the level has it.
+    pub fn raise(&mut self, metric: &Metric, period: Period, units: Units) {
+        let is_meant = |limit: &&mut Limit| limit.metric == *metric && limit.period == period;
+        if let Some(limit) = self.limits.iter_mut().find(is_meant) {
+            limit.max = limit.max.map(|max| max.saturating_add(units.get()));
+        }
+    }
 }
 
 /// Why a subject has no limits that a request could be measured against.

@@ -160,6 +160,12 @@ impl Window {
     /// anchored on the 28th and the 31st begin together in February, and end three days apart in March.
     pub const ENDS_APART_MAX: TimeDelta = TimeDelta::days(4);
 
+    /// Its start and its end in Unix milliseconds.
+    #[must_use]
+    pub const fn ms(&self) -> (i64, i64) {
+        (self.start_s * 1_000, self.end_s * 1_000)
+    }
+
     /// The window's length in seconds.
     #[must_use]
     pub const fn seconds(self) -> i64 {

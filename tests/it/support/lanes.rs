@@ -263,6 +263,8 @@ pub fn operation(kind: OperationKind, subject: &str, sheet: Arc<PackedSheet>) ->
         trace_id: None,
         metadata: None,
         amount: Amount::ONE.into(),
+        hold: None,
+        refunds: None,
         profile_versions: [0; Subject::LEVELS_MAX],
         deadline: Instant::now() + Duration::from_secs(10),
         since_seq: None,

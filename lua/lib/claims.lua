@@ -1,0 +1,165 @@
+-- The second part of consume: what requests claim where more than used units counts, which is what
+-- is held, carried over or granted.
+-- A unit is taken from the plan, in each of its limits on the metric and level, or from a grant.
+
+-- A line of a request as a claim. `held` leaves out what the request itself holds.
+local function claim(depth, field, units, ceiling, allowance, used)
+  local held, free_at = held_of(depth, field)
+  return {
+    depth = depth, field = field, units = units, ceiling = ceiling, allowance = allowance,
+    used = used, held = held, free_at = free_at, carried = count_of(depth, field .. '+'),
+  }
+end
+
+-- Claims on one level and metric, with its grants in the order in which they are used up.
+local function group_of(groups, depth, field)
+  local metric = match(field, '^[^:]+')
+  local name = depth .. metric
+  local group = groups[name]
+  if not group then
+    group = { depth = depth, metric = metric, claims = {}, grants = {} }
+    groups[name], groups[#groups + 1] = group, group
+  end
+  return group
+end
+
+local function add_claim(groups, it)
+  local group = group_of(groups, it.depth, it.field)
+  it.group, group.claims[#group.claims + 1] = group, it
+  return it
+end
+
+-- With `is_own`, what the hold at hand has of a grant is put aside.
+local function add_grants(groups, grants, is_own)
+  for i = 1, #grants do
+    local depth, metric, field, amount, end_s = unpack(grants[i])
+    local group = groups[depth .. metric]
+    if group and end_s > now_s then
+      local held, free_at = held_of(depth, field)
+      if is_own then held = math.max(0, held - grants[i][6]) end
+      group.grants[#group.grants + 1] = {
+        field = field, amount = amount, end_s = end_s, used = count_of(depth, field), held = held,
+        free_at = free_at,
+      }
+    end
+  end
+end
+
+-- How much of its units a group has to take from grants, and what its grants have.
+local function excess_of(group, ignores_holds)
+  local excess, granted = 0, 0
+  for _, it in ipairs(group.claims) do
+    local taken = it.used + (ignores_holds and 0 or it.held)
+    local over = taken + it.units - it.allowance - it.carried
+    excess = math.max(excess, math.min(it.units, over))
+  end
+  for _, it in ipairs(group.grants) do
+    granted = granted + math.max(0, it.amount - it.used - (ignores_holds and 0 or it.held))
+  end
+  return excess, granted
+end
+
+-- Whether the claims fit once `spared` units come from grants.
+local function fits_beside(group, spared, ignores_holds)
+  for _, it in ipairs(group.claims) do
+    local units, held = it.units - spared, ignores_holds and 0 or it.held
+    if units > 0 then
+      if it.used + held + units > it.ceiling + it.carried then return false end
+      if it.hold_max and held + units > it.hold_max then return false end
+    end
+  end
+  return true
+end
+
+local function all_fit(groups, ignores_holds)
+  for _, group in ipairs(groups) do
+    local excess, granted = excess_of(group, ignores_holds)
+    if not fits_beside(group, math.min(excess, granted), ignores_holds) then return false end
+  end
+  return true
+end
+
+-- When the first unit that is held of what the groups claim is free again; 0 when nothing is held.
+local function free_at(groups)
+  local first = 0
+  for _, group in ipairs(groups) do
+    for _, list in ipairs({ group.claims, group.grants }) do
+      for _, it in ipairs(list) do
+        if it.free_at and (first == 0 or it.free_at < first) then first = it.free_at end
+      end
+    end
+  end
+  return first
+end
+
+-- Takes what the plan has no room for from grants: the first first. Leaves in each group what its
+-- claims are spared and what its grants have left, and says whether anything was taken.
+local function share_out(groups)
+  local is_any = false
+  for _, group in ipairs(groups) do
+    local excess, granted = excess_of(group, false)
+    local left = math.min(excess, granted)
+    group.spared, group.granted = left, granted - left
+    for _, it in ipairs(group.grants) do
+      it.taken = math.min(left, math.max(0, it.amount - it.used - it.held))
+      left = left - it.taken
+      is_any = is_any or it.taken > 0
+    end
+  end
+  return is_any
+end
+
+local function claim_of_line(sheet, more, depth, i, amount)
+  local field, ceiling = sheet[C_FIELD][i], sheet[C_CEILING][i]
+  local allowances, hold_max = more[M_ALLOWANCE], more[M_HOLD_MAX]
+  local it = claim(
+    depth, field, sheet[C_WEIGHT][i] * amount, ceiling, allowances and allowances[i] or ceiling,
+    results[filled + 2 + i]
+  )
+  for _, earlier in ipairs(sheet[C_SLICES][i] or {}) do
+    it.held = it.held + held_of(depth, earlier)
+  end
+  if hold_max and hold_max[i] >= 0 then it.hold_max = hold_max[i] end
+  return it
+end
+
+-- The claims of a request by its sheet. The counts of its lines stand behind the outcome already.
+local function claims_of(number, amount, is_hold)
+  local sheet, groups, by_line = sheets[number], {}, {}
+  local more = sheet[C_MORE] or {}
+  for depth = 1, sheet[C_DEPTH] do
+    for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+      local it = claim_of_line(sheet, more, depth, i, amount)
+      if not is_hold then it.hold_max = nil end
+      by_line[i] = add_claim(groups, it)
+    end
+  end
+  add_grants(groups, more[M_GRANTS] or {})
+  return groups, by_line
+end
+
+-- What an answer has beside the used units of its lines: what is held, carried and left of grants,
+-- line by line, and when the first held unit is free again if a request was refused only because of
+-- what is held.
+local function detail(by_line, free_again)
+  local count = #by_line
+  for i = 1, count do
+    local it = by_line[i]
+    results[filled + i], results[filled + count + i] = it.held, it.carried
+    results[filled + 2 * count + i] = it.group.granted
+  end
+  results[filled + 3 * count + 1] = free_again
+  filled = filled + 3 * count + 1
+end
+
+-- What is taken of grants, as lines of a sheet; to hold it, until then.
+local function grant_lines(groups, lines)
+  for _, group in ipairs(groups) do
+    for _, it in ipairs(group.grants) do
+      if it.taken > 0 then
+        lines[#lines + 1] = { group.depth, it.field, it.taken, it.amount, it.end_s }
+      end
+    end
+  end
+  return lines
+end

@@ -1,0 +1,190 @@
+-- The third part of consume: what ends a hold, or gives it more time.
+-- A record of a hold: its status, epoch, end (s), amount, what was committed of it, the sheet that
+-- it was measured against, what it holds of each line (0 nothing, 1 weight x amount, or a list),
+-- and its grants or false, each { depth, metric, field, amount, end_s, held }.
+
+local H_STATUS, H_EPOCH, H_UNTIL, H_AMOUNT, H_ENDED, H_SHEET, H_HELD, H_GRANTS =
+  1, 2, 3, 4, 5, 6, 7, 8
+local OPEN, COMMITTED, RELEASED, EXPIRED, COMMITTED_LATE = 0, 1, 2, 3, 4
+local keep_hold, finish
+do
+  local LATE_FLAG, OVERAGE_FLAG = 1, 2
+
+  function keep_hold(place, hold)
+    keep(place, pack(unpack(hold)), head[4] + math.max(0, hold[H_UNTIL] - now_s))
+  end
+
+  -- The hold of a request: what Redis has, else what the caller knows of it.
+  local function hold_at(place, number)
+    local stored_hold = stored[place] and { unpack_all(stored[place]) }
+    if stored_hold and stored_hold[H_EPOCH] == epoch then return stored_hold end
+    local given = given_sheet(number)
+    local hold = given ~= '' and { unpack_all(given) }
+    return hold and hold[H_EPOCH] == epoch and hold or nil
+  end
+
+  -- What it still holds of a line.
+  local function own_of(hold, index, line)
+    local held = hold[H_HELD]
+    if held == 0 or hold[H_UNTIL] <= now_s then return 0 end
+    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index]
+    return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
+  end
+
+  -- The lines that take what is held out of its counters, and put it into those of another end.
+  local function lines_to_move(hold, lines, until_s)
+    local from, to = '@' .. format('%d', hold[H_UNTIL]), until_s and '@' .. format('%d', until_s)
+    local made = {}
+    local function move(depth, field, units, ceiling, end_s)
+      if units <= 0 then return end
+      made[#made + 1] = { depth, field .. from, -units, ceiling, end_s }
+      if to then made[#made + 1] = { depth, field .. to, units, ceiling, end_s } end
+    end
+    for i, line in ipairs(lines) do
+      move(line[1], line[2], own_of(hold, i, line), line[4], line[5])
+    end
+    if hold[H_UNTIL] <= now_s then return made end
+    for _, grant in ipairs(hold[H_GRANTS] or {}) do
+      local depth, field = grant[1], grant[3]
+      move(depth, field, math.min(grant[6], count_of(depth, field .. from)), grant[4], grant[5])
+    end
+    return made
+  end
+
+  local function ceiling_of(line) return line[4] < 0 and UNITS_MAX or line[4] end
+
+  -- Where grants begin: a soft limit has its max behind its mode.
+  local function allowance_of(line)
+    if line[6] == 1 and line[7] >= 0 then return line[7] end
+    return ceiling_of(line)
+  end
+
+  -- The claims of an amount in the windows in which a hold was made. A commit puts aside what the
+  -- hold itself holds; with an amount of 0 they are what everybody has.
+  local function claims_of_hold(hold, lines, amount)
+    local groups, by_line = {}, {}
+    for i, line in ipairs(lines) do
+      local depth, field = line[1], line[2]
+      local units, used = line[3] * amount, count_of(depth, field)
+      local it = claim(depth, field, units, ceiling_of(line), allowance_of(line), used)
+      if amount > 0 then it.held = it.held - own_of(hold, i, line) end
+      it.end_s = line[5]
+      by_line[i] = add_claim(groups, it)
+    end
+    add_grants(groups, hold[H_GRANTS] or {}, amount > 0 and hold[H_UNTIL] > now_s)
+    return groups, by_line
+  end
+
+  -- The lines of a commit, and whether it passes a limit. Nothing changes yet.
+  local function lines_to_commit(hold, lines, amount)
+    local made = lines_to_move(hold, lines)
+    if amount == 0 then return made, false end
+    local groups, by_line = claims_of_hold(hold, lines, amount)
+    share_out(groups)
+    local is_overage = false
+    for _, it in ipairs(by_line) do
+      local units = it.units - it.group.spared
+      if units > 0 then
+        made[#made + 1] = { it.depth, it.field, units, -1, it.end_s }
+        if it.used + it.held + units > it.ceiling + it.carried then is_overage = true end
+      end
+    end
+    return grant_lines(groups, made), is_overage
+  end
+
+  -- What a caller is told of a hold: the counts of its lines as they are now, until when it was
+  -- held, its amount and its flags.
+  local function told(at, hold, lines, flags)
+    local groups, by_line = claims_of_hold(hold, lines, 0)
+    share_out(groups)
+    local used, held, carried, granted = {}, {}, {}, {}
+    for i, it in ipairs(by_line) do
+      used[i], held[i], carried[i], granted[i] = it.used, it.held, it.carried, it.group.granted
+    end
+    local values = { now, head[at + 4] }
+    for _, column in ipairs({ used, held, carried, granted }) do
+      for i = 1, #lines do values[#values + 1] = column[i] end
+    end
+    local count = #values
+    values[count + 1], values[count + 2], values[count + 3] = 0, hold[H_UNTIL], hold[H_AMOUNT]
+    values[count + 4] = flags
+    return pack(unpack(values))
+  end
+
+  local NO_FINGERPRINT = string.rep('\0', 8)
+
+  local function tell(at, hold, lines, event, known, flags)
+    local values = told(at, hold, lines, flags)
+    emit(ACCEPTED, known)
+    answer(NO_FINGERPRINT .. sub(event, 5, 20) .. hold[H_SHEET] .. values)
+    return values
+  end
+
+  local function settle_hold(at, hold, event, place, status, made, flags)
+    local depth, asked = sheets[head[at + 1]][C_DEPTH], unpack_all(hold[H_SHEET])
+    apply(made)
+    append(at, event, depth)
+    made_sheets[head[at + 1]] = pack_made(asked, asked[3], made, depth, flags)
+    hold[H_STATUS] = status
+    if status ~= OPEN then hold[H_ENDED] = status == RELEASED and 0 or head[at + 6] end
+    keep_hold(place, hold)
+    record(at, event, hold[H_SHEET], tell(at, hold, asked[4], event, seq, flags))
+  end
+
+  local function is_lapsed(hold) return hold[H_UNTIL] <= now_s end
+
+  -- Why a request cannot be made of a hold of that status, or nil.
+  local function hold_refuses(kind, hold)
+    local status = hold[H_STATUS]
+    if kind == LATE then return status ~= EXPIRED and status or nil end
+    if status ~= OPEN then return status end
+    local needs_time = kind == RELEASE or kind == EXTEND
+    return needs_time and is_lapsed(hold) and EXPIRED or nil
+  end
+
+  local function commit(at, hold, event, place, extra)
+    local lines, amount = unpack_all(hold[H_SHEET])[4], head[at + 6]
+    local made, is_overage = lines_to_commit(hold, lines, amount)
+    if extra == 1 and is_overage and amount > hold[H_AMOUNT] then return emit(REFUSED, 0) end
+    local late, status = is_lapsed(hold), COMMITTED
+    if late then status = COMMITTED_LATE end
+    local flags = (late and LATE_FLAG or 0) + (is_overage and OVERAGE_FLAG or 0)
+    settle_hold(at, hold, event, place, status, made, flags)
+  end
+
+  local function end_hold(at, hold, event, place, extra)
+    local kind, lines = head[at], unpack_all(hold[H_SHEET])[4]
+    if kind == COMMIT or kind == LATE then return commit(at, hold, event, place, extra) end
+    if kind == EXPIRE then
+      if not is_lapsed(hold) then return emit(REFUSED, 0) end
+      return settle_hold(at, hold, event, place, EXPIRED, {}, 0)
+    end
+    local made = lines_to_move(hold, lines, kind == EXTEND and extra or nil)
+    if kind == EXTEND then hold[H_UNTIL] = extra end
+    settle_hold(at, hold, event, place, kind == EXTEND and OPEN or RELEASED, made, 0)
+  end
+
+  -- What an earlier attempt is told again.
+  local function tell_again(at, hold, event, known)
+    local entry = entry_at(KEYS[2], epoch, known)
+    local made = entry.sheets[entry.events[known - entry.first + 1][1] + 1]
+    tell(at, hold, unpack_all(hold[H_SHEET])[4], event, known, made[6] or 0)
+  end
+
+  -- A commit, release, expire or extend.
+  function finish(at, depth, event)
+    local place = at + LEVELS_AT + 2 * depth
+    local hold = hold_at(head[place], head[at + 1])
+    if not hold then return emit(NO_HOLD, 0) end
+    local known = earlier_attempt(at, event, depth)
+    if known == nil then return emit(UNSURE, 0) end
+    if known then return tell_again(at, hold, event, known) end
+    local status = hold_refuses(head[at], hold)
+    if status then
+      emit(ENDED, status)
+      return answer(hold[H_ENDED])
+    end
+    if full() then return emit(FULL, 0) end
+    end_hold(at, hold, event, head[place], head[place + 1])
+  end
+end

@@ -1,0 +1,240 @@
+-- The first part of consume: its arguments, and the levels that requests are about.
+
+-- What is asked. From CLEAR on the script works out what changes, but for a RESERVE.
+local LOOK, ADD, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 1, 2, 3, 5, 6, 7
+local RELEASE, EXPIRE, EXTEND, REFUND, ROLL, GIVE = 8, 9, 10, 11, 12, 13
+local LEVELS_AT = 7 -- a request's levels follow so many values
+-- Counters of a level, before a call. With 64 requests of 32 limits they stay below what a Lua
+-- function can be given, so that packing a state cannot fail after the first write.
+local COUNTERS_MAX = 2000
+
+local head = { unpack_all(ARGV[1]) }
+local epoch, sheet_count, request_count = head[1], head[8], head[9]
+local meta = read_meta(KEYS[1])
+local now = read_now(meta, head[3])
+local code = shard_code(meta, epoch, head[2])
+if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, now }) end
+
+local C_START, C_END, C_DEPTH, C_LINES, C_FROM, C_TO = 1, 2, 3, 4, 5, 6
+local C_FIELD, C_WEIGHT, C_CEILING, C_SLICES, C_MORE = 7, 8, 9, 10, 11
+-- Of C_MORE: grants, fields of rolling limits by depth, what holds may hold by line, and where
+-- grants begin by line; each may be false.
+local M_GRANTS, M_ROLLS, M_HOLD_MAX, M_ALLOWANCE = 1, 2, 3, 4
+local sheets, slots = {}, {}
+for i = 1, sheet_count do
+  sheets[i], slots[i] = unpack_all(ARGV[1 + i]), {}
+end
+local seq, now_s = meta.seq, math.floor(now / 1000)
+-- What the keys after the third hold: decoded states, and records, each new one in its place.
+local stored = call('MGET', unpack(KEYS, 4))
+for i = 1, head[10] do
+  if stored[i] then stored[i] = { unpack_all(stored[i]) } end
+end
+-- Of the levels that change: their last events before this call.
+local last_before, touched, touched_count = {}, {}, 0
+local record_places, record_ttls, record_count = {}, {}, 0
+-- What the outbox entry will hold.
+local events, event_count, links, link_count = {}, 0, { now, 1 }, 2
+local made_sheets, made_count = {}, sheet_count
+local results, filled = { OK, epoch, seq, now }, 4
+
+local function emit(outcome, extra)
+  results[filled + 1], results[filled + 2] = outcome, extra
+  filled = filled + 2
+end
+
+local function answer(value)
+  filled = filled + 1
+  results[filled] = value
+end
+
+-- Where a state has which count. Most subjects have the same fields in the same order. `holds` has
+-- for a field the places and ends of what is held of it, and is nil when nothing is.
+local layouts = {}
+local function layout_of(fields)
+  local layout = layouts[fields]
+  if layout then return layout end
+  layout = {}
+  local place = E_FIELDS
+  for field in gmatch(fields, '%S+') do
+    place = place + 1
+    layout[field] = place
+    local at = string.find(field, '@', 1, true)
+    if at then
+      local of, until_s = sub(field, 1, at - 1), sub(field, at + 1)
+      layout.holds = layout.holds or {}
+      local held = layout.holds[of] or {}
+      held[#held + 1], held[#held + 2] = place, tonumber(until_s)
+      layout.holds[of] = held
+    end
+  end
+  layout.count = place - E_FIELDS -- no field is called so, nor `holds`: each has a colon
+  layouts[fields] = layout
+  return layout
+end
+
+-- Where a state of that layout has the counts of a sheet's lines at a depth; false for what it has
+-- not.
+local function slots_of(number, depth, layout)
+  local of_sheet = slots[number]
+  local of_depth = of_sheet[depth]
+  if not of_depth then
+    of_depth = {}
+    of_sheet[depth] = of_depth
+  end
+  local known = of_depth[layout]
+  if known then return known end
+  local sheet, found = sheets[number], {}
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    found[i] = layout[sheet[C_FIELD][i]] or false
+  end
+  of_depth[layout] = found
+  return found
+end
+
+-- Of the request at hand by depth: states, their layouts, and where they have the lines' counts.
+local levels, places, founds = {}, {}, {}
+
+-- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil. A
+-- request that does not go by profiles gives -1 for their versions.
+local function not_ready(at, depth)
+  local place = at + LEVELS_AT
+  for d = 1, depth do
+    local state, version = stored[head[place]], head[place + 1]
+    if not state then return LOAD, d end
+    if state[E_EPOCH] ~= epoch then return LOAD, d end -- guard: epoch_in_counter
+    local is_stale = version >= 0 and version < state[E_VERSION]
+    if is_stale then return STALE, d end -- guard: profile_version
+    local layout = layout_of(state[E_FIELDS])
+    if layout.count > COUNTERS_MAX then return FULL, d end
+    levels[d], places[d], place = state, layout, place + 2
+  end
+end
+
+local function count_of(depth, field)
+  local place = places[depth][field]
+  return place and levels[depth][place] or 0
+end
+
+-- What is held of a counter, and when the first of it is free again.
+local function held_of(depth, field)
+  local holds = places[depth].holds
+  local held = holds and holds[field]
+  if not held then return 0 end
+  local units, free_at = 0, nil
+  for i = 1, #held, 2 do
+    local count, until_s = levels[depth][held[i]], held[i + 1]
+    if until_s > now_s and count > 0 then
+      units = units + count
+      if not free_at or until_s < free_at then free_at = until_s end
+    end
+  end
+  return units, free_at
+end
+
+-- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
+-- be told.
+local function earlier_attempt(at, event, depth)
+  local since = head[at + 5]
+  if since < 0 then return false end
+  local place = head[at + LEVELS_AT + 2 * depth - 2]
+  local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
+  for _ = 1, head[7] do
+    if last <= since then return false end
+    local entry = entry_at(KEYS[2], epoch, last)
+    if not entry then return nil end
+    local index = last - entry.first + 1
+    if entry.events[index][3] == event_id then return last end
+    last = link_of(entry, index, depth)
+  end
+end
+
+local function touch(place, version)
+  local state = stored[place]
+  local last = state[E_LAST]
+  -- A caller may know of a change that Redis has forgotten: from now on the others have to ask.
+  if version > state[E_VERSION] then state[E_VERSION] = version end
+  if not last_before[place] then
+    touched_count = touched_count + 1
+    last_before[place], touched[touched_count] = last, place
+  end
+  state[E_LAST] = seq
+  return last
+end
+
+-- Gives an accepted request its place in the outbox.
+local function append(at, event, depth)
+  seq, event_count = seq + 1, event_count + 1
+  events[event_count] = event
+  local level = at + LEVELS_AT
+  for d = 1, links[2] do
+    local last = 0
+    if d <= depth then last = touch(head[level], head[level + 1]) end
+    links[link_count + d], level = last, level + 2
+  end
+  link_count = link_count + links[2]
+end
+
+-- Begins a counter at zero. Where that is safe, those that have ended are dropped.
+local function open_field(depth, field, keeps)
+  local state, place, kept, fields = levels[depth], E_FIELDS, E_FIELDS, {}
+  for known in gmatch(state[E_FIELDS], '%S+') do
+    place = place + 1
+    if keeps or not has_ended(known, now_s) then
+      kept = kept + 1
+      state[kept], fields[#fields + 1] = state[place], known .. ' '
+    end
+  end
+  for i = #state, kept + 1, -1 do state[i] = nil end
+  state[kept + 1], fields[#fields + 1] = 0, field .. ' '
+  state[E_FIELDS] = table.concat(fields)
+  places[depth] = layout_of(state[E_FIELDS])
+  return kept + 1
+end
+
+-- Takes a counter out of a state.
+local function close_field(depth, field)
+  local state, fields = levels[depth], levels[depth][E_FIELDS]
+  local from, to = string.find(' ' .. fields, ' ' .. field .. ' ', 1, true)
+  table.remove(state, places[depth][field])
+  state[E_FIELDS] = sub(fields, 1, from - 1) .. sub(fields, to)
+  places[depth] = layout_of(state[E_FIELDS])
+end
+
+-- Adds units to a counter that has not ended. A hold of nothing is not kept.
+local function add_to(depth, field, units, keeps)
+  if has_ended(field, now_s) then return end
+  local slot = places[depth][field] or open_field(depth, field, keeps)
+  local state = levels[depth]
+  state[slot] = state[slot] + units
+  if state[slot] == 0 and match(field, '@') then close_field(depth, field) end
+end
+
+-- Adds the units of lines as the outbox has them.
+local function apply(lines)
+  for i = 1, #lines do add_to(lines[i][1], lines[i][2], lines[i][3], true) end
+end
+
+local function given_sheet(number) return ARGV[1 + sheet_count + number] end
+local function raw_sheet(number) return made_sheets[number] or given_sheet(number) end
+
+-- A sheet whose lines have the units of its event. Its flags are 1 for late, 2 for overage.
+local function pack_made(asked, plan, lines, depth, flags)
+  return pack({ asked[1], asked[2], plan, lines, depth, flags })
+end
+
+local function full() return seq - meta.floor >= head[6] end
+
+-- Puts a record in its place, to be written in the end.
+local function keep(place, record, ttl_s)
+  stored[place], record_count = record, record_count + 1
+  record_places[record_count], record_ttls[record_count] = place, ttl_s
+end
+
+-- Makes a repetition of an accepted request known: by the sheet that it is measured against, and
+-- what the answer has beside.
+local function record(at, event, sheet, values)
+  local place = head[at + 2]
+  if place == 0 then return end
+  keep(place, head[at + 3] .. sub(event, 5, 20) .. sheet .. values, head[4])
+end

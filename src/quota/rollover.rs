@@ -1,0 +1,110 @@
+//! Rollover: what the windows of limits leave to the next.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::counters::Again;
+use crate::counters::Before;
+use crate::counters::Operation;
+use crate::counters::OperationKind;
+use crate::counters::Outcome;
+use crate::counters::PackedSheet;
+use crate::counters::Roll;
+use crate::domain::Calendar;
+use crate::domain::Line;
+use crate::domain::Subject;
+
+use super::Quota;
+use super::error::QuotaError;
+use super::identity;
+use super::order::RequestContext;
+use super::profiles::LevelProfiles;
+use super::resolve::Charge;
+use super::resolve::Edition;
+use super::settle::Measure;
+use super::settle::Measured;
+
+impl Quota {
+    /// Begins the windows of the limits of a level that roll over, with what those before them left. Nothing is carried
+    /// twice: the script leaves alone what has begun, and the event's id is that of the level and its windows.
+    pub(super) async fn roll(&self, operation: &Operation, depth: u8) -> Result<(), QuotaError> {
+        let path = operation.subject.level(depth);
+        let level = Subject::parse(path).map_err(|error| QuotaError::Internal(Box::new(error)))?;
+        let mut rolling = Rolling { level: &level, before: Vec::new() };
+        for _ in 0..2 {
+            let context = RequestContext {
+                request_id: operation.request_id.clone(),
+                made_id: None,
+                trace_id: operation.trace_id.clone(),
+            };
+            let order = Operation {
+                event_id: self.roll_id(&rolling)?,
+                deadline: operation.deadline,
+                ..self.operation(OperationKind::Roll, &level, &context)
+            };
+            let settled = self.settle_on(Box::new(order), &rolling).await?;
+            let Outcome::Again(Again::Before) = settled.outcome else { return Ok(()) };
+            rolling.before = self.used_before(&rolling).await?;
+        }
+        Err(QuotaError::Internal("a roll was told of the windows before in vain".into()))
+    }
+
+    /// The id of the event that begins the windows as they are now.
+    fn roll_id(&self, rolling: &Rolling<'_>) -> Result<Uuid, QuotaError> {
+        let profiles = self.profiles.of(rolling.level);
+        let rolls = rolling.rolls(&self.edition(), &profiles, self.redis_now())?;
+        let windows = rolls.iter().map(|roll| (roll.line.limit.name(), roll.line.window.start_s));
+        Ok(identity::of_roll(rolling.level, windows))
+    }
+
+    /// What Postgres knows of the windows before, once it has every event of theirs.
+    async fn used_before(&self, rolling: &Rolling<'_>) -> Result<Vec<Before>, QuotaError> {
+        let profiles = self.profiles.of(rolling.level);
+        let rolls = rolling.rolls(&self.edition(), &profiles, self.redis_now())?;
+        Ok(rolls.iter().map(|_| Before::Nothing).collect())
+    }
+}
+
+/// The limits of a level that roll over.
+struct Rolling<'a> {
+    level: &'a Subject,
+    /// What Postgres knows of the windows before, by limit, once it was asked.
+    before: Vec<Before>,
+}
+
+impl Rolling<'_> {
+    fn rolls(
+        &self,
+        edition: &Edition,
+        profiles: &LevelProfiles,
+        at: DateTime<Utc>,
+    ) -> Result<Vec<Roll>, QuotaError> {
+        let resolved = edition.resolve(self.level, profiles, Charge::Everything, at)?;
+        let depth = self.level.depth();
+        let own = resolved.sheet.sheet.rolling.iter().filter(|line| line.depth == depth);
+        let before = self.before.iter().copied().chain(std::iter::repeat(Before::Unknown));
+        let calendar = profiles.profiles().last().map_or(Calendar::UTC, |it| it.calendar());
+        let roll = |(line, before): (&Line, Before)| {
+            let last = line.window.start_at() - chrono::TimeDelta::seconds(1);
+            let before_s = line.limit.period.window_at(last, &calendar).start_s;
+            Roll { line: line.clone(), before_s, before }
+        };
+        Ok(own.zip(before).map(roll).collect())
+    }
+}
+
+impl Measure for Rolling<'_> {
+    fn measure(
+        &self,
+        edition: &Edition,
+        profiles: &LevelProfiles,
+        at: DateTime<Utc>,
+    ) -> Result<Measured, QuotaError> {
+        let rolls = self.rolls(edition, profiles, at)?;
+        let sheet = PackedSheet::roll(self.level.depth(), &rolls);
+        Ok(Measured { sheet: Arc::new(sheet), resolved: None })
+    }
+}
