@@ -109,6 +109,13 @@ local function share_out(groups)
   return is_any
 end
 
+-- Adds what is held of another slice of a sliding limit.
+local function add_held(it, field)
+  local held, first = held_of(it.depth, field)
+  it.held = it.held + held
+  if first and (not it.free_at or first < it.free_at) then it.free_at = first end
+end
+
 local function claim_of_line(sheet, more, depth, i, amount)
   local field, ceiling = sheet[C_FIELD][i], sheet[C_CEILING][i]
   local allowances, hold_max = more[M_ALLOWANCE], more[M_HOLD_MAX]
@@ -117,7 +124,7 @@ local function claim_of_line(sheet, more, depth, i, amount)
     results[filled + 2 + i]
   )
   for _, earlier in ipairs(sheet[C_SLICES][i] or {}) do
-    it.held = it.held + held_of(depth, earlier)
+    add_held(it, earlier)
   end
   if hold_max and hold_max[i] >= 0 then it.hold_max = hold_max[i] end
   return it
