@@ -3,7 +3,9 @@
 mod acts;
 mod charging;
 mod fields;
+mod gifts;
 mod groups;
+mod hold_ends;
 mod hold_loads;
 mod holds;
 mod keeping;
