@@ -109,9 +109,9 @@ async fn a_unit_is_of_all_limits_or_of_a_grant() {
     let mut tokens = lanes.line(1, "tokens", Some(50));
     tokens.weight = Amount::new(10).unwrap();
     let day = lanes.line_of(1, Period::Day, "messages", Some(2));
-    let lines = [day, lanes.line(1, "messages", Some(9)), tokens];
+    let limits = [day, lanes.line(1, "messages", Some(9)), tokens];
     let of_tokens = grant(1, 8, "tokens", 25, None);
-    let sheet = with(SUBJECT, &lines, &[two(&lanes), vec![of_tokens]].concat());
+    let sheet = with(SUBJECT, &limits, &[two(&lanes), vec![of_tokens]].concat());
 
     let first = ask_for(&lanes, Consume, &sheet, 5).await;
     assert_eq!(first, (true, vec![2, 2, 50], vec![4, 4, 25]));
@@ -131,9 +131,9 @@ async fn each_level_uses_its_own_grants() {
     let lanes = Lanes::start().await;
     lanes.load(&["team:t_1", MEMBER], 0).await;
     lanes.move_past_the_hour();
-    let lines = [lanes.line(1, "messages", Some(6)), lanes.line(2, "messages", Some(2))];
+    let limits = [lanes.line(1, "messages", Some(6)), lanes.line(2, "messages", Some(2))];
     let grants = [grant(1, 1, "messages", 5, None), grant(2, 2, "messages", 5, None)];
-    let order = |amount| ask(Consume, MEMBER, with(MEMBER, &lines, &grants), amount);
+    let order = |amount| ask(Consume, MEMBER, with(MEMBER, &limits, &grants), amount);
 
     let outcome = lanes.submit(order(7)).await;
 
@@ -224,8 +224,8 @@ async fn a_commit_uses_grants_as_a_consume_does() {
         assert_eq!(told.lines[0].used, units(of_plan), "{amount}");
         assert_eq!(told.more.as_ref().unwrap().granted, [units(5 - of_grant)], "{amount}");
         assert_eq!(told.hold.unwrap().overage, amount == 8);
-        let lines = lines_of(&last_event(&lanes).await);
-        let used = lines.iter().filter(|(_, tally, _)| *tally == Tally::Used);
+        let charged = lines_of(&last_event(&lanes).await);
+        let used = charged.iter().filter(|(_, tally, _)| *tally == Tally::Used);
         assert_eq!(used.map(|(_, _, units)| *units).sum::<i64>(), i64::try_from(amount).unwrap());
         let left: Vec<_> = lanes.state(SUBJECT).await.counters;
         assert!(left.iter().all(|(name, _)| !name.contains('@')), "{left:?}");
@@ -242,10 +242,10 @@ async fn a_full_group_with_grants_has_a_sheet_for_each() {
     lanes.load(&paths, 0).await;
     lanes.move_past_the_hour();
     let order = |number: u64| {
-        let lines = [lanes.line(1, "messages", Some(number))];
+        let limits = [lanes.line(1, "messages", Some(number))];
         let grants = [grant(1, 100 + number, "messages", 200, None)];
         let subject = paths[usize::try_from(number).unwrap()];
-        ask(Consume, subject, with(subject, &lines, &grants), 70)
+        ask(Consume, subject, with(subject, &limits, &grants), 70)
     };
 
     let outcomes = lanes.submit_together((0..REQUESTS).map(order).collect()).await;

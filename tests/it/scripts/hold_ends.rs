@@ -162,14 +162,14 @@ async fn a_strict_commit_of_what_was_held_is_never_refused() {
 #[tokio::test]
 async fn a_commit_is_measured_against_all_slices() {
     let lanes = start().await;
-    let lines = || vec![lanes.sliding(1, Period::Hour, "messages", Some(10))];
+    let sliding = || vec![lanes.sliding(1, Period::Hour, "messages", Some(10))];
     let consume = async |amount| {
-        let order = ask(Consume, SUBJECT, sheet(SUBJECT, lines()), amount);
+        let order = ask(Consume, SUBJECT, sheet(SUBJECT, sliding()), amount);
         assert!(matches!(lanes.submit(order).await, Outcome::Decided { accepted: true, .. }));
     };
     consume(3).await;
     pass(&lanes, 600);
-    let order = reserve(SUBJECT, sheet(SUBJECT, lines()), 2, now_s(&lanes) + 1_500);
+    let order = reserve(SUBJECT, sheet(SUBJECT, sliding()), 2, now_s(&lanes) + 1_500);
     let id = order.event_id;
     lanes.submit(order).await;
     pass(&lanes, 600);
@@ -328,6 +328,64 @@ async fn a_hold_that_nobody_remembers_takes_no_held_units() {
     let outcome = lanes.submit(order).await;
 
     assert_eq!(told_counts(told(&outcome)), (4, 5, false, false));
+}
+
+/// Guards I8: of a hold whose expiry is in the log only a late commit is taken.
+#[tokio::test]
+async fn a_hold_that_is_told_to_have_expired_takes_a_late_commit() {
+    let lanes = start().await;
+    let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
+    let (id, until_s) = (Uuid::now_v7(), now_s(&lanes) - 5);
+    let order = |kind| {
+        let (amount, held, grants) = (units(4), Held::Units(vec![4]), Vec::new());
+        let (epoch, is_expired, sheet) = (1, true, &packed);
+        let known = KnownHold { epoch, until_s, amount, is_expired, sheet, held, grants };
+        let sheet = Arc::new(PackedSheet::hold(1, Some(&known)));
+        Operation { sheet, ..end(kind, SUBJECT, id, 3) }
+    };
+
+    let too_late = lanes.submit(order(Commit)).await;
+    let late = lanes.submit(order(CommitLate)).await;
+
+    assert_eq!(too_late, Outcome::Ended(HoldEnd::Expired, units(0)));
+    assert_eq!(told_counts(told(&late)), (3, 0, true, false));
+    assert_eq!(last_event(&lanes).await.of, Some(id));
+}
+
+/// Guards that one request of a group does not spoil its neighbours: a full group of ends of all sorts is answered one by one,
+/// and its outbox entry can be read.
+#[tokio::test]
+async fn a_full_group_of_ends_is_decided_one_by_one() {
+    let lanes = start().await;
+    let line = lanes.line(1, "messages", None);
+    let until_s = now_s(&lanes) + TTL_S;
+    let mut ids = Vec::new();
+    for _ in 0..16 {
+        let order = reserve(SUBJECT, sheet(SUBJECT, vec![line.clone()]), 4, until_s);
+        ids.push(order.event_id);
+        lanes.submit(order).await;
+    }
+    let of_hold = |id: &Uuid| {
+        let consume = ask(Consume, SUBJECT, sheet(SUBJECT, vec![line.clone()]), 1);
+        let unknown = end(Release, SUBJECT, Uuid::now_v7(), 0);
+        [end(Commit, SUBJECT, *id, 3), end(Release, SUBJECT, *id, 0), unknown, consume]
+    };
+    let mut orders: Vec<Operation> = ids.iter().flat_map(of_hold).collect();
+    orders.insert(0, ask(Check, SUBJECT, sheet(SUBJECT, vec![line.clone()]), 1));
+
+    let outcomes = lanes.submit_together(orders).await;
+
+    for outcomes in outcomes[1..].chunks(4) {
+        assert!(!told(&outcomes[0]).hold.unwrap().late);
+        assert_eq!(outcomes[1], Outcome::Ended(HoldEnd::Committed, units(3)));
+        assert_eq!(outcomes[2], Outcome::Again(Again::Hold));
+        assert!(decided(&outcomes[3]).0);
+    }
+    let added: i64 = lanes.events().await[16..].iter().flat_map(lines_of).map(|line| line.2).sum();
+    assert_eq!(added, 16 * 3 - 16 * 4 + 16);
+    let used = lanes.submit(ask(Check, SUBJECT, sheet(SUBJECT, vec![line]), 0)).await;
+    assert_eq!(decided(&used), (true, vec![64]));
+    assert!(lanes.outbox_entries().await <= 16 + 3, "most were one group");
 }
 
 /// The same request under a key.

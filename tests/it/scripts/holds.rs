@@ -60,12 +60,12 @@ fn free_at_s(outcome: &Outcome) -> Option<i64> {
 #[tokio::test]
 async fn a_reserve_decides_as_a_consume_does() {
     let lanes = Lanes::start().await;
-    let (uses, holds) = ("team:t_1/user:u_1", "team:t_2/user:u_1");
-    lanes.load(&["team:t_1", uses, "team:t_2", holds], 0).await;
+    let (user, holder) = ("team:t_1/user:u_1", "team:t_2/user:u_1");
+    lanes.load(&["team:t_1", user, "team:t_2", holder], 0).await;
     lanes.move_past_the_hour();
     let mut tokens = lanes.line(2, "tokens", Some(170));
     tokens.weight = Amount::new(7).unwrap();
-    let lines = vec![
+    let limits = vec![
         lanes.line(1, "messages", Some(40)),
         lanes.line_of(1, Period::Day, "messages", Some(37)),
         lanes.line_of(2, Period::Hour, "messages", Some(33)),
@@ -76,12 +76,12 @@ async fn a_reserve_decides_as_a_consume_does() {
 
     for step in 0..40 {
         let amount = dice.below(6);
-        let used = lanes.submit(ask(Consume, uses, sheet(uses, lines.clone()), amount)).await;
+        let consumed = lanes.submit(ask(Consume, user, sheet(user, limits.clone()), amount)).await;
         let until_s = now_s(&lanes) + 1_000;
-        let order = reserve(holds, sheet(holds, lines.clone()), amount, until_s);
+        let order = reserve(holder, sheet(holder, limits.clone()), amount, until_s);
         let (is_held, none, held) = counts(&lanes.submit(order).await);
 
-        assert_eq!(decided(&used), (is_held, held), "step {step}");
+        assert_eq!(decided(&consumed), (is_held, held), "step {step}");
         assert_eq!(none, [0; 4]);
         refused += u32::from(!is_held);
     }
@@ -134,12 +134,12 @@ async fn holds_stay_below_their_own_bound() {
     let mut line = lanes.line(1, "messages", Some(10));
     line.limit.hold_max = Some(Portion::Units(units(4)));
     let until_s = now_s(&lanes) + 60;
-    let hold = |amount| reserve(SUBJECT, sheet(SUBJECT, vec![line.clone()]), amount, until_s);
+    let order = |amount| reserve(SUBJECT, sheet(SUBJECT, vec![line.clone()]), amount, until_s);
 
-    let too_much = lanes.submit(hold(5)).await;
+    let too_much = lanes.submit(order(5)).await;
     assert!(lanes.events().await.is_empty());
-    let held = lanes.submit(hold(4)).await;
-    let one_more = lanes.submit(hold(1)).await;
+    let held = lanes.submit(order(4)).await;
+    let one_more = lanes.submit(order(1)).await;
     let used = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, vec![line.clone()]), 6)).await;
 
     let Outcome::Decided { accepted: false, more: Some(more), .. } = &too_much else {
@@ -173,19 +173,35 @@ async fn a_refusal_because_of_holds_says_when_the_first_ends() {
     assert_eq!(lanes.events().await.len(), 3, "a refusal writes nothing");
 }
 
+/// Guards `Retry-After`: what is held of a metric that has room does not matter.
+#[tokio::test]
+async fn a_refusal_goes_by_the_holds_of_what_has_no_room() {
+    let lanes = start().await;
+    let tokens = lanes.line(1, "tokens", Some(90));
+    let until_s = now_s(&lanes) + 30;
+    let of_tokens = sheet(SUBJECT, vec![tokens.clone()]);
+    lanes.submit(reserve(SUBJECT, of_tokens, 5, until_s)).await;
+    let both = || sheet(SUBJECT, [ten(&lanes), vec![tokens.clone()]].concat());
+    lanes.submit(reserve(SUBJECT, both(), 6, until_s + 100)).await;
+
+    let refused = lanes.submit(ask(Consume, SUBJECT, both(), 5)).await;
+
+    assert_eq!((decided(&refused).0, free_at_s(&refused)), (false, Some(until_s + 100)));
+}
+
 /// Guards I3 for sliding limits: a hold counts in its slice for as long as the slice does, and a refusal says when it ends.
 #[tokio::test]
 async fn a_hold_counts_in_a_slice_that_slides() {
     let lanes = start().await;
     let until_s = now_s(&lanes) + 1_500;
-    let lines = || vec![lanes.sliding(1, Period::Hour, "messages", Some(10))];
-    lanes.submit(reserve(SUBJECT, sheet(SUBJECT, lines()), 8, until_s)).await;
+    let sliding = || vec![lanes.sliding(1, Period::Hour, "messages", Some(10))];
+    lanes.submit(reserve(SUBJECT, sheet(SUBJECT, sliding()), 8, until_s)).await;
 
     pass(&lanes, 700);
-    let refused = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, lines()), 3)).await;
-    let accepted = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, lines()), 2)).await;
+    let refused = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, sliding()), 3)).await;
+    let accepted = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, sliding()), 2)).await;
     pass(&lanes, 801);
-    let free = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, lines()), 8)).await;
+    let free = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, sliding()), 8)).await;
 
     assert_eq!(counts(&refused), (false, vec![0], vec![8]));
     assert_eq!(free_at_s(&refused), Some(until_s));

@@ -61,8 +61,8 @@ async fn consume(lanes: &Lanes, amount: u64) {
     assert!(decided(&lanes.submit(order).await).0);
 }
 
-async fn used(lanes: &Lanes, lines: Vec<Line>) -> Vec<u64> {
-    decided(&lanes.submit(ask(Check, SUBJECT, sheet(SUBJECT, lines), 0)).await).1
+async fn used(lanes: &Lanes, limits: Vec<Line>) -> Vec<u64> {
+    decided(&lanes.submit(ask(Check, SUBJECT, sheet(SUBJECT, limits), 0)).await).1
 }
 
 /// Guards refunds: what an event took is given back in its windows, by an event that names it.

@@ -57,8 +57,8 @@ fn day(lanes: &Lanes) -> Line {
 }
 
 /// What some lines ask on a level whose day rolls over.
-fn rolling(lanes: &Lanes, lines: Vec<Line>) -> Sheet {
-    Sheet { rolling: vec![day(lanes)], ..sheet(SUBJECT, lines) }
+fn rolling(lanes: &Lanes, limits: Vec<Line>) -> Sheet {
+    Sheet { rolling: vec![day(lanes)], ..sheet(SUBJECT, limits) }
 }
 
 async fn messages(lanes: &Lanes, kind: OperationKind, amount: u64) -> Outcome {
