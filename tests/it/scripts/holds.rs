@@ -1,6 +1,9 @@
 //! Reserves: what they hold, who is refused because of it, and how it is free again by itself.
 
+use std::sync::Arc;
+
 use headroom::counters::Again;
+use headroom::counters::Before;
 use headroom::counters::CountersError;
 use headroom::counters::Field;
 use headroom::counters::HoldEnd;
@@ -10,6 +13,9 @@ use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Check;
 use headroom::counters::OperationKind::Consume;
 use headroom::counters::Outcome;
+use headroom::counters::PackedSheet;
+use headroom::counters::Roll;
+use headroom::counters::Taken;
 use headroom::domain::Amount;
 use headroom::domain::EventKind;
 use headroom::domain::Line;
@@ -22,6 +28,7 @@ use super::acts::SUBJECT;
 use super::acts::ask;
 use super::acts::counts;
 use super::acts::end;
+use super::acts::grant;
 use super::acts::lines_of;
 use super::acts::more;
 use super::acts::now_s;
@@ -34,6 +41,7 @@ use crate::random::Dice;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::lanes::level;
+use crate::support::lanes::operation;
 
 /// A month's messages.
 fn ten(lanes: &Lanes) -> Vec<Line> {
@@ -209,6 +217,26 @@ async fn a_hold_counts_in_a_slice_that_slides() {
     assert_eq!(decided(&free), (true, vec![10]));
 }
 
+/// Guards the answer of a check: it says when counters were last cleared, accepted or refused, with holds and without.
+#[tokio::test]
+async fn a_check_says_when_counters_were_cleared_also_with_holds() {
+    let lanes = start().await;
+    lanes.submit(Lanes::reset(SUBJECT, None, &[])).await;
+    let cleared_at_ms = lanes.state(SUBJECT).await.reset_at_ms;
+    assert!(cleared_at_ms > 0);
+
+    for is_held in [false, true] {
+        if is_held {
+            hold(&lanes, 1, 60).await;
+        }
+        for amount in [1, 11] {
+            let outcome = message(&lanes, Check, amount).await;
+            let Outcome::Decided { reset_at_ms, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(reset_at_ms, cleared_at_ms, "{amount} of 10");
+        }
+    }
+}
+
 /// Guards I9: the outbox has what was held, until when, and against which limits.
 #[tokio::test]
 async fn a_reserve_is_one_event_of_held_units() {
@@ -272,6 +300,23 @@ fn one_of_each(lanes: &Lanes) -> Vec<Operation> {
     charges.chain([reserve(SUBJECT, sheet(SUBJECT, ten(lanes)), 1, until_s)]).collect()
 }
 
+/// One operation of each kind whose lines the script works out.
+fn one_of_each_rewrite(lanes: &Lanes) -> Vec<Operation> {
+    let line = ten(lanes).remove(0);
+    let field = Field::used("messages", Period::Month, false, line.window.start_s);
+    let end_s = line.window.end_s;
+    let taken = [Taken { depth: 1, field, units: 1, refund_max: None, end_s }];
+    let rolls = [Roll { line, before_s: 0, before: Before::Used(0, 0) }];
+    let grants = [grant(1, 1, "messages", 5, None)];
+    let of = |kind, sheet| operation(kind, SUBJECT, Arc::new(sheet));
+    vec![
+        Lanes::reset(SUBJECT, None, &[]),
+        of(OperationKind::Refund, PackedSheet::refund(1, "test", &taken)),
+        of(OperationKind::Roll, PackedSheet::roll(1, &rolls)),
+        of(OperationKind::Give, PackedSheet::give(1, &grants)),
+    ]
+}
+
 /// Submits each, which must not fit, and answers how many events there are then.
 async fn all_full(lanes: &Lanes, orders: Vec<Operation>) -> usize {
     let before = lanes.state(SUBJECT).await;
@@ -294,6 +339,7 @@ async fn a_level_with_too_many_counters_is_refused() {
     lanes.move_past_the_hour();
 
     assert_eq!(all_full(&lanes, one_of_each(&lanes)).await, 0);
+    assert_eq!(all_full(&lanes, one_of_each_rewrite(&lanes)).await, 0);
 }
 
 /// Guards promise 7: lapsed holds do not fill a level for good.
@@ -334,6 +380,7 @@ async fn a_full_outbox_takes_no_hold_and_no_end() {
     let ends =
         [OperationKind::Commit, OperationKind::Release].map(|kind| end(kind, SUBJECT, id, 1));
     let mut orders = one_of_each(&lanes);
+    orders.extend(one_of_each_rewrite(&lanes));
     orders.extend(ends);
     orders.push(super::acts::extend(SUBJECT, id, now_s(&lanes) + 90));
 
