@@ -56,6 +56,7 @@ pub use plan::Plan;
 pub use portion::Portion;
 pub use profile::Profile;
 pub use profile::ProfileError;
+pub use sheet::Counts;
 pub use sheet::Line;
 pub use sheet::Sheet;
 pub use subject::Scope;

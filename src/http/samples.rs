@@ -39,6 +39,8 @@ pub fn limit(
         critical_percent: Limit::CRITICAL_PERCENT,
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
+        carried: Units::ZERO,
+        granted: Units::ZERO,
         violated: false,
         would_deny: false,
     }
@@ -72,5 +74,7 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         upgrade_url: None,
         recommended_plan: None,
         decided_at_ms: DECIDED_AT_MS,
+        hold: None,
+        free_at_s: None,
     }
 }

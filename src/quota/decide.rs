@@ -6,6 +6,7 @@ use chrono::DateTime;
 use chrono::Utc;
 use uuid::Uuid;
 
+use crate::counters::More;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
@@ -13,6 +14,7 @@ use crate::counters::StoredAnswer;
 use crate::counters::StoredLine;
 use crate::domain::Amount;
 use crate::domain::Catalogue;
+use crate::domain::Counts;
 use crate::domain::Decision;
 use crate::domain::Limit;
 use crate::domain::LimitState;
@@ -22,6 +24,7 @@ use crate::domain::Mode;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
 use crate::domain::Units;
+use crate::domain::decision::Hold;
 use crate::domain::limits_of;
 use crate::telemetry::names;
 
@@ -127,7 +130,7 @@ impl Quota {
     }
 
     /// The decision; a refusal with the plan that would have let the request pass.
-    fn answer(&self, settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
+    pub(super) fn answer(&self, settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
         let edition = settled.edition.clone();
         let decision = decision_of(settled)?;
         if decision.allowed {
@@ -174,10 +177,11 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     let Settled { operation, outcome, resolved, .. } = settled;
     let upgrade_url = resolved.as_ref().and_then(|resolved| resolved.upgrade_url.clone());
     let decision = match outcome {
-        Outcome::Decided { accepted, used, now_ms, .. } => {
-            decided(*operation, accepted, &used, now_ms)
+        Outcome::Decided { accepted, used, more, now_ms, .. } => {
+            decided(*operation, accepted, &Told { used, more }, now_ms)
         }
         Outcome::Replayed(answer) => replayed(&operation, answer),
+        Outcome::Ended(end, amount) => return Err(QuotaError::ReservationEnded { end, amount }),
         Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
         _ => {
             return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
@@ -186,12 +190,18 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     Ok(Decision { upgrade_url, ..decision })
 }
 
-fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) -> Decision {
-    let is_charged = accepted && operation.kind == OperationKind::Consume;
+fn decided(operation: Operation, accepted: bool, told: &Told, now_ms: i64) -> Decision {
+    let is_event = accepted && operation.kind != OperationKind::Check;
     Decision {
         allowed: accepted,
-        event_id: is_charged.then_some(operation.event_id),
-        limits: states(&operation, used, !accepted),
+        event_id: is_event.then_some(operation.event_id),
+        limits: states(&operation, told, !accepted),
+        hold: operation.hold.filter(|_| accepted).map(|hold| Hold {
+            id: String::new(),
+            amount: operation.amount,
+            until_s: hold.until_s,
+        }),
+        free_at_s: told.more.as_ref().and_then(|more| more.free_at_s),
         plan: operation.sheet.sheet.plan.clone(),
         request_id: operation.request_id,
         decided_at_ms: now_ms,
@@ -204,30 +214,68 @@ fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) ->
 fn replayed(operation: &Operation, answer: StoredAnswer) -> Decision {
     let subject = &operation.subject;
     let is_own = operation.since_seq.is_some() && operation.request_id == answer.request_id;
-    let limits = answer.lines.into_iter().map(|line| LimitState {
-        subject: subject.level(line.depth).to_owned(),
-        would_deny: was_above(&line),
-        metric: line.metric,
-        period: line.period,
-        window: line.window,
-        sliding: line.sliding,
-        max: line.max,
-        mode: line.mode,
-        warning_percent: line.warning_percent,
-        critical_percent: line.critical_percent,
-        used: line.used,
-        reserved: Units::ZERO,
-        violated: false,
-    });
     Decision {
         allowed: true,
         event_id: Some(answer.event_id),
-        limits: limits.collect(),
+        limits: stored_states(subject, answer.lines, answer.more.as_deref()),
+        hold: answer.hold.map(|hold| Hold {
+            id: String::new(),
+            amount: hold.amount,
+            until_s: hold.until_s,
+        }),
         replayed: !is_own,
         request_id: answer.request_id,
         plan: answer.plan,
         decided_at_ms: answer.now_ms,
         ..Decision::default()
+    }
+}
+
+/// The limits of a stored answer.
+pub(super) fn stored_states(
+    subject: &Subject,
+    lines: Vec<StoredLine>,
+    more: Option<&More>,
+) -> Vec<LimitState> {
+    let states = lines.into_iter().enumerate().map(|(at, line)| {
+        let counts = counts(line.used, more, at);
+        LimitState {
+            subject: subject.level(line.depth).to_owned(),
+            would_deny: was_above(&line),
+            metric: line.metric,
+            period: line.period,
+            window: line.window,
+            sliding: line.sliding,
+            max: line.max,
+            mode: line.mode,
+            warning_percent: line.warning_percent,
+            critical_percent: line.critical_percent,
+            used: counts.used,
+            reserved: counts.held,
+            carried: counts.carried,
+            granted: counts.granted,
+            violated: false,
+        }
+    });
+    states.collect()
+}
+
+/// What the script answered of the lines of a sheet.
+pub(super) struct Told {
+    pub(super) used: Vec<Units>,
+    pub(super) more: Option<Box<More>>,
+}
+
+/// What counts of the line at a place.
+fn counts(used: Units, more: Option<&More>, at: usize) -> Counts {
+    let of = |column: fn(&More) -> &Vec<Units>| {
+        more.and_then(|more| column(more).get(at).copied()).unwrap_or(Units::ZERO)
+    };
+    Counts {
+        used,
+        held: of(|more| &more.held),
+        carried: of(|more| &more.carried),
+        granted: of(|more| &more.granted),
     }
 }
 
@@ -280,21 +328,30 @@ fn asked(catalogue: &Catalogue, order: &Order) -> Option<Vec<(Metric, Amount)>> 
 }
 
 /// The limits of an operation's sheet with the counts that the script answered.
-pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) -> Vec<LimitState> {
-    let is_charged = !is_refused && operation.kind == OperationKind::Consume;
-    let lines = operation.sheet.sheet.lines.iter().zip(used);
-    lines.map(|(line, used)| state(operation, line, *used, is_refused, is_charged)).collect()
+pub(super) fn states(operation: &Operation, told: &Told, is_refused: bool) -> Vec<LimitState> {
+    let is_taken = matches!(operation.kind, OperationKind::Consume | OperationKind::Reserve);
+    let is_charged = !is_refused && is_taken;
+    let lines = operation.sheet.sheet.lines.iter().zip(&told.used).enumerate();
+    let states = lines.map(|(at, (line, used))| {
+        let counts = counts(*used, told.more.as_deref(), at);
+        state(operation, line, counts, is_refused, is_charged)
+    });
+    states.collect()
 }
 
 fn state(
     operation: &Operation,
     line: &Line,
-    used: Units,
+    counts: Counts,
     is_refused: bool,
     is_charged: bool,
 ) -> LimitState {
     let (limit, amount) = (&line.limit, operation.amount);
-    let after = if is_charged { used } else { used.saturating_add(line.units(amount)) };
+    let taken = counts.taken();
+    let after = if is_charged { taken } else { taken.saturating_add(line.units(amount)) };
+    let is_hold = operation.kind == OperationKind::Reserve;
+    let is_violated =
+        || line.would_refuse(counts, amount) || is_hold && line.would_hold_too_much(counts, amount);
     LimitState {
         subject: operation.subject.level(line.depth).to_owned(),
         metric: limit.metric.clone(),
@@ -305,9 +362,11 @@ fn state(
         mode: limit.mode,
         warning_percent: limit.warning_percent,
         critical_percent: limit.critical_percent,
-        used,
-        reserved: Units::ZERO,
-        violated: is_refused && line.would_refuse(used, amount),
+        used: counts.used,
+        reserved: counts.held,
+        carried: counts.carried,
+        granted: counts.granted,
+        violated: is_refused && is_violated(),
         would_deny: line.would_deny(after, amount),
     }
 }

@@ -1,5 +1,7 @@
 //! What makes a repeated request known: its event's id, its key's hash and its payload's fingerprint.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use chrono::Utc;
 use sha2::Digest;
@@ -33,6 +35,27 @@ pub(super) fn of_consume(order: &Order, at: DateTime<Utc>) -> Identity {
         return Identity { event_id, idempotency: None };
     };
     keyed("consume", &order.subject, key, fingerprint(order), at)
+}
+
+/// The identity of a reserve, as that of a consume; how long to hold is a part of what is asked.
+pub(super) fn of_reserve(order: &Order, time: Duration, at: DateTime<Utc>) -> Identity {
+    let Some(key) = &order.idempotency_key else {
+        let event_id = order.context.made_id.unwrap_or_else(Uuid::now_v7);
+        return Identity { event_id, idempotency: None };
+    };
+    let asked = digest(&[&fingerprint(order), &time.as_secs().to_be_bytes()]);
+    keyed("reserve", &order.subject, key, first_eight(asked), at)
+}
+
+/// The identity of what ends or moves a hold, with a key. `payload` is a text that differs where what is asked does.
+pub(super) fn of_end(
+    action: &str,
+    subject: &Subject,
+    key: &str,
+    payload: &str,
+    at: DateTime<Utc>,
+) -> Identity {
+    keyed(action, subject, key, first_eight(digest(&[payload.as_bytes()])), at)
 }
 
 /// The identity of an admin's act on a subject's counters at an instant of Redis' time. `payload` is a text that differs

@@ -17,6 +17,7 @@ mod outcome;
 mod profiles;
 mod recover;
 mod reset_within;
+mod reservations;
 mod resolve;
 mod rewrite;
 mod rollover;
@@ -63,6 +64,12 @@ pub use self::order::RequestContext;
 pub use self::order::ResetScope;
 pub use self::profiles::SubjectView;
 pub use self::recover::Recoverer;
+pub use self::reservations::CommitOrder;
+pub use self::reservations::EndOrder;
+pub use self::reservations::HoldEnded;
+pub use self::reservations::HoldTime;
+pub use self::reservations::ReservationId;
+pub use self::reservations::SigningKey;
 pub use self::reset_within::ResetPage;
 pub use self::reset_within::ResetWithin;
 pub use self::reset_within::SubjectReset;
@@ -140,6 +147,7 @@ pub struct Quota {
     loads: LoadEntrance,
     recoveries: RecoveryEntrance,
     instance: Uuid,
+    signing_key: SigningKey,
     clock: Clock,
     options: QuotaOptions,
 }
@@ -235,6 +243,7 @@ impl Quota {
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,
+            signing_key: SigningKey::new(settings.signing_key),
             clock: parts.clock,
             options: parts.options,
         });

@@ -103,6 +103,8 @@ mod tests {
             critical_percent: Limit::CRITICAL_PERCENT,
             used: Units::new(used).unwrap(),
             reserved: Units::new(reserved).unwrap(),
+            carried: Units::ZERO,
+            granted: Units::ZERO,
             violated: true,
             would_deny: false,
         }
