@@ -42,3 +42,8 @@ pub(super) async fn initialise(tx: &Tx, shards: u16) -> Result<Settings, LedgerE
     let row = tx.row(SETTINGS, &[]).await?;
     Ok(Settings { instance: column(&row, "instance")?, shards: small(column(&row, "shards")?)? })
 }
+
+/// The number of shards.
+pub(super) async fn shards(tx: &Tx) -> Result<u16, LedgerError> {
+    small(column(&tx.row(SETTINGS, &[]).await?, "shards")?)
+}
