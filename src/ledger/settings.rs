@@ -55,3 +55,8 @@ fn settings(row: &Row) -> Result<Settings, LedgerError> {
         signing_key: key.try_into().map_err(no_key)?,
     })
 }
+
+/// The number of shards.
+pub(super) async fn shards(tx: &Tx) -> Result<u16, LedgerError> {
+    small(column(&tx.row(SETTINGS, &[]).await?, "shards")?)
+}

@@ -18,8 +18,11 @@ use crate::counters::LoadOutcome;
 use crate::counters::Operation;
 use crate::counters::Snapshot;
 use crate::domain::Period;
+use crate::domain::Tally;
 use crate::domain::Window;
 use crate::ledger::Base;
+use crate::ledger::Counter;
+use crate::ledger::HeldCounter;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::telemetry::names;
@@ -227,18 +230,13 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
     let of_level = |path: &String| {
         let profile = base.profiles.iter().find(|profile| profile.subject == *path);
         let counters = base.counters.iter().filter(|counter| counter.subject == *path);
-        let reset_at_ms = counters.clone().filter_map(|counter| counter.reset_at_ms).max();
-        let counters = counters.filter_map(|counter| {
-            let period = Period::named(&counter.period)?;
-            let field = Field::used(&counter.metric, period, false, counter.window_start_s);
-            Some((field, counter.used))
-        });
+        let reset_at_ms = counters.filter_map(|counter| counter.reset_at_ms).max();
         LevelBase {
             path: path.clone(),
             profile_version: profile.map_or(0, |it| it.version),
             profile: profile.map_or_else(String::new, |it| it.profile.clone()),
             reset_at_ms: reset_at_ms.unwrap_or(0),
-            counters: counters.collect(),
+            counters: counts(base, path, ended_after.timestamp()),
         }
     };
     Snapshot {
@@ -248,4 +246,37 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         profile_version: base.profile_version,
         levels: levels.iter().map(of_level).collect(),
     }
+}
+
+/// What Postgres counts for a level, each count by its name in Redis. Holds that lapsed by `ended_after_s` are left out.
+fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
+    let counters = base.counters.iter().filter(|counter| counter.subject == path);
+    let held = base.held.iter().filter(|hold| hold.subject == path);
+    let grants = base.grants.iter().filter(|grant| grant.subject == path);
+    let mut counts: Vec<(Field, i64)> = counters.flat_map(of_counter).collect();
+    counts.extend(held.filter(|hold| hold.until_s > ended_after_s).filter_map(of_hold));
+    counts.extend(grants.map(|it| (Field::of_grant(&it.metric, it.id, it.end_s), it.used)));
+    counts
+}
+
+/// What is used in a window and, where there is such a count, carried into it and given back in it.
+fn of_counter(counter: &Counter) -> Vec<(Field, i64)> {
+    let Some(period) = Period::named(&counter.period) else { return Vec::new() };
+    let used = Field::used(&counter.metric, period, false, counter.window_start_s);
+    let of = |tally| Field { tally, ..used.clone() };
+    let carried = counter.carried.map(|units| (of(Tally::Carried), units));
+    let refunded = (counter.refunded != 0).then(|| (of(Tally::Refunded), counter.refunded));
+    let counts = [Some((used.clone(), counter.used)), carried, refunded];
+    counts.into_iter().flatten().collect()
+}
+
+fn of_hold(hold: &HeldCounter) -> Option<(Field, i64)> {
+    let field = match hold.grant {
+        Some(grant) => Field::of_grant(&hold.metric, grant, hold.window_end_s),
+        None => {
+            let period = Period::named(&hold.period)?;
+            Field::used(&hold.metric, period, false, hold.window_start_s)
+        }
+    };
+    Some((Field { tally: Tally::Held { until_s: hold.until_s }, ..field }, hold.units))
 }

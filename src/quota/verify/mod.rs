@@ -160,8 +160,14 @@ impl Quota {
         for it in &differences {
             progress.i1.expect(false, || {
                 format!(
-                    "{} {} {} from {}: counter {:?}, log {:?}",
-                    it.subject, it.metric, it.period, it.window_start_s, it.used, it.logged
+                    "{} {} {} from {}: {} by the counter {:?}, by the log {:?}",
+                    it.subject,
+                    it.metric,
+                    it.period,
+                    it.window_start_s,
+                    it.tally,
+                    it.counted,
+                    it.logged
                 )
             });
         }
