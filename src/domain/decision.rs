@@ -110,7 +110,8 @@ impl LimitState {
     /// Units above `max`, which soft and shadow limits let pass; 0 when there are none.
     #[must_use]
     pub fn overage(&self) -> Units {
-        let above = |max: Units| self.taken().saturating_sub(max.saturating_add(self.carried.get()));
+        let above =
+            |max: Units| self.taken().saturating_sub(max.saturating_add(self.carried.get()));
         self.max.map_or(Units::ZERO, above)
     }
 

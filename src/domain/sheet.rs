@@ -53,7 +53,8 @@ impl Line {
     #[must_use]
     pub fn would_refuse(&self, counts: Counts, amount: Units) -> bool {
         let units = self.units(amount).saturating_sub(counts.granted.get());
-        let ceiling = self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
+        let ceiling =
+            self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
         units > 0 && counts.taken().saturating_add(units) > ceiling
     }
 

@@ -1,5 +1,7 @@
 //! The table `settings`: what every node must agree on.
 
+use std::fmt;
+
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -18,6 +20,16 @@ pub struct Settings {
     pub shards: u16,
     /// Signs the ids of reservations. Never shown.
     pub signing_key: [u8; 32],
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instance, shards, .. } = self;
+        f.debug_struct("Settings")
+            .field("instance", instance)
+            .field("shards", shards)
+            .finish_non_exhaustive()
+    }
 }
 
 const SETTINGS: &str = "-- settings

@@ -5,11 +5,13 @@ use std::fmt;
 use crate::counters::CountersError;
 use crate::counters::HoldEnd;
 use crate::domain::CatalogueError;
+use crate::domain::Grant;
 use crate::domain::LevelLimitsError;
 use crate::domain::ProfileError;
 use crate::domain::Units;
 use crate::domain::units::AmountTooLarge;
 use crate::ledger::LedgerError;
+use crate::ledger::TransferRefusal;
 
 /// What lies behind a [`QuotaError`].
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -112,6 +114,15 @@ pub enum QuotaError {
     /// Nothing of the event can be given back: its windows have ended, or its limits do not allow it.
     #[error("nothing of the event can be given back")]
     NothingToRefund,
+    /// The subject has no such grant, or it was revoked before.
+    #[error("no such grant")]
+    UnknownGrant,
+    /// The subject has as many open grants as it may.
+    #[error("the subject has {max} open grants already", max = Grant::OPEN_MAX)]
+    TooManyGrants,
+    /// A rule for gifts does not allow the transfer.
+    #[error("the transfer is not allowed")]
+    TransferRefused(TransferRefusal),
     /// The subject's grants do not have as much to give.
     #[error("the grants do not have as much")]
     InsufficientGrant,

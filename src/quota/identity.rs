@@ -92,6 +92,19 @@ pub(super) fn of_settling(what: &str, event: Uuid) -> Uuid {
     id_at(bits, seconds * 1_000 + u64::from(nanos) / 1_000_000)
 }
 
+/// What makes a second refund of an event known, within the life of a record: another key means that it is not the same.
+pub(super) fn of_refund(event: Uuid, key: Option<&str>) -> Idempotency {
+    let (key_hash, _) = halves(digest(&[b"refund", event.as_bytes()]));
+    let fingerprint = first_eight(digest(&[key.unwrap_or_default().as_bytes()]));
+    Idempotency { key_hash, fingerprint }
+}
+
+/// What makes a second attempt at taking a gift's units known.
+pub(super) fn of_transfer(id: Uuid) -> Idempotency {
+    let (key_hash, _) = halves(digest(&[b"transfer", id.as_bytes()]));
+    Idempotency { key_hash, fingerprint: [0; 8] }
+}
+
 /// An operation with a key: its event's id follows from subject, key and month.
 fn keyed(
     operation: &str,

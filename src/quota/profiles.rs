@@ -281,7 +281,7 @@ impl Quota {
         self.profiles.learn(&profile)
     }
 
-    async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {
+    pub(super) async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {
         self.announce(std::slice::from_ref(&profile)).await?;
         self.profiles.learn(&profile)
     }
@@ -344,7 +344,7 @@ impl Quota {
     }
 }
 
-fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {
+pub(super) fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {
     LevelProfile { path: path.to_owned(), version, profile }
 }
 

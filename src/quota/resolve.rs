@@ -117,6 +117,21 @@ impl Edition {
         Ok(resolved)
     }
 
+    /// The limits that an ask charges, whether or not the subject may ask for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Edition::resolve`]; or the catalogue does not know what is asked for.
+    pub(super) fn resolve_ask(
+        &self,
+        subject: &Subject,
+        profiles: &LevelProfiles,
+        ask: &Ask,
+        at: DateTime<Utc>,
+    ) -> Result<Arc<Resolved>, QuotaError> {
+        self.resolve(subject, profiles, self.charge(subject, ask)?, at)
+    }
+
     fn needed_feature<'a>(&'a self, ask: &'a Ask) -> Option<&'a str> {
         match ask {
             Ask::Feature(feature) => Some(feature),

@@ -105,7 +105,10 @@ impl Quota {
         Ok(Usage {
             subject: subject.clone(),
             plan: operation.sheet.sheet.plan.clone(),
-            limits: with_room(&operation.sheet.sheet, states(&operation, &Told { used, more }, false)),
+            limits: with_room(
+                &operation.sheet.sheet,
+                states(&operation, &Told { used, more }, false),
+            ),
             features: features.map(|it| (it.clone(), resolved.features.contains(it))).collect(),
             upgrade_url: resolved.upgrade_url.clone(),
             is_blocked: resolved.blocked.is_some(),

@@ -109,12 +109,8 @@ impl Quota {
     ///
     /// [`QuotaError::ReservationEnded`], also when the hold has lapsed; [`QuotaError::Unavailable`].
     pub async fn release(&self, order: &EndOrder) -> Result<HoldEnded, QuotaError> {
-        let end = End {
-            kind: OperationKind::Release,
-            amount: Units::ZERO,
-            until_s: 0,
-            is_strict: false,
-        };
+        let end =
+            End { kind: OperationKind::Release, amount: Units::ZERO, until_s: 0, is_strict: false };
         self.end(order, end, "").await
     }
 

@@ -51,8 +51,7 @@ impl fmt::Debug for SigningKey {
 }
 
 /// The fields as they stand in an id.
-type Fields<'a> =
-    (Uuid, std::borrow::Cow<'a, str>, bool, std::borrow::Cow<'a, str>, u64, i64, i64);
+type Fields<'a> = (Uuid, std::borrow::Cow<'a, str>, bool, std::borrow::Cow<'a, str>, u64, i64, i64);
 
 impl SigningKey {
     /// The key with those bytes.
@@ -62,7 +61,8 @@ impl SigningKey {
     }
 
     fn mac(&self, payload: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(payload);
         mac
     }

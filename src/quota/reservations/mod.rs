@@ -76,7 +76,8 @@ impl Quota {
         };
         let settled = self.settle_on(Box::new(operation), &order).await?;
         let mut decision = self.answer(settled, &order)?;
-        decision.hold = decision.hold.map(|hold| self.named(hold, &order, &decision));
+        let hold = decision.hold.take();
+        decision.hold = hold.map(|hold| self.named(hold, &order, &decision));
         outcome::count(&decision);
         Ok(decision)
     }
