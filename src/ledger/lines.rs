@@ -21,8 +21,8 @@ use super::error::LedgerError;
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line<'a> {
-    Used(u8, &'a str, &'a str, i64, i64, i64),
-    Marked(u8, &'a str, &'a str, i64, i64, i64, String),
+    Used(#[serde(borrow)] (u8, &'a str, &'a str, i64, i64, i64)),
+    Marked(#[serde(borrow)] (u8, &'a str, &'a str, i64, i64, i64, String)),
 }
 
 /// What a delta counts, in the words of the log; `None` for the use of a limit.
@@ -65,8 +65,8 @@ pub(super) fn stored<'a>(
         let (depth, metric, period) = (delta.depth, delta.metric.as_str(), delta.period.as_str());
         let (start_s, end_s, units) = (delta.window.start_s, delta.window.end_s, delta.units);
         match mark_of(delta) {
-            None => Line::Used(depth, metric, period, start_s, end_s, units),
-            Some(mark) => Line::Marked(depth, metric, period, start_s, end_s, units, mark),
+            None => Line::Used((depth, metric, period, start_s, end_s, units)),
+            Some(mark) => Line::Marked((depth, metric, period, start_s, end_s, units, mark)),
         }
     };
     let lines: Vec<Line<'_>> = deltas.into_iter().map(line).collect();
@@ -86,11 +86,14 @@ pub(super) fn read(json: &str) -> Result<Vec<Delta>, LedgerError> {
 }
 
 fn read_line(line: Line<'_>) -> Option<Delta> {
-    let (fields, mark) = match line {
-        Line::Used(a, b, c, d, e, f) => ((a, b, c, d, e, f), None),
-        Line::Marked(a, b, c, d, e, f, mark) => ((a, b, c, d, e, f), Some(mark)),
+    let (depth, metric, period, start_s, end_s, units, mark) = match line {
+        Line::Used((depth, metric, period, start_s, end_s, units)) => {
+            (depth, metric, period, start_s, end_s, units, None)
+        }
+        Line::Marked((depth, metric, period, start_s, end_s, units, mark)) => {
+            (depth, metric, period, start_s, end_s, units, Some(mark))
+        }
     };
-    let (depth, metric, period, start_s, end_s, units) = fields;
     let (grant, tally) = mark.map_or(Some((None, Tally::Used)), |mark| read_mark(&mark))?;
     Some(Delta {
         depth,

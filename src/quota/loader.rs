@@ -271,12 +271,9 @@ fn of_counter(counter: &Counter) -> Vec<(Field, i64)> {
 }
 
 fn of_hold(hold: &HeldCounter) -> Option<(Field, i64)> {
-    let field = match hold.grant {
-        Some(grant) => Field::of_grant(&hold.metric, grant, hold.window_end_s),
-        None => {
-            let period = Period::named(&hold.period)?;
-            Field::used(&hold.metric, period, false, hold.window_start_s)
-        }
-    };
+    let period = Period::named(&hold.period)?;
+    let of_limit = Field::used(&hold.metric, period, false, hold.window_start_s);
+    let of_grant = |grant| Field::of_grant(&hold.metric, grant, hold.window_end_s);
+    let field = hold.grant.map_or(of_limit, of_grant);
     Some((Field { tally: Tally::Held { until_s: hold.until_s }, ..field }, hold.units))
 }

@@ -37,7 +37,7 @@ pub(super) use used::add_used;
 /// A grant that is to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewGrant<'a> {
-    /// The id of its event, a UUIDv7. Of two with one id the first is made, so that asking again is safe.
+    /// The id of its event, a UUID of version 7. Of two with one id the first is made, so that asking again is safe.
     pub event_id: Uuid,
     /// What it is of.
     pub metric: &'a Metric,
@@ -91,7 +91,7 @@ pub struct GrantChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantOutcome {
     /// It is made, now or by a call before with the same event id.
-    Created(GrantChange),
+    Created(Box<GrantChange>),
     /// The subject has [`Grant::OPEN_MAX`] open ones.
     TooManyGrants,
 }
@@ -190,7 +190,7 @@ async fn create(
         let grant = read(row)?;
         let (version, for_nodes) =
             subjects::in_force(tx, &grant.subject).await?.unwrap_or_default();
-        return Ok(GrantOutcome::Created(GrantChange { grant, version, for_nodes }));
+        return Ok(GrantOutcome::Created(Box::new(GrantChange { grant, version, for_nodes })));
     }
     if open(tx, path, at).await?.len() >= Grant::OPEN_MAX {
         return Ok(GrantOutcome::TooManyGrants);
@@ -199,7 +199,7 @@ async fn create(
     let grant = make(tx, path, new, &made).await?;
     audit_log::insert(tx, act, None, Some(&description(&grant))).await?;
     let (version, for_nodes) = list(tx, path, at).await?;
-    Ok(GrantOutcome::Created(GrantChange { grant, version, for_nodes }))
+    Ok(GrantOutcome::Created(Box::new(GrantChange { grant, version, for_nodes })))
 }
 
 async fn revoke(

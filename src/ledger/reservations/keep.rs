@@ -200,16 +200,16 @@ async fn write_reserves(tx: &Tx, shard: i64, lives: &Lives<'_>) -> Result<(), Le
 
 /// Moves those whose reserve came with an earlier batch.
 async fn move_reservations(tx: &Tx, lives: &Lives<'_>) -> Result<(), LedgerError> {
-    let (mut ids, mut untils, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ids, mut untils, mut holds) = (Vec::new(), Vec::new(), Vec::new());
     for (id, life) in lives {
         if let (None, Some(extend)) = (life.reserve, life.extend) {
             ids.push(*id);
             untils.push(until(extend)?);
-            lines.push(lines::stored(held(extend))?);
+            holds.push(lines::stored(held(extend))?);
         }
     }
     if !ids.is_empty() {
-        tx.execute(MOVE_RESERVATIONS, &[&ids, &untils, &lines]).await?;
+        tx.execute(MOVE_RESERVATIONS, &[&ids, &untils, &holds]).await?;
     }
     Ok(())
 }

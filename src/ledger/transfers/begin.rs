@@ -25,7 +25,7 @@ use super::find;
 /// A transfer that is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewTransfer<'a> {
-    /// Its id, a UUIDv7. Of two with one id the first is begun, so that asking again is safe.
+    /// Its id, a UUID of version 7. Of two with one id the first is begun, so that asking again is safe.
     pub id: Uuid,
     /// Who gives.
     pub from: &'a str,
@@ -198,6 +198,6 @@ fn refusal(
     };
     let given_at = rests(column(seen, "given_at")?, rules.giver_rest);
     let received_at = rests(column(seen, "received_at")?, rules.receiver_rest);
-    let giver = given_at.map(|until| TransferRefusal::GiverRests { until });
-    Ok(giver.or(received_at.map(|until| TransferRefusal::ReceiverRests { until })))
+    let refusal = given_at.map(|until| TransferRefusal::GiverRests { until });
+    Ok(refusal.or(received_at.map(|until| TransferRefusal::ReceiverRests { until })))
 }
