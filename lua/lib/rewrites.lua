@@ -85,7 +85,8 @@ do
   -- know, -2 when nothing was counted in it.
   local function used_before(depth, line)
     local before = line[7]
-    if not places[depth][before] then return line[8], line[9] end
+    local is_known = places[depth][before] or places[depth][before .. '+']
+    if not is_known then return line[8], line[9] end
     return count_of(depth, before) + held_of(depth, before), count_of(depth, before .. '+')
   end
 

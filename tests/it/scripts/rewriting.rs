@@ -182,6 +182,8 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         sliding: limit.sliding,
+        carried: Units::ZERO,
+        granted: Units::ZERO,
         violated: true,
         would_deny: false,
     };
