@@ -249,7 +249,7 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
 }
 
 /// What Postgres counts for a level, each count by its name in Redis. Holds that lapsed by `ended_after_s` are left out.
-fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
+pub(super) fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
     let counters = base.counters.iter().filter(|counter| counter.subject == path);
     let held = base.held.iter().filter(|hold| hold.subject == path);
     let grants = base.grants.iter().filter(|grant| grant.subject == path);
