@@ -75,14 +75,20 @@ async fn a_reserve_is_an_open_reservation_that_holds_its_lines() {
 #[tokio::test]
 async fn each_end_is_the_same_in_one_batch_and_in_many() {
     let (_database, ledger) = fixture::ledger().await;
-    let ends: [(fn(u64, Uuid) -> Event, _); 4] = [
-        (commit, (ReservationState::Committed, Some(3))),
-        (commit_late, (ReservationState::Late, Some(3))),
-        (|seq, of| end(seq, EventKind::Release, of), (ReservationState::Released, None)),
-        (|seq, of| end(seq, EventKind::Expire, of), (ReservationState::Expired, None)),
+    let ends: [fn(u64, Uuid) -> Event; 4] = [
+        commit,
+        commit_late,
+        |seq, of| end(seq, EventKind::Release, of),
+        |seq, of| end(seq, EventKind::Expire, of),
+    ];
+    let states = [
+        (ReservationState::Committed, Some(3)),
+        (ReservationState::Late, Some(3)),
+        (ReservationState::Released, None),
+        (ReservationState::Expired, None),
     ];
     let mut seq = 0;
-    for (end, wanted) in ends {
+    for (end, wanted) in ends.into_iter().zip(states) {
         let reserve_together = reserve(seq + 1);
         let together = reserve_together.event_id;
         let events = vec![reserve_together, end(seq + 2, together), reserve(seq + 3)];
