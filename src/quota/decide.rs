@@ -1,5 +1,6 @@
 //! Consume and check: one submission to the shard's lane, and the answer that comes of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::DateTime;
@@ -17,6 +18,7 @@ use crate::domain::Decision;
 use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::Line;
+use crate::domain::Memo;
 use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::StoreAway;
@@ -173,7 +175,8 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     let upgrade_url = resolved.as_ref().and_then(|resolved| resolved.upgrade_url.clone());
     let decision = match outcome {
         Outcome::Decided { accepted, used, now_ms, .. } => {
-            decided(*operation, accepted, &used, now_ms)
+            let memo = resolved.map(|resolved| resolved.memo.clone()).unwrap_or_default();
+            decided(*operation, accepted, &used, now_ms, memo)
         }
         Outcome::Replayed(answer) => replayed(&operation, answer),
         Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
@@ -184,26 +187,36 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     Ok(Decision { upgrade_url, ..decision })
 }
 
-fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) -> Decision {
+fn decided(
+    operation: Operation,
+    accepted: bool,
+    used: &[Units],
+    now_ms: i64,
+    memo: Arc<Memo>,
+) -> Decision {
     let is_charged = accepted && operation.kind == OperationKind::Consume;
     Decision {
         allowed: accepted,
         event_id: is_charged.then_some(operation.event_id),
         limits: states(&operation, used, !accepted),
+        memo,
+        degraded: false,
+        replayed: false,
         plan: operation.sheet.sheet.plan.clone(),
         request_id: operation.request_id,
+        upgrade_url: None,
+        recommended_plan: None,
         decided_at_ms: now_ms,
-        ..Decision::default()
     }
 }
 
 /// A stored answer. When an earlier attempt at this very request stored it and its reply was lost, the caller sees it for
 /// the first time.
 fn replayed(operation: &Operation, answer: StoredAnswer) -> Decision {
-    let subject = &operation.subject;
+    let level = levels(&operation.subject);
     let is_own = operation.since_seq.is_some() && operation.request_id == answer.request_id;
     let limits = answer.lines.into_iter().map(|line| LimitState {
-        subject: subject.level(line.depth).to_owned(),
+        subject: level(line.depth),
         would_deny: was_above(&line),
         metric: line.metric,
         period: line.period,
@@ -244,7 +257,7 @@ fn recommended(
 ) -> Option<String> {
     let violated = || refused.limits.iter().filter(|state| state.violated);
     let level = &violated().next()?.subject;
-    let depth = order.subject.levels().position(|it| it == level)?;
+    let depth = order.subject.levels().position(|it| *it == **level)?;
     let levels = limits_of(catalogue, &order.subject, &profiles.profiles()).ok()?;
     let current = levels.get(depth)?.plan?;
     let is_of_plan = |state: &LimitState| {
@@ -280,32 +293,33 @@ fn asked(catalogue: &Catalogue, order: &Order) -> Option<Vec<(Metric, Amount)>> 
 /// The limits of an operation's sheet with the counts that the script answered.
 pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) -> Vec<LimitState> {
     let is_charged = !is_refused && operation.kind == OperationKind::Consume;
+    let level = levels(&operation.subject);
     let lines = operation.sheet.sheet.lines.iter().zip(used);
-    lines.map(|(line, used)| state(operation, line, *used, is_refused, is_charged)).collect()
+    let state = |(line, used): (&Line, &Units)| {
+        let (limit, amount) = (&line.limit, operation.amount);
+        let after = if is_charged { *used } else { used.saturating_add(line.units(amount)) };
+        LimitState {
+            subject: level(line.depth),
+            metric: limit.metric.clone(),
+            period: limit.period,
+            window: line.window,
+            sliding: limit.sliding,
+            max: limit.max,
+            mode: limit.mode,
+            warning_percent: limit.warning_percent,
+            critical_percent: limit.critical_percent,
+            used: *used,
+            reserved: Units::ZERO,
+            violated: is_refused && line.would_refuse(*used, amount),
+            would_deny: line.would_deny(after, amount),
+        }
+    };
+    lines.map(state).collect()
 }
 
-fn state(
-    operation: &Operation,
-    line: &Line,
-    used: Units,
-    is_refused: bool,
-    is_charged: bool,
-) -> LimitState {
-    let (limit, amount) = (&line.limit, operation.amount);
-    let after = if is_charged { used } else { used.saturating_add(line.units(amount)) };
-    LimitState {
-        subject: operation.subject.level(line.depth).to_owned(),
-        metric: limit.metric.clone(),
-        period: limit.period,
-        window: line.window,
-        sliding: limit.sliding,
-        max: limit.max,
-        mode: limit.mode,
-        warning_percent: limit.warning_percent,
-        critical_percent: limit.critical_percent,
-        used,
-        reserved: Units::ZERO,
-        violated: is_refused && line.would_refuse(used, amount),
-        would_deny: line.would_deny(after, amount),
-    }
+/// The levels of a subject by their depth, as texts that limits share.
+fn levels(subject: &Subject) -> impl Fn(u8) -> Arc<str> {
+    let (depth, levels) = (subject.depth(), subject.levels().map(Arc::from));
+    let levels: Vec<Arc<str>> = levels.collect();
+    move |at| levels[usize::from(at.clamp(1, depth)) - 1].clone()
 }

@@ -19,6 +19,7 @@ use crate::domain::LevelLimits;
 use crate::domain::LevelLimitsError;
 use crate::domain::Limit;
 use crate::domain::Line;
+use crate::domain::Memo;
 use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Profile;
@@ -63,6 +64,8 @@ pub(super) enum Charge {
 pub(super) struct Resolved {
     /// The limits; for the script.
     pub(super) sheet: Arc<PackedSheet>,
+    /// What the edge makes of those limits. Their windows, and the scopes of the levels, are the same in all answers.
+    pub(super) memo: Arc<Memo>,
     /// The features that the subject has.
     pub(super) features: BTreeSet<String>,
     /// Where the subject can get more.
@@ -195,6 +198,7 @@ impl Edition {
         let plan = plan.and_then(|name| self.catalogue.plans.get(name));
         Ok(Resolved {
             sheet: Arc::new(PackedSheet::charge(sheet)),
+            memo: Arc::default(),
             features: features.into_iter().flatten().collect(),
             upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
             blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),
