@@ -103,11 +103,12 @@ impl Edition {
     ) -> Result<Arc<Resolved>, QuotaError> {
         let Order { subject, ask, amount, .. } = order;
         let charge = self.charge(subject, ask)?;
+        let needed_feature = self.needed_feature(ask, &charge);
         let resolved = self.resolve(subject, profiles, charge, at)?;
         if let Some(depth) = resolved.blocked {
             return Err(QuotaError::Blocked(subject.level(depth).to_owned()));
         }
-        if let Some(feature) = self.needed_feature(ask)
+        if let Some(feature) = needed_feature
             && !resolved.features.contains(feature)
         {
             let (feature, upgrade_url) = (feature.to_owned(), resolved.upgrade_url.clone());
@@ -119,11 +120,11 @@ impl Edition {
         Ok(resolved)
     }
 
-    fn needed_feature<'a>(&'a self, ask: &'a Ask) -> Option<&'a str> {
-        match ask {
-            Ask::Feature(feature) => Some(feature),
-            Ask::Model(model) => self.catalogue.model(model)?.1.feature.as_deref(),
-            Ask::Metric(_) => None,
+    fn needed_feature<'a>(&'a self, ask: &'a Ask, charge: &Charge) -> Option<&'a str> {
+        match (ask, charge) {
+            (Ask::Feature(feature), _) => Some(feature),
+            (_, Charge::Model(place)) => self.catalogue.models.get(*place)?.feature.as_deref(),
+            _ => None,
         }
     }
 
@@ -176,7 +177,7 @@ impl Edition {
         let scopes = (1..=subject.depth()).map(|depth| subject.scope(depth));
         let mut names = [""; Subject::LEVELS_MAX];
         names.iter_mut().zip(scopes).for_each(|(name, scope)| *name = scope);
-        self.hasher.hash_one(names)
+        self.hasher.hash_one(&names[..usize::from(subject.depth())])
     }
 
     fn make(
