@@ -230,7 +230,10 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::Memo;
     use crate::http::samples;
 
     const STYLE: Style<'_> =
@@ -337,6 +340,24 @@ mod tests {
         for decision in [full, bare] {
             let texts = LimitTexts::of(&decision.limits);
             let by_serde = serde_json::to_vec(&accepted(&decision, &texts.names)).unwrap();
+            assert_eq!(body(&decision, &texts), by_serde);
+        }
+    }
+
+    #[test]
+    fn decisions_on_the_same_limits_share_no_more_than_their_texts() {
+        let memo = Arc::<Memo>::default();
+        let of = |subject, used| {
+            let limits = vec![
+                samples::limit(subject, "messages", Period::Month, Some(100), used),
+                samples::limit("org:acme", "messages", Period::Month, None, used + 1),
+            ];
+            Decision { memo: memo.clone(), ..samples::decision(limits) }
+        };
+        for decision in [of("org:acme/user:u_1", 85), of("org:acme/user:longer", 112)] {
+            let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
+            let own_names = rate_limit_headers::distinct_names(&decision.limits);
+            let by_serde = serde_json::to_vec(&accepted(&decision, &own_names)).unwrap();
             assert_eq!(body(&decision, &texts), by_serde);
         }
     }
