@@ -23,11 +23,11 @@ pub struct LimitTexts {
 /// What the [`LimitBody`](super::decision::LimitBody) of a limit is in all answers, in three pieces.
 pub(super) struct LimitText {
     /// `{"name":"messages-month","subject":"`
-    head: Vec<u8>,
+    head: Box<[u8]>,
     /// `","metric":"messages","period":"month","limit":100,"used":`
-    middle: Vec<u8>,
+    middle: Box<[u8]>,
     /// `,"resets_at":"2026-12-01T00:00:00Z","mode":"hard"`
-    tail: Vec<u8>,
+    tail: Box<[u8]>,
 }
 
 impl LimitTexts {
@@ -64,13 +64,13 @@ impl LimitText {
     }
 }
 
-fn head(name: &str) -> Vec<u8> {
+fn head(name: &str) -> Box<[u8]> {
     let mut text = Text::with_capacity(64);
     text.raw(r#"{"name":"#).string(name).raw(r#","subject":""#);
-    text.finish()
+    text.finish().into()
 }
 
-fn middle(state: &LimitState) -> Vec<u8> {
+fn middle(state: &LimitState) -> Box<[u8]> {
     let mut text = Text::with_capacity(128);
     text.raw(r#"","metric":"#).string(state.metric.as_str());
     text.raw(r#","period":"#).string(state.period.as_str());
@@ -79,14 +79,14 @@ fn middle(state: &LimitState) -> Vec<u8> {
         None => text.raw(r#","unlimited":true"#),
     };
     text.raw(r#","used":"#);
-    text.finish()
+    text.finish().into()
 }
 
-fn tail(state: &LimitState) -> Vec<u8> {
+fn tail(state: &LimitState) -> Box<[u8]> {
     let resets_at = (state.period != Period::Lifetime).then(|| state.window.end_at());
     let mut text = Text::with_capacity(64);
     text.raw(r#","resets_at":"#).second(resets_at);
     text.raw(if state.sliding { r#","sliding":true"# } else { "" });
     text.raw(r#","mode":"#).string(state.mode.as_str());
-    text.finish()
+    text.finish().into()
 }
