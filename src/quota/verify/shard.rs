@@ -126,7 +126,10 @@ impl Quota {
                 continue;
             }
             let (redis, postgres) = (found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0));
-            let describe = || format!("{} {}", key.0, key.1);
+            let describe = || {
+                let Field { metric, period, .. } = &key.1;
+                format!("{} {metric} {} ({})", key.0, period.as_str(), key.1)
+            };
             let differ =
                 || format!("{}: redis {redis}, postgres and outbox {postgres}", describe());
             progress.i2.expect(redis == postgres, differ);
