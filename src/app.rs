@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::config::Role;
 use crate::config::ServerConfig;
 use crate::config::StoreAway;
+use crate::config::TransfersConfig;
 use crate::counters::Counters;
 use crate::counters::CountersError;
 use crate::counters::GroupOptions;
@@ -26,6 +27,8 @@ use crate::counters::RedisOptions;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
 use crate::domain::CatalogueError;
+use crate::domain::GrantSource;
+use crate::domain::Units;
 use crate::http;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -38,6 +41,7 @@ use crate::quota::QuotaError;
 use crate::quota::QuotaOptions;
 use crate::quota::QuotaParts;
 use crate::quota::StartError;
+use crate::quota::TransferPolicy;
 
 /// The catalogue that is used when the configuration names none.
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
@@ -46,6 +50,8 @@ const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks for holds that have lapsed, and for transfers that were left unfinished.
+const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 /// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
 /// three of them never arrived whole.
 const REQUEST_TIMEOUTS_MAX: u32 = 3;
@@ -275,6 +281,27 @@ fn start_background(core: &Core, config: &Config) {
             async move { quota.ensure_partitions().await }
         })
     });
+    start_sweepers(core);
+}
+
+/// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
+fn start_sweepers(core: &Core) {
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("expiry", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(SWEEP_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.expire_due().await.map(|_| ()) }
+        })
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("transfers", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(SWEEP_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.finish_transfers().await.map(|_| ()) }
+        })
+    });
 }
 
 fn start_upkeep(core: &Core, config: &Config) {
@@ -360,7 +387,18 @@ const fn group_options(config: &Config) -> GroupOptions {
     }
 }
 
-const fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
+fn transfer_policy(config: &TransfersConfig) -> TransferPolicy {
+    let daily_max = Units::new(config.daily_max).ok().filter(|most| *most > Units::ZERO);
+    TransferPolicy {
+        sources: config.sources().filter_map(GrantSource::named).collect(),
+        amount_min: Units::new(config.amount_min).unwrap_or(Units::MAX),
+        daily_max,
+        giver_rest: config.giver_rest(),
+        receiver_rest: config.receiver_rest(),
+    }
+}
+
+fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
     QuotaOptions {
         request_timeout: config.server.request_timeout(),
         store_away: match config.quota.store_away {
@@ -370,6 +408,7 @@ const fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
         batch_events_max: config.flusher.batch_events_max,
         trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
         trim_bytes_max: config.flusher.trim_bytes_max,
+        transfers: transfer_policy(&config.transfers),
         guards,
     }
 }

@@ -118,7 +118,8 @@ do
     for i, it in ipairs(by_line) do
       used[i], held[i], carried[i], granted[i] = it.used, it.held, it.carried, it.group.granted
     end
-    local values = { now, head[at + 4] }
+    -- Without a key the script is not told of the request.
+    local values = { now, head[at + 4] == 0 and '' or head[at + 4] }
     for _, column in ipairs({ used, held, carried, granted }) do
       for i = 1, #lines do values[#values + 1] = column[i] end
     end

@@ -33,6 +33,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::redis::BOUNDS,
         super::postgres::BOUNDS,
         super::quota::BOUNDS,
+        super::transfers::BOUNDS,
         super::flusher::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,

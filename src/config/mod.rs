@@ -20,6 +20,7 @@ mod secret;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,6 +46,7 @@ pub use redis::RedisConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
+pub use transfers::TransfersConfig;
 
 /// The default file.
 const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -63,6 +65,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// How quotas are decided and kept.
     pub quota: QuotaConfig,
+    /// Gifts of bonus units.
+    pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
     /// API keys.
@@ -114,6 +118,7 @@ impl Config {
         config.postgres.check()?;
         config.jwt.check()?;
         config.log.check()?;
+        config.transfers.check()?;
         Ok(config)
     }
 

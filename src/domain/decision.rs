@@ -1,8 +1,11 @@
 //! The answer to "may this subject do that?".
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::limit::Mode;
+use super::memo::Memo;
 use super::period::Period;
 use super::period::Slices;
 use super::period::Window;
@@ -55,8 +58,8 @@ impl Warning {
 /// One limit after a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitState {
-    /// The level that the limit belongs to, as a path.
-    pub subject: String,
+    /// The level that the limit belongs to, as a path. The limits of a level share it.
+    pub subject: Arc<str>,
     /// What is counted.
     pub metric: Metric,
     /// How often the count starts anew.
@@ -77,6 +80,10 @@ pub struct LimitState {
     pub used: Units,
     /// Units held for work in progress.
     pub reserved: Units,
+    /// Units that the window before left to this one, beside `max`.
+    pub carried: Units,
+    /// Bonus units that are left, for when the limit is spent.
+    pub granted: Units,
     /// Whether this limit alone would refuse the request.
     pub violated: bool,
     /// Whether this limit lets the request pass only because it is in shadow mode.
@@ -100,19 +107,22 @@ impl LimitState {
     /// Units that are left in the window; `None` is unlimited.
     #[must_use]
     pub fn remaining(&self) -> Option<Units> {
-        self.max.map(|max| max.saturating_sub(self.taken()))
+        self.max.map(|max| max.saturating_add(self.carried.get()).saturating_sub(self.taken()))
     }
 
     /// Units above `max`, which soft and shadow limits let pass; 0 when there are none.
     #[must_use]
     pub fn overage(&self) -> Units {
-        self.max.map_or(Units::ZERO, |max| self.taken().saturating_sub(max))
+        let above =
+            |max: Units| self.taken().saturating_sub(max.saturating_add(self.carried.get()));
+        self.max.map_or(Units::ZERO, above)
     }
 
     /// How near the counter is to its limit.
     #[must_use]
     pub fn warning(&self) -> Warning {
-        Warning::of(self.taken(), self.max, self.warning_percent, self.critical_percent)
+        let max = self.max.map(|max| max.saturating_add(self.carried.get()));
+        Warning::of(self.taken(), max, self.warning_percent, self.critical_percent)
     }
 
     /// Units used or held.
@@ -131,6 +141,9 @@ pub struct Decision {
     pub event_id: Option<Uuid>,
     /// Every limit that the request was measured against.
     pub limits: Vec<LimitState>,
+    /// What the edge makes of the limits once for all decisions on the same ones: of all that does not differ between the
+    /// subjects and with what they used.
+    pub memo: Arc<Memo>,
     /// Whether the answer was given without the counters, because Redis was away.
     pub degraded: bool,
     /// Whether the answer repeats an earlier one with the same idempotency key.
@@ -145,6 +158,21 @@ pub struct Decision {
     pub recommended_plan: Option<String>,
     /// When Redis decided, in Unix milliseconds.
     pub decided_at_ms: i64,
+    /// The hold that was made, when one was asked for.
+    pub hold: Option<Hold>,
+    /// After a refusal only because of what others hold, when the first of it is free again, in Unix seconds.
+    pub free_at_s: Option<i64>,
+}
+
+/// Units that are held for work in progress.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The reservation's id, which tells who holds what.
+    pub id: String,
+    /// The amount that is held.
+    pub amount: Units,
+    /// Until when, in Unix seconds.
+    pub until_s: i64,
 }
 
 impl Decision {
@@ -152,12 +180,20 @@ impl Decision {
     /// violated limit never starts anew.
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u64> {
+        if let Some(free_at_s) = self.free_at_s {
+            return self.seconds_until(free_at_s);
+        }
         let violated = self.limits.iter().filter(|state| state.violated);
         let end_s = violated.map(|state| state.window.end_s).max()?;
         if end_s == Window::LIFETIME.end_s {
             return None;
         }
-        u64::try_from(end_s - self.decided_at_ms.div_euclid(1_000)).ok().map(|s| s.max(1))
+        self.seconds_until(end_s)
+    }
+
+    /// Seconds from the decision to an instant, at least 1.
+    fn seconds_until(&self, at_s: i64) -> Option<u64> {
+        u64::try_from(at_s - self.decided_at_ms.div_euclid(1_000)).ok().map(|s| s.max(1))
     }
 }
 
@@ -167,7 +203,7 @@ mod tests {
 
     fn state(max: Option<u64>, used: u64, reserved: u64) -> LimitState {
         LimitState {
-            subject: "user:u_1".to_owned(),
+            subject: "user:u_1".into(),
             metric: Metric::new("messages").unwrap(),
             period: Period::Lifetime,
             window: Window::LIFETIME,
@@ -178,6 +214,8 @@ mod tests {
             critical_percent: 60,
             used: Units::new(used).unwrap(),
             reserved: Units::new(reserved).unwrap(),
+            carried: Units::ZERO,
+            granted: Units::ZERO,
             violated: false,
             would_deny: false,
         }

@@ -49,19 +49,49 @@ impl Line {
         (self.weight.get() as u64).saturating_mul(amount.get())
     }
 
-    /// Whether this limit refuses the amount when `used` units are used, as the script decides it.
+    /// Whether this limit refuses the amount at those counts, as the script decides it.
     #[must_use]
-    pub fn would_refuse(&self, used: Units, amount: Units) -> bool {
-        let units = self.units(amount);
-        let ceiling = self.limit.ceiling().unwrap_or(Units::MAX);
-        units > 0 && used.get().saturating_add(units) > ceiling.get()
+    pub fn would_refuse(&self, counts: Counts, amount: Units) -> bool {
+        let units = self.units(amount).saturating_sub(counts.granted.get());
+        let ceiling =
+            self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
+        units > 0 && counts.taken().saturating_add(units) > ceiling
     }
 
-    /// Whether a charge of the amount, which leaves `after` units used, passes only because the limit is in shadow mode.
+    /// Whether a hold of the amount is refused for the share of the limit that may be held.
+    #[must_use]
+    pub fn would_hold_too_much(&self, counts: Counts, amount: Units) -> bool {
+        let units = self.units(amount).saturating_sub(counts.granted.get());
+        let is_above = |most: Units| counts.held.saturating_add(units) > most;
+        units > 0 && self.limit.hold_units().is_some_and(is_above)
+    }
+
+    /// Whether a charge of the amount, which leaves `after`, passes only because the limit is in shadow mode.
     #[must_use]
     pub fn would_deny(&self, after: Units, amount: Units) -> bool {
         let is_shadow = self.limit.mode == Mode::Shadow && self.units(amount) > 0;
         is_shadow && self.limit.max.is_some_and(|max| after > max)
+    }
+}
+
+/// What counts of a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Units used.
+    pub used: Units,
+    /// Units held for work in progress.
+    pub held: Units,
+    /// Units that the window before left.
+    pub carried: Units,
+    /// Bonus units that are left.
+    pub granted: Units,
+}
+
+impl Counts {
+    /// Units used or held.
+    #[must_use]
+    pub fn taken(self) -> Units {
+        self.used.saturating_add(self.held.get())
     }
 }
 

@@ -13,9 +13,12 @@ use serde::Serialize;
 
 use crate::domain::Permission;
 use crate::domain::SubjectError;
+use crate::domain::Units;
+use crate::quota::HoldEnd;
 use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
+use crate::quota::TransferRefusal;
 
 /// What lies behind an [`ApiError`].
 pub type Cause = Box<dyn Error + Send + Sync>;
@@ -103,6 +106,16 @@ pub enum ApiError {
     /// The idempotency key was used with another payload.
     #[error("the idempotency key was used with another payload")]
     IdempotencyMismatch,
+    /// What is asked does not fit what has become of a reservation, an event or a grant.
+    #[error("{detail}")]
+    Unfit {
+        /// The status.
+        status: StatusCode,
+        /// The code.
+        code: ProblemCode,
+        /// What does not fit, for people.
+        detail: String,
+    },
     /// A store is away.
     #[error("a store is away")]
     StoreUnavailable {
@@ -131,6 +144,36 @@ pub enum ApiError {
 pub enum ProblemCode {
     /// A limit leaves no room for the request.
     LimitExceeded,
+    /// Only what others hold leaves no room for the request.
+    ReservedByOthers,
+    /// No such reservation.
+    UnknownReservation,
+    /// The reservation was committed before.
+    ReservationAlreadyCommitted,
+    /// The reservation was released before.
+    ReservationAlreadyReleased,
+    /// The reservation has expired.
+    ReservationExpired,
+    /// There is a reservation of that id.
+    ReservationExists,
+    /// The amount is above what is held, and does not fit.
+    CommitDoesNotFit,
+    /// No such event.
+    UnknownEvent,
+    /// An event of that kind cannot be refunded.
+    NotRefundable,
+    /// The event was refunded before.
+    AlreadyRefunded,
+    /// Nothing of the event can be given back.
+    NothingToRefund,
+    /// No such grant.
+    UnknownGrant,
+    /// The subject has as many open grants as it may.
+    TooManyGrants,
+    /// A rule for gifts does not allow the transfer.
+    TransferRefused,
+    /// The grants do not have as much.
+    InsufficientGrant,
     /// The request breaks a rule of its form.
     InvalidRequest,
     /// The body is not declared as JSON.
@@ -243,6 +286,7 @@ impl ApiError {
             Self::IdempotencyMismatch => {
                 (StatusCode::UNPROCESSABLE_ENTITY, Code::IdempotencyMismatch)
             }
+            Self::Unfit { status, code, .. } => (*status, *code),
             Self::StoreUnavailable { .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::StoreUnavailable)
             }
@@ -291,6 +335,63 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
+        Self::Unfit { status, code, detail: detail.to_string() }
+    }
+
+    fn missing(code: ProblemCode, error: &QuotaError) -> Self {
+        Self::unfit(StatusCode::NOT_FOUND, code, error)
+    }
+
+    fn conflict(code: ProblemCode, error: &QuotaError) -> Self {
+        Self::unfit(StatusCode::CONFLICT, code, error)
+    }
+}
+
+/// Which rule does not allow a transfer.
+fn rule_of(refusal: TransferRefusal) -> String {
+    match refusal {
+        TransferRefusal::BelowMinimum => "the amount is below the least of a gift".to_owned(),
+        TransferRefusal::AboveDailyMax { given } => {
+            format!("the giver gave {given} today, and would pass the most of a day")
+        }
+        TransferRefusal::GiverRests { until } => format!("the giver may give again at {until}"),
+        TransferRefusal::ReceiverRests { until } => {
+            format!("the receiver may be given something again at {until}")
+        }
+        TransferRefusal::TooManyGrants => "the receiver has too many open grants".to_owned(),
+    }
+}
+
+/// A reservation that has ended, or is there already.
+fn ended(end: HoldEnd, amount: Units) -> ApiError {
+    let amount = amount.get();
+    let (status, code, detail) = match end {
+        HoldEnd::Committed | HoldEnd::CommittedLate => (
+            StatusCode::CONFLICT,
+            ProblemCode::ReservationAlreadyCommitted,
+            format!("the reservation was committed before, with the amount {amount}"),
+        ),
+        HoldEnd::Released => (
+            StatusCode::GONE,
+            ProblemCode::ReservationAlreadyReleased,
+            "the reservation was released before".to_owned(),
+        ),
+        HoldEnd::Expired => (
+            StatusCode::GONE,
+            ProblemCode::ReservationExpired,
+            "the reservation has expired".to_owned(),
+        ),
+        HoldEnd::Open => (
+            StatusCode::CONFLICT,
+            ProblemCode::ReservationExists,
+            format!("the reservation is there already, with the amount {amount}"),
+        ),
+    };
+    ApiError::unfit(status, code, detail)
+}
+
 /// A text that may hold the caller's own, as it may stand in an answer: short and without control characters.
 fn shortened(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).filter(|letter| !letter.is_control()).collect()
@@ -319,6 +420,21 @@ impl From<QuotaError> for ApiError {
                 Self::invalid("amount", format_args!("times the catalogue's weight {bound}"))
             }
             QuotaError::IdempotencyMismatch => Self::IdempotencyMismatch,
+            QuotaError::ReservationEnded { end, amount } => ended(end, amount),
+            QuotaError::TransferRefused(refusal) => {
+                Self::unfit(StatusCode::CONFLICT, ProblemCode::TransferRefused, rule_of(refusal))
+            }
+            QuotaError::UnknownReservation => {
+                Self::missing(ProblemCode::UnknownReservation, &error)
+            }
+            QuotaError::UnknownEvent => Self::missing(ProblemCode::UnknownEvent, &error),
+            QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
+            QuotaError::CommitDoesNotFit => Self::conflict(ProblemCode::CommitDoesNotFit, &error),
+            QuotaError::NotRefundable => Self::conflict(ProblemCode::NotRefundable, &error),
+            QuotaError::AlreadyRefunded => Self::conflict(ProblemCode::AlreadyRefunded, &error),
+            QuotaError::NothingToRefund => Self::conflict(ProblemCode::NothingToRefund, &error),
+            QuotaError::TooManyGrants => Self::conflict(ProblemCode::TooManyGrants, &error),
+            QuotaError::InsufficientGrant => Self::conflict(ProblemCode::InsufficientGrant, &error),
             QuotaError::Unavailable { store, retry_after_s, source } => {
                 Self::StoreUnavailable { store, retry_after_s, source }
             }

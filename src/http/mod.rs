@@ -14,6 +14,7 @@ pub mod fields;
 pub mod idempotency;
 pub mod jwt;
 pub mod layers;
+mod limit_texts;
 pub mod order_body;
 mod patience;
 pub mod precondition;

@@ -136,7 +136,7 @@ pub fn json(value: &impl Serialize) -> Body {
 
 fn kind(code: ProblemCode) -> String {
     let registered = match code {
-        ProblemCode::LimitExceeded => "quota-exceeded",
+        ProblemCode::LimitExceeded | ProblemCode::ReservedByOthers => "quota-exceeded",
         ProblemCode::StoreUnavailable | ProblemCode::Overloaded | ProblemCode::TimedOut => {
             "temporary-reduced-capacity"
         }
@@ -159,12 +159,26 @@ fn code_text(code: ProblemCode) -> String {
 /// Titles of registered kinds are those of draft-ietf-httpapi-ratelimit-headers-11.
 const fn title(code: ProblemCode) -> &'static str {
     match code {
-        ProblemCode::LimitExceeded => {
+        ProblemCode::LimitExceeded | ProblemCode::ReservedByOthers => {
             "Request cannot be satisfied as assigned quota has been exceeded"
         }
         ProblemCode::StoreUnavailable | ProblemCode::Overloaded | ProblemCode::TimedOut => {
             "Request cannot be satisfied due to temporary server capacity constraints"
         }
+        ProblemCode::UnknownReservation => "The reservation is unknown",
+        ProblemCode::ReservationAlreadyCommitted => "The reservation is committed",
+        ProblemCode::ReservationAlreadyReleased => "The reservation is released",
+        ProblemCode::ReservationExpired => "The reservation has expired",
+        ProblemCode::ReservationExists => "The reservation exists",
+        ProblemCode::CommitDoesNotFit => "The amount does not fit",
+        ProblemCode::UnknownEvent => "The event is unknown",
+        ProblemCode::NotRefundable => "The event cannot be refunded",
+        ProblemCode::AlreadyRefunded => "The event is refunded",
+        ProblemCode::NothingToRefund => "Nothing can be given back",
+        ProblemCode::UnknownGrant => "The grant is unknown",
+        ProblemCode::TooManyGrants => "The subject has too many grants",
+        ProblemCode::TransferRefused => "The transfer is not allowed",
+        ProblemCode::InsufficientGrant => "The grants do not have as much",
         ProblemCode::InvalidRequest => "The request is not valid",
         ProblemCode::UnsupportedMediaType => "The content type is not supported",
         ProblemCode::BodyTooLarge => "The body is too large",

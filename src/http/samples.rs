@@ -1,6 +1,7 @@
 //! Decisions for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::Calendar;
 use crate::domain::Decision;
@@ -25,7 +26,7 @@ pub fn limit(
     used: u64,
 ) -> LimitState {
     LimitState {
-        subject: subject.to_owned(),
+        subject: subject.into(),
         metric: Metric::new(metric).unwrap(),
         period,
         window: period.window_at(
@@ -39,6 +40,8 @@ pub fn limit(
         critical_percent: Limit::CRITICAL_PERCENT,
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
+        carried: Units::ZERO,
+        granted: Units::ZERO,
         violated: false,
         would_deny: false,
     }
@@ -65,6 +68,7 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         allowed: limits.iter().all(|state| !state.violated),
         event_id: None,
         limits,
+        memo: Arc::default(),
         degraded: false,
         replayed: false,
         request_id: "req-1".to_owned(),
@@ -72,5 +76,7 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         upgrade_url: None,
         recommended_plan: None,
         decided_at_ms: DECIDED_AT_MS,
+        hold: None,
+        free_at_s: None,
     }
 }

@@ -51,6 +51,13 @@ SELECT shard, epoch, seq, fence, forget FROM outbox_cursors ORDER BY shard";
 const LOCK_CURSOR: &str = "-- lock_cursor
 SELECT shard, epoch, seq, fence, forget FROM outbox_cursors WHERE shard = $1 FOR UPDATE";
 
+const CURSORS_PAST: &str = "-- cursors_past
+SELECT NOT EXISTS (
+    SELECT FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS place (shard, epoch, seq)
+    LEFT JOIN outbox_cursors AS cursor USING (shard)
+    WHERE (cursor.epoch, cursor.seq) >= (place.epoch, place.seq) IS NOT TRUE
+) AS past";
+
 const MOVE_CURSOR: &str = "-- move_cursor
 UPDATE outbox_cursors
 SET seq = $4, forget = coalesce($5, forget), updated_at = now()
@@ -90,6 +97,20 @@ impl Ledger {
     pub async fn cursors(&self) -> Result<Vec<Cursor>, LedgerError> {
         let rows = self.connection().await?.rows(CURSORS, &[]).await?;
         rows.iter().map(read).collect()
+    }
+
+    /// Whether everything up to these places, each a shard, an epoch and a seq, is in Postgres. What was not and whose epoch is
+    /// over was lost, and never will be: such a place is passed, too.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn cursors_past(&self, places: &[(u16, u64, u64)]) -> Result<bool, LedgerError> {
+        let shards: Vec<i64> = places.iter().map(|place| i64::from(place.0)).collect();
+        let epochs = places.iter().map(|place| signed(place.1)).collect::<Result<Vec<_>, _>>()?;
+        let seqs = places.iter().map(|place| signed(place.2)).collect::<Result<Vec<_>, _>>()?;
+        let row = self.connection().await?.row(CURSORS_PAST, &[&shards, &epochs, &seqs]).await?;
+        column(&row, "past")
     }
 
     /// Takes exactly these names off the shard's list once Redis has forgotten them.

@@ -6,6 +6,7 @@ use crate::domain::Event;
 
 use super::convert::signed;
 use super::error::LedgerError;
+use super::lines::mark_of;
 use super::tx::Tx;
 
 /// An outbox entry that cannot be read or stored.
@@ -27,7 +28,8 @@ impl DeadLetter {
     pub fn of_event(event: &Event, reason: &str) -> Self {
         let lines = event.deltas.lines.iter().map(|line| {
             let period = line.period.as_str();
-            json!([line.depth, line.metric, period, line.window.start_s, line.units])
+            let (start_s, mark) = (line.window.start_s, mark_of(line));
+            json!([line.depth, line.metric, period, start_s, line.units, mark])
         });
         let raw = json!({
             "event_id": event.event_id,
@@ -35,6 +37,9 @@ impl DeadLetter {
             "subject": event.subject,
             "kind": event.kind.as_str(),
             "model": event.model,
+            "amount": event.amount,
+            "until_s": event.until_s,
+            "settles": event.of,
             "plan": event.deltas.plan,
             "deltas": lines.collect::<Vec<_>>(),
             "request_id": event.request_id,

@@ -1,4 +1,4 @@
-//! Moving a batch of the outbox into Postgres: log, counters, audit log and cursor in one transaction.
+//! Moving a batch of the outbox into Postgres: log, counters, reservations, grants, audit log and cursor in one transaction.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,10 @@ use super::cursors::Move;
 use super::dead_letters;
 use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
+use super::grants;
 use super::message_logs;
 use super::message_logs::Logged;
+use super::reservations;
 use super::tx::Tx;
 use super::usage_counters;
 
@@ -131,6 +133,8 @@ pub(super) async fn write_events<'a>(
         let all: Vec<&Event> = events.iter().collect();
         usage_counters::add(tx, &all).await?;
     }
+    reservations::keep(tx, shard, &logged.fresh).await?;
+    grants::add_used(tx, &logged.fresh).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }

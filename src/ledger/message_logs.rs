@@ -1,6 +1,5 @@
 //! The table `message_logs`: every accepted event once.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::collections::hash_map::Entry;
@@ -13,15 +12,19 @@ use serde_json::value::to_raw_value;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
+use crate::domain::Event;
+use crate::domain::EventKind;
 use crate::domain::event::Deltas;
-use crate::domain::event::Event;
 
 use super::Ledger;
+use super::charges::charges_of;
 use super::convert::instant_ms;
+use super::convert::instant_s;
 use super::convert::json;
 use super::convert::signed;
 use super::cursors::Cursor;
 use super::error::LedgerError;
+use super::lines;
 use super::tx::Params;
 use super::tx::Tx;
 use super::tx::column;
@@ -30,19 +33,22 @@ use super::tx::column;
 const INSERT_EVENTS: &str = "-- insert_events
 INSERT INTO message_logs (
     event_id, occurred_at, epoch, seq, shard, subject, kind, model, plan, charges, deltas,
-    request_id, trace_id, metadata
+    request_id, trace_id, metadata, amount, until, settles, late, overage
 )
 SELECT
     event.event_id, event.occurred_at, $2, event.seq, $1, event.subject, event.kind, event.model,
-    sheet.plan, sheet.charges, sheet.deltas, event.request_id, event.trace_id, event.metadata
+    sheet.plan, sheet.charges, sheet.deltas, event.request_id, event.trace_id, event.metadata,
+    event.amount, event.until, event.settles, sheet.late, sheet.overage
 FROM unnest(
     $3::uuid[], $4::timestamptz[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::bigint[],
-    $10::text[], $11::text[], $12::jsonb[]
+    $10::text[], $11::text[], $12::jsonb[], $13::bigint[], $14::timestamptz[], $15::uuid[]
 ) AS event (
-    event_id, occurred_at, seq, subject, kind, model, sheet, request_id, trace_id, metadata
+    event_id, occurred_at, seq, subject, kind, model, sheet, request_id, trace_id, metadata, amount,
+    until, settles
 )
-JOIN unnest($13::text[], $14::jsonb[], $15::jsonb[])
-    WITH ORDINALITY AS sheet (plan, charges, deltas, number) ON sheet.number = event.sheet
+JOIN unnest($16::text[], $17::jsonb[], $18::jsonb[], $19::boolean[], $20::boolean[])
+    WITH ORDINALITY AS sheet (plan, charges, deltas, late, overage, number)
+    ON sheet.number = event.sheet
 ON CONFLICT DO NOTHING
 RETURNING event_id";
 
@@ -104,9 +110,14 @@ pub(super) async fn insert<'a>(
                 &rows.request_ids,
                 &rows.trace_ids,
                 &rows.metadata,
+                &rows.amounts,
+                &rows.untils,
+                &rows.settles,
                 &sheets.plans,
                 &sheets.charges,
                 &sheets.deltas,
+                &sheets.late,
+                &sheets.overage,
             ],
         )
         .await?;
@@ -129,6 +140,9 @@ struct Rows<'a> {
     request_ids: Vec<Option<&'a str>>,
     trace_ids: Vec<Option<&'a str>>,
     metadata: Vec<Option<Json<&'a RawValue>>>,
+    amounts: Vec<Option<i64>>,
+    untils: Vec<Option<DateTime<Utc>>>,
+    settles: Vec<Option<Uuid>>,
 }
 
 /// What events share, a column each.
@@ -137,18 +151,20 @@ struct Sheets<'a> {
     plans: Vec<&'a str>,
     charges: Vec<Json<Box<RawValue>>>,
     deltas: Vec<Json<Box<RawValue>>>,
+    late: Vec<Option<bool>>,
+    overage: Vec<Option<bool>>,
 }
 
 /// The columns of `events`. An id that comes again is left out, so that the row of the first is the one that counts.
 fn collect(events: &[Event]) -> Result<(Rows<'_>, Sheets<'_>), LedgerError> {
     let mut rows = Rows::with_capacity(events.len());
     let mut sheets = Sheets::default();
-    let mut numbers: HashMap<*const Deltas, i64> = HashMap::new();
+    let mut numbers: HashMap<(*const Deltas, EventKind), i64> = HashMap::new();
     let mut seen = HashSet::with_capacity(events.len());
     for event in events.iter().filter(|event| seen.insert(event.event_id)) {
-        let number = match numbers.entry(Arc::as_ptr(&event.deltas)) {
+        let number = match numbers.entry((Arc::as_ptr(&event.deltas), event.kind)) {
             Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => *unknown.insert(sheets.push(&event.deltas)?),
+            Entry::Vacant(unknown) => *unknown.insert(sheets.push(event.kind, &event.deltas)?),
         };
         rows.push(event, number)?;
     }
@@ -168,6 +184,9 @@ impl<'a> Rows<'a> {
             request_ids: Vec::with_capacity(count),
             trace_ids: Vec::with_capacity(count),
             metadata: Vec::with_capacity(count),
+            amounts: Vec::with_capacity(count),
+            untils: Vec::with_capacity(count),
+            settles: Vec::with_capacity(count),
         }
     }
 
@@ -182,42 +201,30 @@ impl<'a> Rows<'a> {
         self.request_ids.push(event.request_id.as_deref());
         self.trace_ids.push(event.trace_id.as_deref());
         self.metadata.push(event.metadata.as_deref().map(json).transpose()?);
+        self.amounts.push(asked(event).map(signed).transpose()?);
+        self.untils.push(event.until_s.map(instant_s).transpose()?);
+        self.settles.push(event.of);
         Ok(())
     }
 }
 
 impl<'a> Sheets<'a> {
-    /// Adds what some events share and answers its number, from 1.
-    fn push(&mut self, deltas: &'a Deltas) -> Result<i64, LedgerError> {
+    /// Adds what some events of a kind share and answers its number, from 1.
+    fn push(&mut self, kind: EventKind, deltas: &'a Deltas) -> Result<i64, LedgerError> {
+        let charges = to_raw_value(&charges_of(kind, &deltas.lines));
+        let is_commit = kind == EventKind::Commit;
         self.plans.push(&deltas.plan);
-        self.charges.push(Json(raw(&charges_of(deltas))?));
-        self.deltas.push(Json(raw(&lines_of(deltas))?));
+        self.charges.push(Json(charges.map_err(|error| LedgerError::Internal(error.into()))?));
+        self.deltas.push(lines::stored(&deltas.lines)?);
+        self.late.push(is_commit.then_some(deltas.late));
+        self.overage.push(is_commit.then_some(deltas.overage));
         i64::try_from(self.plans.len()).map_err(|error| LedgerError::Internal(error.into()))
     }
 }
 
-/// Units charged by metric. Limits of one metric are charged alike, so the largest delta is the charge; what a reset
-/// takes off is no charge.
-fn charges_of(deltas: &Deltas) -> BTreeMap<&str, i64> {
-    let mut charges = BTreeMap::new();
-    for line in deltas.lines.iter().filter(|line| line.units > 0) {
-        let charge = charges.entry(line.metric.as_str()).or_insert(line.units);
-        *charge = line.units.max(*charge);
-    }
-    charges
-}
-
-/// The deltas as the log holds them: depth, metric, period, window start and end in Unix seconds, units.
-fn lines_of(deltas: &Deltas) -> Vec<(u8, &str, &str, i64, i64, i64)> {
-    let lines = deltas.lines.iter();
-    lines
-        .map(|line| {
-            let (metric, period) = (line.metric.as_str(), line.period.as_str());
-            (line.depth, metric, period, line.window.start_s, line.window.end_s, line.units)
-        })
-        .collect()
-}
-
-fn raw(value: &impl serde::Serialize) -> Result<Box<RawValue>, LedgerError> {
-    to_raw_value(value).map_err(|error| LedgerError::Internal(error.into()))
+/// The amount that was asked for; of other kinds the deltas tell.
+fn asked(event: &Event) -> Option<u64> {
+    let has_amount =
+        matches!(event.kind, EventKind::Consume | EventKind::Reserve | EventKind::Commit);
+    has_amount.then_some(event.amount)
 }

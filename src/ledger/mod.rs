@@ -1,7 +1,7 @@
 //! The ledger: everything that is in Postgres. Start at [`Ledger`].
 //!
 //! One file a table; a file that changes several tables in one transaction is named after what it does (`flush`,
-//! `load`, `recover`, `verify`, `within`).
+//! `load`, `previous`, `recover`, `verify`, `within`).
 //!
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
@@ -9,20 +9,27 @@
 mod api_keys;
 mod audit_log;
 mod catalogues;
+mod charges;
 mod convert;
 mod cursors;
 mod dead_letters;
 mod error;
 mod flush;
+mod grants;
 mod incidents;
+mod lines;
 mod load;
+mod logged_event;
 mod message_logs;
 mod migrate;
 mod partitions;
 mod pool;
+mod previous;
 mod recover;
+mod reservations;
 mod settings;
 mod subjects;
+mod transfers;
 mod tx;
 mod usage_counters;
 mod verify;
@@ -44,22 +51,42 @@ pub use error::LedgerError;
 pub use flush::Batch;
 pub use flush::FlushGuards;
 pub use flush::Flushed;
+pub use grants::GrantChange;
+pub use grants::GrantOutcome;
+pub use grants::GrantRow;
+pub use grants::NewGrant;
 pub use incidents::Incident;
 pub use incidents::IncidentRow;
 #[doc(hidden)]
 pub use load::BASE;
 pub use load::Base;
 pub use load::Counter;
+pub use load::GrantUsed;
+pub use load::HeldCounter;
 pub use load::LevelProfile;
+pub use logged_event::LoggedEvent;
 pub use migrate::MigrationReport;
 pub use pool::LedgerOptions;
+pub use previous::Previous;
+pub use previous::PreviousCounter;
 pub use recover::RecoveryTx;
+pub use reservations::ReservationRow;
+pub use reservations::ReservationState;
 pub use settings::Settings;
 pub use subjects::DeleteOutcome;
 pub use subjects::Expected;
 pub use subjects::PutOutcome;
 pub use subjects::SubjectRow;
+pub use transfers::BeginOutcome;
+pub use transfers::CompleteOutcome;
+pub use transfers::Completed;
+pub use transfers::NewTransfer;
+pub use transfers::TransferRefusal;
+pub use transfers::TransferRow;
+pub use transfers::TransferRules;
+pub use transfers::TransferState;
 pub use verify::Difference;
+pub use verify::Disagreement;
 pub use verify::Totals;
 #[doc(hidden)]
 pub use within::SUBJECTS_WITHIN;

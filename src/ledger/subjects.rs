@@ -21,13 +21,16 @@ pub struct SubjectRow {
     pub subject: String,
     /// Version of the profile; it grows over all subjects.
     pub version: u64,
-    /// The profile: JSON text, an object; empty when it is deleted.
+    /// The profile as an admin put it: JSON text, an object without grants; empty when there is none.
     pub profile: String,
+    /// What nodes go by: the profile with the open grants, as [`crate::domain::Profile`] reads it; the same text when there
+    /// are none.
+    pub for_nodes: String,
     /// When the profile was first put, or put again after it was deleted.
     pub created_at: DateTime<Utc>,
     /// When the row last changed.
     pub updated_at: DateTime<Utc>,
-    /// Whether the profile was deleted.
+    /// Whether there is no profile: it was deleted, or the subject only ever had grants.
     pub is_deleted: bool,
 }
 
@@ -47,7 +50,7 @@ impl Expected {
 }
 
 /// What became of a new profile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutOutcome {
     /// It is in force.
     Put {
@@ -55,6 +58,8 @@ pub enum PutOutcome {
         version: u64,
         /// When the profile was first put, or put again after it was deleted.
         created_at: DateTime<Utc>,
+        /// What nodes go by: the profile with the open grants.
+        for_nodes: String,
     },
     /// Another version than the expected one is in force, and stays so.
     Stale {
@@ -64,12 +69,14 @@ pub enum PutOutcome {
 }
 
 /// What became of a profile that was to be deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeleteOutcome {
     /// It is deleted.
     Deleted {
         /// The version of its being deleted.
         version: u64,
+        /// What nodes go by: nothing but the open grants, which stay.
+        for_nodes: String,
     },
     /// Another version than the expected one is in force, and stays so.
     Stale {
@@ -84,11 +91,19 @@ pub enum DeleteOutcome {
 const ROWS_MAX: u32 = 1_000;
 
 const SUBJECT: &str = "-- subject
-SELECT subject, version, profile::text AS profile, created_at, updated_at, is_deleted
+SELECT
+    subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
+    CASE grants
+        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
+    END::text AS for_nodes
 FROM subjects WHERE subject = $1";
 
 const SUBJECTS_CHANGED_AFTER: &str = "-- subjects_changed_after
-SELECT subject, version, profile::text AS profile, created_at, updated_at, is_deleted
+SELECT
+    subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
+    CASE grants
+        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
+    END::text AS for_nodes
 FROM subjects WHERE version > $1 ORDER BY version LIMIT $2";
 
 const PROFILE_VERSION: &str = "-- profile_version
@@ -110,7 +125,26 @@ ON CONFLICT (subject) DO UPDATE SET
     is_deleted = excluded.is_deleted,
     created_at = CASE WHEN stored.is_deleted THEN now() ELSE stored.created_at END,
     updated_at = now()
-RETURNING version, created_at";
+RETURNING
+    version, created_at,
+    CASE grants
+        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
+    END::text AS for_nodes";
+
+// A subject without a profile gets a row that says that there is none.
+const WRITE_GRANTS: &str = "-- write_grants
+WITH drawn AS (
+    UPDATE profile_versions SET profile_version = profile_version + 1 RETURNING profile_version
+)
+INSERT INTO subjects AS stored (subject, version, profile, is_deleted, grants)
+SELECT $1, profile_version, '{}', true, $2 FROM drawn
+ON CONFLICT (subject) DO UPDATE SET
+    version = excluded.version, grants = excluded.grants, updated_at = now()
+RETURNING
+    version,
+    CASE grants
+        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
+    END::text AS for_nodes";
 
 const RENUMBER_SUBJECTS: &str = "-- renumber_subjects
 WITH numbered AS (
@@ -175,7 +209,7 @@ impl Ledger {
     }
 
     /// Makes `profile`, JSON text, the profile of the subject at `path`, if what is in force is as expected, and records
-    /// the act with the profiles before and after.
+    /// the act with the profiles before and after. The subject's grants stay.
     ///
     /// # Errors
     ///
@@ -194,7 +228,7 @@ impl Ledger {
     }
 
     /// Deletes the profile of the subject at `path`, if what is in force is as expected, and records the act with the
-    /// profile that was. The row stays, empty and with a new version, so that versions only grow.
+    /// profile that was. The row stays, empty but for its grants and with a new version, so that versions only grow.
     ///
     /// # Errors
     ///
@@ -223,10 +257,10 @@ async fn put(
     if !expected.fits(found) {
         return Ok(PutOutcome::Stale { found });
     }
-    let (version, created_at) = write(tx, path, profile, false).await?;
+    let (version, created_at, for_nodes) = write(tx, path, profile, false).await?;
     let before = before.map(|row| row.profile);
     audit_log::insert(tx, act, before.as_deref(), Some(profile)).await?;
-    Ok(PutOutcome::Put { version, created_at })
+    Ok(PutOutcome::Put { version, created_at, for_nodes })
 }
 
 async fn delete(
@@ -239,18 +273,40 @@ async fn delete(
     if !expected.fits(before.version) {
         return Ok(DeleteOutcome::Stale { found: before.version });
     }
-    let (version, _) = write(tx, path, "{}", true).await?;
+    let (version, _, for_nodes) = write(tx, path, "{}", true).await?;
     audit_log::insert(tx, act, Some(&before.profile), None).await?;
-    Ok(DeleteOutcome::Deleted { version })
+    Ok(DeleteOutcome::Deleted { version, for_nodes })
 }
 
 /// Keeps other writers out until the transaction ends, and answers the profile in force. In two statements: one that had
 /// to wait for the lock would read the subject as it was before.
 async fn lock(tx: &Tx, path: &str) -> Result<Option<SubjectRow>, LedgerError> {
-    tx.row(LOCK_PROFILE_VERSION, &[]).await?;
+    lock_versions(tx).await?;
     let rows = tx.rows(SUBJECT, &[&path]).await?;
     let row = rows.first().map(read).transpose()?;
     Ok(row.filter(|row| !row.is_deleted))
+}
+
+/// Keeps other writers of profiles and grants out until the transaction ends.
+pub(super) async fn lock_versions(tx: &Tx) -> Result<(), LedgerError> {
+    tx.row(LOCK_PROFILE_VERSION, &[]).await.map(drop)
+}
+
+/// The version of the subject's row and what nodes go by; none when nothing was ever configured.
+pub(super) async fn in_force(tx: &Tx, path: &str) -> Result<Option<(u64, String)>, LedgerError> {
+    let rows = tx.rows(SUBJECT, &[&path]).await?;
+    let row = rows.first().map(read).transpose()?;
+    Ok(row.map(|row| (row.version, row.for_nodes)))
+}
+
+/// Makes `grants`, a JSON array, the open grants of the subject, and answers the new version and what nodes go by.
+pub(super) async fn write_grants(
+    tx: &Tx,
+    path: &str,
+    grants: &str,
+) -> Result<(u64, String), LedgerError> {
+    let row = tx.row(WRITE_GRANTS, &[&path, &json(grants)?]).await?;
+    Ok((unsigned(column(&row, "version")?)?, column(&row, "for_nodes")?))
 }
 
 async fn write(
@@ -258,9 +314,10 @@ async fn write(
     path: &str,
     profile: &str,
     is_deleted: bool,
-) -> Result<(u64, DateTime<Utc>), LedgerError> {
+) -> Result<(u64, DateTime<Utc>, String), LedgerError> {
     let row = tx.row(WRITE_SUBJECT, &[&path, &json(profile)?, &is_deleted]).await?;
-    Ok((unsigned(column(&row, "version")?)?, column(&row, "created_at")?))
+    let version = unsigned(column(&row, "version")?)?;
+    Ok((version, column(&row, "created_at")?, column(&row, "for_nodes")?))
 }
 
 async fn renumber(tx: &Tx, announced: u64) -> Result<(), LedgerError> {
@@ -277,6 +334,7 @@ fn read(row: &Row) -> Result<SubjectRow, LedgerError> {
         subject: column(row, "subject")?,
         version: unsigned(column(row, "version")?)?,
         profile: column(row, "profile")?,
+        for_nodes: column(row, "for_nodes")?,
         created_at: column(row, "created_at")?,
         updated_at: column(row, "updated_at")?,
         is_deleted: column(row, "is_deleted")?,

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use chrono::Utc;
 
+use crate::domain::Event;
+use crate::domain::EventKind;
 use crate::domain::Period;
+use crate::domain::Tally;
 use crate::domain::event::Delta;
-use crate::domain::event::Event;
-use crate::domain::event::EventKind;
 
 use super::convert::instant_ms;
 use super::convert::instant_s;
@@ -17,15 +18,19 @@ use super::tx::Tx;
 
 const ADD_TO_COUNTERS: &str = "-- add_to_counters
 INSERT INTO usage_counters (
-    subject, metric, period, window_start, window_end, used, reset_at
+    subject, metric, period, window_start, window_end, used, carried, rolled_over, refunded,
+    reset_at
 )
 SELECT sum.*
 FROM unnest(
     $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
-    $7::timestamptz[]
+    $7::bigint[], $8::boolean[], $9::bigint[], $10::timestamptz[]
 ) AS sum
 ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
     used = usage_counters.used + excluded.used,
+    carried = usage_counters.carried + excluded.carried,
+    rolled_over = usage_counters.rolled_over OR excluded.rolled_over,
+    refunded = usage_counters.refunded + excluded.refunded,
     reset_at = greatest(usage_counters.reset_at, excluded.reset_at),
     updated_at = now()";
 
@@ -36,13 +41,23 @@ type Key<'a> = (&'a str, &'a str, &'static str, i64);
 #[derive(Clone, Copy)]
 struct Sum {
     window_end_s: i64,
-    units: i64,
+    used: i64,
+    /// What was carried into the window; `None` when no event says that the window before was carried over.
+    carried: Option<i64>,
+    refunded: i64,
     /// When the last reset among the events was decided, in Unix milliseconds.
     reset_at_ms: Option<i64>,
 }
 
+impl Sum {
+    const fn none(window_end_s: i64) -> Self {
+        Self { window_end_s, used: 0, carried: None, refunded: 0, reset_at_ms: None }
+    }
+}
+
 /// Adds the deltas of `events` to the counters, each counter once and in key order, so that two transactions never
-/// wait for each other's rows. Deltas of minutes and hours are left out: their counters live in Redis alone.
+/// wait for each other's rows. Deltas of minutes and hours are left out: their counters live in Redis alone. Those of holds
+/// and grants have tables of their own.
 pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
     let sums = tally(events)?;
     if sums.is_empty() {
@@ -57,7 +72,10 @@ pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
             &columns.periods,
             &columns.window_starts,
             &columns.window_ends,
-            &columns.units,
+            &columns.used,
+            &columns.carried,
+            &columns.rolled_over,
+            &columns.refunded,
             &columns.reset_ats,
         ],
     )
@@ -68,15 +86,19 @@ pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
 fn tally<'a>(events: &[&'a Event]) -> Result<BTreeMap<Key<'a>, Sum>, LedgerError> {
     let mut sums = BTreeMap::new();
     for event in events {
-        for delta in event.deltas.lines.iter().filter(|delta| is_kept(delta.period)) {
+        let of_limits = |delta: &&Delta| {
+            let is_held = matches!(delta.tally, Tally::Held { .. });
+            delta.grant.is_none() && !is_held && is_kept(delta.period)
+        };
+        for delta in event.deltas.lines.iter().filter(of_limits) {
             add_delta(&mut sums, event, delta)?;
         }
     }
     Ok(sums)
 }
 
-/// Whether the table has counters of the period (docs/adr/0011).
-const fn is_kept(period: Period) -> bool {
+/// Whether Postgres has counters of the period (docs/adr/0011).
+pub(super) const fn is_kept(period: Period) -> bool {
     match period {
         Period::Minute | Period::Hour => false,
         Period::Day | Period::Week | Period::Month | Period::Lifetime => true,
@@ -91,10 +113,14 @@ fn add_delta<'a>(
     let window = delta.window;
     let level = event.level(delta.depth);
     let key = (level, delta.metric.as_str(), delta.period.as_str(), window.start_s);
-    let none = Sum { window_end_s: window.end_s, units: 0, reset_at_ms: None };
+    let none = Sum::none(window.end_s);
     let sum = sums.entry(key).or_insert(none);
-    sum.units = sum
-        .units
+    let count = match delta.tally {
+        Tally::Used | Tally::Held { .. } => &mut sum.used,
+        Tally::Carried => sum.carried.get_or_insert(0),
+        Tally::Refunded => &mut sum.refunded,
+    };
+    *count = count
         .checked_add(delta.units)
         .ok_or_else(|| LedgerError::BadData("a sum of units is above 2^63 - 1".into()))?;
     if event.kind == EventKind::Reset {
@@ -110,7 +136,10 @@ struct Columns<'a> {
     periods: Vec<&'static str>,
     window_starts: Vec<DateTime<Utc>>,
     window_ends: Vec<DateTime<Utc>>,
-    units: Vec<i64>,
+    used: Vec<i64>,
+    carried: Vec<i64>,
+    rolled_over: Vec<bool>,
+    refunded: Vec<i64>,
     reset_ats: Vec<Option<DateTime<Utc>>>,
 }
 
@@ -126,7 +155,10 @@ impl<'a> Columns<'a> {
             window_ends: values()
                 .map(|sum| instant_s(sum.window_end_s))
                 .collect::<Result<_, _>>()?,
-            units: values().map(|sum| sum.units).collect(),
+            used: values().map(|sum| sum.used).collect(),
+            carried: values().map(|sum| sum.carried.unwrap_or(0)).collect(),
+            rolled_over: values().map(|sum| sum.carried.is_some()).collect(),
+            refunded: values().map(|sum| sum.refunded).collect(),
             reset_ats: values()
                 .map(|sum| sum.reset_at_ms.map(instant_ms).transpose())
                 .collect::<Result<_, _>>()?,

@@ -1,11 +1,13 @@
 //! Consume and check: one submission to the shard's lane, and the answer that comes of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::DateTime;
 use chrono::Utc;
 use uuid::Uuid;
 
+use crate::counters::More;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
@@ -13,15 +15,18 @@ use crate::counters::StoredAnswer;
 use crate::counters::StoredLine;
 use crate::domain::Amount;
 use crate::domain::Catalogue;
+use crate::domain::Counts;
 use crate::domain::Decision;
 use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::Line;
+use crate::domain::Memo;
 use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::StoreAway;
 use crate::domain::Subject;
 use crate::domain::Units;
+use crate::domain::decision::Hold;
 use crate::domain::limits_of;
 use crate::telemetry::names;
 
@@ -127,7 +132,7 @@ impl Quota {
     }
 
     /// The decision; a refusal with the plan that would have let the request pass.
-    fn answer(&self, settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
+    pub(super) fn answer(&self, settled: Settled, order: &Order) -> Result<Decision, QuotaError> {
         let edition = settled.edition.clone();
         let decision = decision_of(settled)?;
         if decision.allowed {
@@ -174,10 +179,12 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     let Settled { operation, outcome, resolved, .. } = settled;
     let upgrade_url = resolved.as_ref().and_then(|resolved| resolved.upgrade_url.clone());
     let decision = match outcome {
-        Outcome::Decided { accepted, used, now_ms, .. } => {
-            decided(*operation, accepted, &used, now_ms)
+        Outcome::Decided { accepted, used, more, now_ms, .. } => {
+            let memo = resolved.map(|resolved| resolved.memo.clone()).unwrap_or_default();
+            decided(*operation, accepted, &Told { used, more }, now_ms, memo)
         }
         Outcome::Replayed(answer) => replayed(&operation, answer),
+        Outcome::Ended(end, amount) => return Err(QuotaError::ReservationEnded { end, amount }),
         Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
         _ => {
             return Err(QuotaError::Internal("a consume ended in another's outcome".into()));
@@ -186,16 +193,32 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     Ok(Decision { upgrade_url, ..decision })
 }
 
-fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) -> Decision {
-    let is_charged = accepted && operation.kind == OperationKind::Consume;
+fn decided(
+    operation: Operation,
+    accepted: bool,
+    told: &Told,
+    now_ms: i64,
+    memo: Arc<Memo>,
+) -> Decision {
+    let is_event = accepted && operation.kind != OperationKind::Check;
     Decision {
         allowed: accepted,
-        event_id: is_charged.then_some(operation.event_id),
-        limits: states(&operation, used, !accepted),
+        event_id: is_event.then_some(operation.event_id),
+        limits: states(&operation, told, !accepted),
+        memo,
+        degraded: false,
+        replayed: false,
+        hold: operation.hold.filter(|_| accepted).map(|hold| Hold {
+            id: String::new(),
+            amount: operation.amount,
+            until_s: hold.until_s,
+        }),
+        free_at_s: told.more.as_ref().and_then(|more| more.free_at_s),
         plan: operation.sheet.sheet.plan.clone(),
         request_id: operation.request_id,
+        upgrade_url: None,
+        recommended_plan: None,
         decided_at_ms: now_ms,
-        ..Decision::default()
     }
 }
 
@@ -204,30 +227,69 @@ fn decided(operation: Operation, accepted: bool, used: &[Units], now_ms: i64) ->
 fn replayed(operation: &Operation, answer: StoredAnswer) -> Decision {
     let subject = &operation.subject;
     let is_own = operation.since_seq.is_some() && operation.request_id == answer.request_id;
-    let limits = answer.lines.into_iter().map(|line| LimitState {
-        subject: subject.level(line.depth).to_owned(),
-        would_deny: was_above(&line),
-        metric: line.metric,
-        period: line.period,
-        window: line.window,
-        sliding: line.sliding,
-        max: line.max,
-        mode: line.mode,
-        warning_percent: line.warning_percent,
-        critical_percent: line.critical_percent,
-        used: line.used,
-        reserved: Units::ZERO,
-        violated: false,
-    });
     Decision {
         allowed: true,
         event_id: Some(answer.event_id),
-        limits: limits.collect(),
+        limits: stored_states(subject, answer.lines, answer.more.as_deref()),
+        hold: answer.hold.map(|hold| Hold {
+            id: String::new(),
+            amount: hold.amount,
+            until_s: hold.until_s,
+        }),
         replayed: !is_own,
         request_id: answer.request_id,
         plan: answer.plan,
         decided_at_ms: answer.now_ms,
         ..Decision::default()
+    }
+}
+
+/// The limits of a stored answer.
+pub(super) fn stored_states(
+    subject: &Subject,
+    lines: Vec<StoredLine>,
+    more: Option<&More>,
+) -> Vec<LimitState> {
+    let level = levels(subject);
+    let states = lines.into_iter().enumerate().map(|(at, line)| {
+        let counts = counts(line.used, more, at);
+        LimitState {
+            subject: level(line.depth),
+            would_deny: was_above(&line),
+            metric: line.metric,
+            period: line.period,
+            window: line.window,
+            sliding: line.sliding,
+            max: line.max,
+            mode: line.mode,
+            warning_percent: line.warning_percent,
+            critical_percent: line.critical_percent,
+            used: counts.used,
+            reserved: counts.held,
+            carried: counts.carried,
+            granted: counts.granted,
+            violated: false,
+        }
+    });
+    states.collect()
+}
+
+/// What the script answered of the lines of a sheet.
+pub(super) struct Told {
+    pub(super) used: Vec<Units>,
+    pub(super) more: Option<Box<More>>,
+}
+
+/// What counts of the line at a place.
+fn counts(used: Units, more: Option<&More>, at: usize) -> Counts {
+    let of = |column: fn(&More) -> &Vec<Units>| {
+        more.and_then(|more| column(more).get(at).copied()).unwrap_or(Units::ZERO)
+    };
+    Counts {
+        used,
+        held: of(|more| &more.held),
+        carried: of(|more| &more.carried),
+        granted: of(|more| &more.granted),
     }
 }
 
@@ -246,7 +308,7 @@ fn recommended(
 ) -> Option<String> {
     let violated = || refused.limits.iter().filter(|state| state.violated);
     let level = &violated().next()?.subject;
-    let depth = order.subject.levels().position(|it| it == level)?;
+    let depth = order.subject.levels().position(|it| *it == **level)?;
     let levels = limits_of(catalogue, &order.subject, &profiles.profiles()).ok()?;
     let current = levels.get(depth)?.plan?;
     let is_of_plan = |state: &LimitState| {
@@ -280,34 +342,43 @@ fn asked(catalogue: &Catalogue, order: &Order) -> Option<Vec<(Metric, Amount)>> 
 }
 
 /// The limits of an operation's sheet with the counts that the script answered.
-pub(super) fn states(operation: &Operation, used: &[Units], is_refused: bool) -> Vec<LimitState> {
-    let is_charged = !is_refused && operation.kind == OperationKind::Consume;
-    let lines = operation.sheet.sheet.lines.iter().zip(used);
-    lines.map(|(line, used)| state(operation, line, *used, is_refused, is_charged)).collect()
+pub(super) fn states(operation: &Operation, told: &Told, is_refused: bool) -> Vec<LimitState> {
+    let is_taken = matches!(operation.kind, OperationKind::Consume | OperationKind::Reserve);
+    let is_charged = !is_refused && is_taken;
+    let (level, amount) = (levels(&operation.subject), operation.amount);
+    let is_hold = operation.kind == OperationKind::Reserve;
+    let is_violated = |line: &Line, counts| {
+        line.would_refuse(counts, amount) || is_hold && line.would_hold_too_much(counts, amount)
+    };
+    let lines = operation.sheet.sheet.lines.iter().zip(&told.used).enumerate();
+    let state = |(at, (line, used)): (usize, (&Line, &Units))| {
+        let (limit, counts) = (&line.limit, counts(*used, told.more.as_deref(), at));
+        let taken = counts.taken();
+        let after = if is_charged { taken } else { taken.saturating_add(line.units(amount)) };
+        LimitState {
+            subject: level(line.depth),
+            metric: limit.metric.clone(),
+            period: limit.period,
+            window: line.window,
+            sliding: limit.sliding,
+            max: limit.max,
+            mode: limit.mode,
+            warning_percent: limit.warning_percent,
+            critical_percent: limit.critical_percent,
+            used: counts.used,
+            reserved: counts.held,
+            carried: counts.carried,
+            granted: counts.granted,
+            violated: is_refused && is_violated(line, counts),
+            would_deny: line.would_deny(after, amount),
+        }
+    };
+    lines.map(state).collect()
 }
 
-fn state(
-    operation: &Operation,
-    line: &Line,
-    used: Units,
-    is_refused: bool,
-    is_charged: bool,
-) -> LimitState {
-    let (limit, amount) = (&line.limit, operation.amount);
-    let after = if is_charged { used } else { used.saturating_add(line.units(amount)) };
-    LimitState {
-        subject: operation.subject.level(line.depth).to_owned(),
-        metric: limit.metric.clone(),
-        period: limit.period,
-        window: line.window,
-        sliding: limit.sliding,
-        max: limit.max,
-        mode: limit.mode,
-        warning_percent: limit.warning_percent,
-        critical_percent: limit.critical_percent,
-        used,
-        reserved: Units::ZERO,
-        violated: is_refused && line.would_refuse(used, amount),
-        would_deny: line.would_deny(after, amount),
-    }
+/// The levels of a subject by their depth, as texts that limits share.
+fn levels(subject: &Subject) -> impl Fn(u8) -> Arc<str> {
+    let (depth, levels) = (subject.depth(), subject.levels().map(Arc::from));
+    let levels: Vec<Arc<str>> = levels.collect();
+    move |at| levels[usize::from(at.clamp(1, depth)) - 1].clone()
 }

@@ -3,11 +3,15 @@
 use std::fmt;
 
 use crate::counters::CountersError;
+use crate::counters::HoldEnd;
 use crate::domain::CatalogueError;
+use crate::domain::Grant;
 use crate::domain::LevelLimitsError;
 use crate::domain::ProfileError;
+use crate::domain::Units;
 use crate::domain::units::AmountTooLarge;
 use crate::ledger::LedgerError;
+use crate::ledger::TransferRefusal;
 
 /// What lies behind a [`QuotaError`].
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -84,6 +88,44 @@ pub enum QuotaError {
     /// The idempotency key was used with another payload.
     #[error("the idempotency key was used with another payload")]
     IdempotencyMismatch,
+    /// The text is no reservation's id, or none that this service gave out.
+    #[error("no such reservation")]
+    UnknownReservation,
+    /// The reservation has ended before; or, when one is made, there is one of that id.
+    #[error("the reservation has ended, or is there already: {end:?}")]
+    ReservationEnded {
+        /// How.
+        end: HoldEnd,
+        /// The amount that was committed, or is held.
+        amount: Units,
+    },
+    /// A commit above the held amount, which had to stay within the limits, does not fit.
+    #[error("the amount is above what is held, and does not fit")]
+    CommitDoesNotFit,
+    /// The log has no such event, or none of a kind that can be given back.
+    #[error("no such event")]
+    UnknownEvent,
+    /// The event is of a kind that cannot be given back.
+    #[error("an event of that kind cannot be refunded")]
+    NotRefundable,
+    /// The event was given back before.
+    #[error("the event was refunded before")]
+    AlreadyRefunded,
+    /// Nothing of the event can be given back: its windows have ended, or its limits do not allow it.
+    #[error("nothing of the event can be given back")]
+    NothingToRefund,
+    /// The subject has no such grant, or it was revoked before.
+    #[error("no such grant")]
+    UnknownGrant,
+    /// The subject has as many open grants as it may.
+    #[error("the subject has {max} open grants already", max = Grant::OPEN_MAX)]
+    TooManyGrants,
+    /// A rule for gifts does not allow the transfer.
+    #[error("the transfer is not allowed")]
+    TransferRefused(TransferRefusal),
+    /// The subject's grants do not have as much to give.
+    #[error("the grants do not have as much")]
+    InsufficientGrant,
     /// A store is away. Nothing was charged, unless the request carried no idempotency key and its fate is unknown.
     #[error("a store is away")]
     Unavailable {

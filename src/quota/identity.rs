@@ -1,5 +1,7 @@
 //! What makes a repeated request known: its event's id, its key's hash and its payload's fingerprint.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use chrono::Utc;
 use sha2::Digest;
@@ -35,6 +37,27 @@ pub(super) fn of_consume(order: &Order, at: DateTime<Utc>) -> Identity {
     keyed("consume", &order.subject, key, fingerprint(order), at)
 }
 
+/// The identity of a reserve, as that of a consume; how long to hold is a part of what is asked.
+pub(super) fn of_reserve(order: &Order, time: Duration, at: DateTime<Utc>) -> Identity {
+    let Some(key) = &order.idempotency_key else {
+        let event_id = order.context.made_id.unwrap_or_else(Uuid::now_v7);
+        return Identity { event_id, idempotency: None };
+    };
+    let asked = digest(&[&fingerprint(order), &time.as_secs().to_be_bytes()]);
+    keyed("reserve", &order.subject, key, first_eight(asked), at)
+}
+
+/// The identity of what ends or moves a hold, with a key. `payload` is a text that differs where what is asked does.
+pub(super) fn of_end(
+    action: &str,
+    subject: &Subject,
+    key: &str,
+    payload: &str,
+    at: DateTime<Utc>,
+) -> Identity {
+    keyed(action, subject, key, first_eight(digest(&[payload.as_bytes()])), at)
+}
+
 /// The identity of an admin's act on a subject's counters at an instant of Redis' time. `payload` is a text that differs
 /// where what is asked does.
 pub(super) fn of_act(
@@ -67,6 +90,19 @@ pub(super) fn of_settling(what: &str, event: Uuid) -> Uuid {
     let (bits, _) = halves(digest(&[what.as_bytes(), event.as_bytes()]));
     let (seconds, nanos) = event.get_timestamp().map_or((0, 0), |at| at.to_unix());
     id_at(bits, seconds * 1_000 + u64::from(nanos) / 1_000_000)
+}
+
+/// What makes a second refund of an event known, within the life of a record: another key means that it is not the same.
+pub(super) fn of_refund(event: Uuid, key: Option<&str>) -> Idempotency {
+    let (key_hash, _) = halves(digest(&[b"refund", event.as_bytes()]));
+    let fingerprint = first_eight(digest(&[key.unwrap_or_default().as_bytes()]));
+    Idempotency { key_hash, fingerprint }
+}
+
+/// What makes a second attempt at taking a gift's units known.
+pub(super) fn of_transfer(id: Uuid) -> Idempotency {
+    let (key_hash, _) = halves(digest(&[b"transfer", id.as_bytes()]));
+    Idempotency { key_hash, fingerprint: [0; 8] }
 }
 
 /// An operation with a key: its event's id follows from subject, key and month.

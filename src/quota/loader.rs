@@ -18,8 +18,11 @@ use crate::counters::LoadOutcome;
 use crate::counters::Operation;
 use crate::counters::Snapshot;
 use crate::domain::Period;
+use crate::domain::Tally;
 use crate::domain::Window;
 use crate::ledger::Base;
+use crate::ledger::Counter;
+use crate::ledger::HeldCounter;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::telemetry::names;
@@ -227,18 +230,13 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
     let of_level = |path: &String| {
         let profile = base.profiles.iter().find(|profile| profile.subject == *path);
         let counters = base.counters.iter().filter(|counter| counter.subject == *path);
-        let reset_at_ms = counters.clone().filter_map(|counter| counter.reset_at_ms).max();
-        let counters = counters.filter_map(|counter| {
-            let period = Period::named(&counter.period)?;
-            let field = Field::used(&counter.metric, period, false, counter.window_start_s);
-            Some((field, counter.used))
-        });
+        let reset_at_ms = counters.filter_map(|counter| counter.reset_at_ms).max();
         LevelBase {
             path: path.clone(),
             profile_version: profile.map_or(0, |it| it.version),
             profile: profile.map_or_else(String::new, |it| it.profile.clone()),
             reset_at_ms: reset_at_ms.unwrap_or(0),
-            counters: counters.collect(),
+            counters: counts(base, path, ended_after.timestamp()),
         }
     };
     Snapshot {
@@ -247,5 +245,101 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
         ended_after_ms: ended_after.timestamp_millis(),
         profile_version: base.profile_version,
         levels: levels.iter().map(of_level).collect(),
+    }
+}
+
+/// What Postgres counts for a level, each count by its name in Redis. Holds that lapsed by `ended_after_s` are left out.
+pub(super) fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
+    let counters = base.counters.iter().filter(|counter| counter.subject == path);
+    let held = base.held.iter().filter(|hold| hold.subject == path);
+    let grants = base.grants.iter().filter(|grant| grant.subject == path);
+    let mut counts: Vec<(Field, i64)> = counters.flat_map(of_counter).collect();
+    counts.extend(held.filter(|hold| hold.until_s > ended_after_s).filter_map(of_hold));
+    counts.extend(grants.map(|it| (Field::of_grant(&it.metric, it.id, it.end_s), it.used)));
+    counts
+}
+
+/// What is used in a window and, where there is such a count, carried into it and given back in it.
+fn of_counter(counter: &Counter) -> Vec<(Field, i64)> {
+    let Some(period) = Period::named(&counter.period) else { return Vec::new() };
+    let used = Field::used(&counter.metric, period, false, counter.window_start_s);
+    let of = |tally| Field { tally, ..used.clone() };
+    let carried = counter.carried.map(|units| (of(Tally::Carried), units));
+    let refunded = (counter.refunded != 0).then(|| (of(Tally::Refunded), counter.refunded));
+    let counts = [Some((used.clone(), counter.used)), carried, refunded];
+    counts.into_iter().flatten().collect()
+}
+
+fn of_hold(hold: &HeldCounter) -> Option<(Field, i64)> {
+    let period = Period::named(&hold.period)?;
+    let of_limit = Field::used(&hold.metric, period, false, hold.window_start_s);
+    let of_grant = |grant| Field::of_grant(&hold.metric, grant, hold.window_end_s);
+    let field = hold.grant.map_or(of_limit, of_grant);
+    Some((Field { tally: Tally::Held { until_s: hold.until_s }, ..field }, hold.units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::GrantUsed;
+
+    const LEVEL: &str = "org:acme";
+
+    fn counter(carried: Option<i64>, refunded: i64) -> Counter {
+        Counter {
+            subject: LEVEL.to_owned(),
+            metric: "messages".to_owned(),
+            period: "day".to_owned(),
+            window_start_s: 86_400,
+            window_end_s: 172_800,
+            used: 5,
+            carried,
+            refunded,
+            reset_at_ms: None,
+        }
+    }
+
+    fn hold(grant: Option<u64>, until_s: i64) -> HeldCounter {
+        let Counter { subject, metric, period, window_start_s, window_end_s, .. } =
+            counter(None, 0);
+        let units = 2;
+        HeldCounter { subject, metric, period, window_start_s, window_end_s, grant, until_s, units }
+    }
+
+    fn names(counters: Vec<Counter>, held: Vec<HeldCounter>) -> Vec<(String, i64)> {
+        let used = GrantUsed {
+            subject: LEVEL.to_owned(),
+            metric: "messages".to_owned(),
+            id: 7,
+            end_s: 172_800,
+            used: 3,
+        };
+        let other = GrantUsed { subject: "org:other".to_owned(), ..used.clone() };
+        let (profiles, grants) = (Vec::new(), vec![used, other]);
+        let base = Base { epoch: 1, seq: 0, counters, held, grants, profile_version: 0, profiles };
+        let counts = counts(&base, LEVEL, 100_000);
+        counts.into_iter().map(|(field, count)| (field.to_string(), count)).collect()
+    }
+
+    #[test]
+    fn each_count_of_the_ledger_has_its_name_in_redis() {
+        let all =
+            names(vec![counter(Some(0), 1)], vec![hold(None, 100_001), hold(Some(7), 100_001)]);
+        let wanted = [
+            ("messages:d:86400", 5),
+            ("messages:d:86400+", 0),
+            ("messages:d:86400-", 1),
+            ("messages:d:86400@100001", 2),
+            ("messages:g:172800#7@100001", 2),
+            ("messages:g:172800#7", 3),
+        ];
+        assert_eq!(all, wanted.map(|(name, count)| (name.to_owned(), count)));
+    }
+
+    #[test]
+    fn what_was_not_carried_or_refunded_or_has_lapsed_has_none() {
+        let few = names(vec![counter(None, 0)], vec![hold(None, 100_000)]);
+        let wanted = [("messages:d:86400", 5), ("messages:g:172800#7", 3)];
+        assert_eq!(few, wanted.map(|(name, count)| (name.to_owned(), count)));
     }
 }

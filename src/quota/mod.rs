@@ -9,6 +9,8 @@ mod decide;
 mod effective;
 mod error;
 mod flush;
+mod flushed;
+mod grants;
 mod identity;
 pub mod keys;
 mod loader;
@@ -16,12 +18,15 @@ mod order;
 mod outcome;
 mod profiles;
 mod recover;
+mod refund;
+mod reservations;
 mod reset_within;
 mod resolve;
 mod rewrite;
 mod rollover;
 mod salvage;
 mod settle;
+mod transfers;
 mod usage;
 pub mod verify;
 mod within;
@@ -52,6 +57,8 @@ pub use self::error::QuotaError;
 pub use self::error::Store;
 pub use self::flush::FlushState;
 pub use self::flush::FlushStep;
+pub use self::grants::GrantOrder;
+pub use self::grants::GrantRow;
 pub use self::keys::KeyError;
 pub use self::keys::KeyGrant;
 pub use self::keys::KeyRequest;
@@ -63,6 +70,15 @@ pub use self::order::RequestContext;
 pub use self::order::ResetScope;
 pub use self::profiles::SubjectView;
 pub use self::recover::Recoverer;
+pub use self::refund::RefundOrder;
+pub use self::refund::Refundable;
+pub use self::refund::Refunded;
+pub use self::reservations::CommitOrder;
+pub use self::reservations::EndOrder;
+pub use self::reservations::HoldEnded;
+pub use self::reservations::HoldTime;
+pub use self::reservations::ReservationId;
+pub use self::reservations::SigningKey;
 pub use self::reset_within::ResetPage;
 pub use self::reset_within::ResetWithin;
 pub use self::reset_within::SubjectReset;
@@ -71,7 +87,12 @@ pub use self::rewrite::Rewrite;
 pub use self::rewrite::RewriteReport;
 pub use self::rewrite::Rewritten;
 pub use self::rewrite::SetOrder;
+pub use self::transfers::TransferOrder;
+pub use self::transfers::TransferPolicy;
+pub use self::transfers::TransferRefusal;
+pub use self::transfers::TransferRow;
 pub use self::usage::Usage;
+pub use crate::counters::HoldEnd;
 pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
 pub use crate::ledger::Expected;
@@ -94,6 +115,8 @@ pub struct QuotaOptions {
     pub trim_lag: Duration,
     /// How many bytes of flushed events stay in the outbox.
     pub trim_bytes_max: u64,
+    /// What gifts must keep to.
+    pub transfers: TransferPolicy,
     /// Guards of the protocol; all on outside tests.
     #[doc(hidden)]
     pub guards: Guards,
@@ -140,6 +163,7 @@ pub struct Quota {
     loads: LoadEntrance,
     recoveries: RecoveryEntrance,
     instance: Uuid,
+    signing_key: SigningKey,
     clock: Clock,
     options: QuotaOptions,
 }
@@ -235,6 +259,7 @@ impl Quota {
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,
+            signing_key: SigningKey::new(settings.signing_key),
             clock: parts.clock,
             options: parts.options,
         });

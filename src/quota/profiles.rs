@@ -218,8 +218,8 @@ impl Quota {
         let put = self.ledger.put_subject(subject.as_str(), expected, &text, &act).await;
         match put.map_err(QuotaError::of_ledger)? {
             PutOutcome::Stale { found } => Err(QuotaError::Stale { found }),
-            PutOutcome::Put { version, created_at } => {
-                self.bring_into_force(level_profile(subject.as_str(), version, text)).await?;
+            PutOutcome::Put { version, created_at, for_nodes } => {
+                self.bring_into_force(level_profile(subject.as_str(), version, for_nodes)).await?;
                 let effective = self.effective(subject, &profile).await?;
                 let (subject, created_at) = (subject.clone(), Some(created_at));
                 Ok(SubjectView { subject, version, profile, created_at, effective })
@@ -259,9 +259,8 @@ impl Quota {
         match deleted.map_err(QuotaError::of_ledger)? {
             DeleteOutcome::Absent => Err(QuotaError::UnknownSubject),
             DeleteOutcome::Stale { found } => Err(QuotaError::Stale { found }),
-            DeleteOutcome::Deleted { version } => {
-                let text = Profile::NOTHING.to_json();
-                self.bring_into_force(level_profile(subject.as_str(), version, text)).await
+            DeleteOutcome::Deleted { version, for_nodes } => {
+                self.bring_into_force(level_profile(subject.as_str(), version, for_nodes)).await
             }
         }
     }
@@ -282,7 +281,7 @@ impl Quota {
         self.profiles.learn(&profile)
     }
 
-    async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {
+    pub(super) async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {
         self.announce(std::slice::from_ref(&profile)).await?;
         self.profiles.learn(&profile)
     }
@@ -345,10 +344,10 @@ impl Quota {
     }
 }
 
-fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {
+pub(super) fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {
     LevelProfile { path: path.to_owned(), version, profile }
 }
 
 fn of_row(row: SubjectRow) -> LevelProfile {
-    LevelProfile { path: row.subject, version: row.version, profile: row.profile }
+    LevelProfile { path: row.subject, version: row.version, profile: row.for_nodes }
 }

@@ -16,6 +16,7 @@ use crate::counters::Roll;
 use crate::domain::Calendar;
 use crate::domain::Line;
 use crate::domain::Subject;
+use crate::ledger::Previous;
 
 use super::Quota;
 use super::error::QuotaError;
@@ -64,7 +65,32 @@ impl Quota {
     async fn used_before(&self, rolling: &Rolling<'_>) -> Result<Vec<Before>, QuotaError> {
         let profiles = self.profiles.of(rolling.level);
         let rolls = rolling.rolls(&self.edition(), &profiles, self.redis_now())?;
-        Ok(rolls.iter().map(|_| Before::Nothing).collect())
+        let shard = rolling.level.shard(self.shard_count());
+        self.flushed(std::iter::once(shard)).await?;
+        let windows: Vec<_> = rolls
+            .iter()
+            .map(|it| (it.line.limit.metric.clone(), it.line.limit.period, it.before_s))
+            .collect();
+        let previous = self.ledger.previous_counters(rolling.level.as_str(), &windows).await;
+        let previous = previous.map_err(QuotaError::of_ledger)?;
+        Ok(rolls.iter().map(|roll| before(roll, &previous)).collect())
+    }
+}
+
+/// What Postgres knows of the window before: one in which nothing was counted left all of it, if the subject was known by
+/// then.
+fn before(roll: &Roll, previous: &Previous) -> Before {
+    let limit = &roll.line.limit;
+    let counted = previous.counters.iter().find(|it| {
+        it.metric == limit.metric.as_str()
+            && it.period == limit.period.as_str()
+            && it.window_start_s == roll.before_s
+    });
+    let was_known = previous.created_at.is_some_and(|at| at.timestamp() <= roll.before_s);
+    match counted {
+        Some(it) => Before::Used(it.used, it.carried),
+        None if was_known => Before::Used(0, 0),
+        None => Before::Nothing,
     }
 }
 

@@ -11,8 +11,10 @@ use crate::domain::Calendar;
 use crate::domain::LimitState;
 use crate::domain::Sheet;
 use crate::domain::Subject;
+use crate::domain::Units;
 
 use super::Quota;
+use super::decide::Told;
 use super::decide::states;
 use super::error::QuotaError;
 use super::order::RequestContext;
@@ -74,8 +76,9 @@ impl Usage {
 /// The states of a sheet's lines, with those marked that would not accept one unit more.
 fn with_room(sheet: &Sheet, states: Vec<LimitState>) -> Vec<LimitState> {
     let marked = states.into_iter().zip(&sheet.lines).map(|(state, line)| {
-        let ceiling = line.limit.ceiling();
-        LimitState { violated: ceiling.is_some_and(|ceiling| state.taken() >= ceiling), ..state }
+        let room = line.limit.ceiling().map(|units| units.saturating_add(state.carried.get()));
+        let is_spent = room.is_some_and(|room| state.taken() >= room);
+        LimitState { violated: is_spent && state.granted == Units::ZERO, ..state }
     });
     marked.collect()
 }
@@ -91,7 +94,7 @@ impl Quota {
         let operation = self.operation(OperationKind::Check, subject, &context);
         let settled = self.settle_on(Box::new(operation), &Everything(subject)).await?;
         let Settled { operation, outcome, resolved, edition } = settled;
-        let (Outcome::Decided { used, reset_at_ms, now_ms, .. }, Some(resolved)) =
+        let (Outcome::Decided { used, more, reset_at_ms, now_ms, .. }, Some(resolved)) =
             (outcome, resolved)
         else {
             return Err(QuotaError::Internal("a look ended in another's outcome".into()));
@@ -102,7 +105,10 @@ impl Quota {
         Ok(Usage {
             subject: subject.clone(),
             plan: operation.sheet.sheet.plan.clone(),
-            limits: with_room(&operation.sheet.sheet, states(&operation, &used, false)),
+            limits: with_room(
+                &operation.sheet.sheet,
+                states(&operation, &Told { used, more }, false),
+            ),
             features: features.map(|it| (it.clone(), resolved.features.contains(it))).collect(),
             upgrade_url: resolved.upgrade_url.clone(),
             is_blocked: resolved.blocked.is_some(),

@@ -92,7 +92,7 @@ mod tests {
 
     fn state(name: &str, period: Period, used: u64, reserved: u64) -> LimitState {
         LimitState {
-            subject: "user:u_1".to_owned(),
+            subject: "user:u_1".into(),
             metric: metric(name),
             period,
             window: Window::LIFETIME,
@@ -103,6 +103,8 @@ mod tests {
             critical_percent: Limit::CRITICAL_PERCENT,
             used: Units::new(used).unwrap(),
             reserved: Units::new(reserved).unwrap(),
+            carried: Units::ZERO,
+            granted: Units::ZERO,
             violated: true,
             would_deny: false,
         }

@@ -122,17 +122,23 @@ impl Period {
         }
     }
 
+    /// How long a slice of a sliding limit lasts, in seconds; `None` but for the minute and the hour.
+    #[must_use]
+    pub const fn slice_s(self) -> Option<i64> {
+        match self {
+            Self::Minute => Some(10),
+            Self::Hour => Some(600),
+            Self::Day | Self::Week | Self::Month | Self::Lifetime => None,
+        }
+    }
+
     /// The slices that a sliding limit counts in, as of the instant; `None` but for the minute and the hour.
     ///
     /// A slice is a sixth of the period, aligned to UTC. The current one and the 6 before it cover the trailing period
     /// whole, wherever in the current slice the instant is.
     #[must_use]
     pub fn slices(self, at: DateTime<Utc>) -> Option<Slices> {
-        let length_s = match self {
-            Self::Minute => 10,
-            Self::Hour => 600,
-            Self::Day | Self::Week | Self::Month | Self::Lifetime => return None,
-        };
+        let length_s = self.slice_s()?;
         let current = fixed(at.timestamp(), length_s);
         let earlier_s = [1, 2, 3, 4, 5, 6].map(|back| current.start_s - back * length_s);
         Some(Slices { current, earlier_s })

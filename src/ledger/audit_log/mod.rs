@@ -30,6 +30,10 @@ pub enum Action {
     UsageSet,
     /// Lowered a counter.
     UsageDecrement,
+    /// Gave a subject bonus units, or raised a limit.
+    GrantCreate,
+    /// Took a grant back.
+    GrantRevoke,
     /// Replaced the whole catalogue.
     CatalogueReplace,
     /// Put one plan of the catalogue.
@@ -52,6 +56,8 @@ impl Action {
             Self::UsageReset => "usage.reset",
             Self::UsageSet => "usage.set",
             Self::UsageDecrement => "usage.decrement",
+            Self::GrantCreate => "grant.create",
+            Self::GrantRevoke => "grant.revoke",
             Self::CatalogueReplace => "catalogue.replace",
             Self::PlanPut => "plan.put",
             Self::ModelPut => "model.put",

@@ -37,7 +37,8 @@ async fn a_flush_logs_each_event_and_adds_to_every_level() {
     let logged = "SELECT count(*) FROM message_logs WHERE kind = 'consume' AND plan = 'pro'
         AND charges = '{\"messages\": 1, \"tokens\": 40}' AND model = 'claude-4' AND shard = 1
         AND (seq = 1 OR metadata ->> 'chat' = 'c_9' AND trace_id IS NOT NULL)
-        AND deltas -> 2 = '[2, \"tokens\", \"day\", 1795305600, 1795392000, 40]'";
+        AND deltas -> 2 = '[2, \"tokens\", \"day\", 1795305600, 1795392000, 40]'
+        AND amount = 1 AND (until, settles, late, overage) IS NOT DISTINCT FROM (null, null, null, null)";
     assert_eq!(database.number(logged).await, 2);
     fixture::assert_sums_agree(&ledger).await;
 }
@@ -184,7 +185,7 @@ async fn without_dedupe_the_sums_differ() {
     ledger.flush(&batch(1, vec![Event { seq: 2, ..first }]), guards).await.unwrap();
 
     let differences = ledger.log_sums_differ(10).await.unwrap();
-    assert_eq!((differences[0].used, differences[0].logged), (Some(2), Some(1)));
+    assert_eq!((differences[0].counted, differences[0].logged), (Some(2), Some(1)));
 }
 
 /// The guards are each needed: without the compare-and-set, a slow flusher takes the cursor back.

@@ -49,7 +49,8 @@ async fn a_profile_is_read_as_it_was_put() {
     let outcome = put(&ledger, SUBJECT, Expected::Version(0), PRO).await.unwrap();
 
     let row = ledger.subject(SUBJECT).await.unwrap().unwrap();
-    assert_eq!(outcome, PutOutcome::Put { version: 1, created_at: row.created_at });
+    let for_nodes = PRO.to_owned();
+    assert_eq!(outcome, PutOutcome::Put { version: 1, created_at: row.created_at, for_nodes });
     assert_eq!((&*row.subject, row.version, &*row.profile), (SUBJECT, 1, PRO));
     assert!(!row.is_deleted && row.updated_at == row.created_at);
     let pro = "SELECT count(*) FROM subjects WHERE plan = 'pro'";
@@ -102,15 +103,15 @@ async fn a_put_that_expected_another_version_is_told_the_one_in_force_and_leaves
 async fn of_two_puts_that_expect_the_same_version_one_wins() {
     let (_database, ledger) = fixture::ledger().await;
     let created = put(&ledger, SUBJECT, Expected::Version(0), FREE).await.unwrap();
-    let PutOutcome::Put { version: 1, created_at } = created else { panic!("{created:?}") };
+    let PutOutcome::Put { version: 1, created_at, .. } = created else { panic!("{created:?}") };
     let again = || put(&ledger, SUBJECT, Expected::Version(1), PRO);
 
     let (a, b) = tokio::join!(again(), again());
 
-    let won = PutOutcome::Put { version: 2, created_at };
+    let won = PutOutcome::Put { version: 2, created_at, for_nodes: PRO.to_owned() };
     let lost = PutOutcome::Stale { found: 2 };
-    let outcomes = [a.unwrap(), b.unwrap()];
-    assert!(outcomes == [won, lost] || outcomes == [lost, won], "{outcomes:?}");
+    let (a, b) = (a.unwrap(), b.unwrap());
+    assert!((&a, &b) == (&won, &lost) || (&a, &b) == (&lost, &won), "{a:?} {b:?}");
     assert_eq!(ledger.audit_page(AuditFilter::default(), 10).await.unwrap().len(), 2);
 }
 
@@ -187,7 +188,7 @@ async fn a_deleted_profile_stays_as_an_empty_one_with_a_higher_version() {
 
     let deleted = delete(&ledger, Expected::Version(1)).await;
 
-    assert_eq!(deleted, DeleteOutcome::Deleted { version: 2 });
+    assert_eq!(deleted, DeleteOutcome::Deleted { version: 2, for_nodes: "{}".to_owned() });
     let row = ledger.subject(SUBJECT).await.unwrap().unwrap();
     assert_eq!((row.version, &*row.profile, row.is_deleted), (2, "{}", true));
     assert_eq!(ledger.subjects_changed_after(1, 10).await.unwrap(), [row]);

@@ -84,8 +84,8 @@ async fn every_partition_takes_the_new_kinds_after_an_upgrade_and_no_others() {
     let instants =
         ["'3000-01-01Z'", "now()", "now() + interval '1 month'", "now() + interval '5 months'"];
     let kinds = [
-        "consume", "refund", "reserve", "commit", "release", "expire", "set", "reset", "grant",
-        "transfer",
+        "consume", "refund", "reserve", "commit", "release", "expire", "extend", "set", "reset",
+        "grant", "transfer", "rollover",
     ];
     for at in instants {
         for kind in kinds {
@@ -97,7 +97,7 @@ async fn every_partition_takes_the_new_kinds_after_an_upgrade_and_no_others() {
 
     let checks = "SELECT count(*) FROM pg_constraint
         WHERE conname = 'message_logs_kind_known' AND (NOT convalidated
-        OR pg_get_constraintdef(oid) NOT LIKE '%transfer%')";
+        OR pg_get_constraintdef(oid) NOT LIKE '%rollover%')";
     assert_eq!(database.number(checks).await, 0);
     let places = "SELECT count(DISTINCT tableoid) FROM message_logs WHERE kind = 'transfer'";
     assert_eq!(database.number(places).await, 4);

@@ -19,7 +19,7 @@ async fn a_tampered_counter_is_found() {
     database.run(tamper).await;
 
     let found = ledger.log_sums_differ(10).await.unwrap();
-    let found: Vec<_> = found.iter().map(|d| (&*d.subject, d.used, d.logged)).collect();
+    let found: Vec<_> = found.iter().map(|d| (&*d.subject, d.counted, d.logged)).collect();
     let a = ("user:a", Some(7), Some(1));
     assert_eq!(found, [a, ("user:b", None, Some(1)), ("user:x", Some(0), None)]);
     assert_eq!(ledger.log_sums_differ(1).await.unwrap().len(), 1);

@@ -1,16 +1,20 @@
 //! What the checker asks: whether the tables agree with each other.
 
+mod lives;
+
 use chrono::DateTime;
 use chrono::Utc;
 use tokio_postgres::Row;
 
-use super::Ledger;
-use super::convert::unsigned;
-use super::error::LedgerError;
-use super::tx::Connection;
-use super::tx::Params;
-use super::tx::Tx;
-use super::tx::column;
+use crate::ledger::Ledger;
+use crate::ledger::convert::unsigned;
+use crate::ledger::error::LedgerError;
+use crate::ledger::tx::Connection;
+use crate::ledger::tx::Params;
+use crate::ledger::tx::Tx;
+use crate::ledger::tx::column;
+
+pub use lives::Disagreement;
 
 /// A counter that is not the sum of the log (I1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +27,10 @@ pub struct Difference {
     pub period: String,
     /// First second of the window, in Unix seconds.
     pub window_start_s: i64,
+    /// Which of its counts differs: `used`, `carried` or `refunded`.
+    pub tally: String,
     /// What the counter says; none when there is no counter.
-    pub used: Option<i64>,
+    pub counted: Option<i64>,
     /// What the log adds up to; none when no event names the counter.
     pub logged: Option<i64>,
 }
@@ -61,16 +67,29 @@ WITH logged AS (
         delta ->> 1 AS metric,
         delta ->> 2 AS period,
         to_timestamp((delta ->> 3)::bigint) AS window_start,
-        sum((delta ->> 5)::bigint)::bigint AS units
+        coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 IS NULL), 0)::bigint AS used,
+        coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = 'carried'), 0)::bigint
+            AS carried,
+        coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = 'refunded'), 0)::bigint
+            AS refunded
     FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
     WHERE delta ->> 2 NOT IN ('minute', 'hour')
+        AND (delta ->> 6 IS NULL OR delta ->> 6 IN ('carried', 'refunded'))
     GROUP BY 1, 2, 3, 4
 )
-SELECT subject, metric, period, window_start, counter.used, logged.units AS logged
+SELECT subject, metric, period, window_start, sums.tally, sums.counted, sums.logged
 FROM (SELECT * FROM usage_counters WHERE period NOT IN ('minute', 'hour')) AS counter
 FULL JOIN logged USING (subject, metric, period, window_start)
-WHERE counter.used IS DISTINCT FROM logged.units
-ORDER BY subject, metric, period, window_start
+CROSS JOIN LATERAL (
+    VALUES
+        ('used', counter.used, logged.used),
+        ('carried', counter.carried, logged.carried),
+        ('refunded', counter.refunded, logged.refunded)
+) AS sums (tally, counted, logged)
+-- A counter that is missing, or that no event names, is told of once.
+WHERE sums.counted IS DISTINCT FROM sums.logged
+    AND (sums.tally = 'used' OR coalesce(sums.counted, 0) <> coalesce(sums.logged, 0))
+ORDER BY subject, metric, period, window_start, sums.tally
 LIMIT $1";
 
 const TOTALS: &str = "-- totals
@@ -83,11 +102,15 @@ SELECT
 
 const WAS_SET: &str = "-- was_set
 SELECT EXISTS (
-    SELECT FROM message_logs WHERE subject = $1 AND occurred_at >= $2 AND kind = 'set'
+    SELECT FROM message_logs
+    WHERE
+        occurred_at >= $2 AND (kind = 'set' OR overage)
+        AND (subject = $1 OR starts_with(subject, $1 || '/'))
 ) AS found";
 
 impl Ledger {
-    /// Whether an admin gave counters of the subject a value since an instant.
+    /// Whether an admin gave counters of the subject, or of one below it, a value since an instant, or a commit passed a
+    /// limit.
     ///
     /// # Errors
     ///
@@ -128,7 +151,7 @@ impl Ledger {
     }
 
     async fn snapshot(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, LedgerError> {
-        let connection = Connection::take(&self.pool, super::pool::SNAPSHOT_WITHIN).await?;
+        let connection = Connection::take(&self.pool, crate::ledger::pool::SNAPSHOT_WITHIN).await?;
         let tx = Tx::begin(connection, BEGIN_SNAPSHOT).await?;
         let outcome = tx.rows(sql, params).await;
         tx.end(outcome).await
@@ -141,7 +164,8 @@ fn difference(row: &Row) -> Result<Difference, LedgerError> {
         metric: column(row, "metric")?,
         period: column(row, "period")?,
         window_start_s: column::<DateTime<Utc>>(row, "window_start")?.timestamp(),
-        used: column(row, "used")?,
+        tally: column(row, "tally")?,
+        counted: column(row, "counted")?,
         logged: column(row, "logged")?,
     })
 }

@@ -1,0 +1,167 @@
+//! The table `transfers`: gifts of bonus units from one subject to another.
+//!
+//! A gift is begun here, then Redis takes the units of the giver's grants, then it is completed here. Whoever finds it
+//! pending goes on with it: each step is done once, however often it is asked for.
+
+mod begin;
+mod complete;
+
+use chrono::DateTime;
+use chrono::Utc;
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::domain::Metric;
+use crate::domain::Units;
+
+use super::Ledger;
+use super::convert::unsigned;
+use super::error::LedgerError;
+use super::tx::Tx;
+use super::tx::column;
+
+pub use begin::BeginOutcome;
+pub use begin::NewTransfer;
+pub use begin::TransferRefusal;
+pub use begin::TransferRules;
+pub use complete::CompleteOutcome;
+pub use complete::Completed;
+
+/// Where a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferState {
+    /// It is begun; Redis may or may not have taken the units.
+    Pending,
+    /// The receiver has the units.
+    Done,
+    /// The giver did not have the units.
+    Refused,
+}
+
+impl TransferState {
+    const ALL: [Self; 3] = [Self::Pending, Self::Done, Self::Refused];
+
+    /// The name in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferRow {
+    /// Its id, which is the id of the event that takes the units from the giver.
+    pub id: Uuid,
+    /// Who gives.
+    pub from: String,
+    /// Who receives.
+    pub to: String,
+    /// What is given.
+    pub metric: Metric,
+    /// Units given.
+    pub amount: Units,
+    /// Where it is.
+    pub state: TransferState,
+    /// When it was asked for.
+    pub requested_at: DateTime<Utc>,
+    /// When it was done or refused.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// What the giver says.
+    pub note: Option<String>,
+    /// Who asked for it: the id of an API key, or `cli`.
+    pub actor: String,
+    /// The request's id.
+    pub request_id: Option<String>,
+}
+
+/// The most rows in one answer.
+const ROWS_MAX: u32 = 1_000;
+
+const TRANSFER: &str = "-- transfer
+SELECT
+    id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
+    request_id
+FROM transfers WHERE id = $1";
+
+const PENDING_TRANSFERS: &str = "-- pending_transfers
+SELECT
+    id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
+    request_id
+FROM transfers WHERE state = 'pending' AND requested_at < $1 ORDER BY requested_at, id LIMIT $2";
+
+const REFUSE_TRANSFER: &str = "-- refuse_transfer
+UPDATE transfers SET state = 'refused', ended_at = $2 WHERE id = $1 AND state = 'pending'";
+
+impl Ledger {
+    /// The transfer with that id.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn transfer(&self, id: Uuid) -> Result<Option<TransferRow>, LedgerError> {
+        let rows = self.connection().await?.rows(TRANSFER, &[&id]).await?;
+        rows.first().map(read).transpose()
+    }
+
+    /// The pending transfers that were asked for before `older_than`, the oldest first; at most `limit` and at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn pending_transfers(
+        &self,
+        older_than: DateTime<Utc>,
+        limit: u32,
+    ) -> Result<Vec<TransferRow>, LedgerError> {
+        let limit = i64::from(limit.min(ROWS_MAX));
+        let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&older_than, &limit]).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Ends a pending transfer of which Redis took nothing, at the instant `at`. Answers the transfer as it is then: one that
+    /// ended before stays as it ended. None when there is none with that id.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn refuse_transfer(
+        &self,
+        id: Uuid,
+        at: DateTime<Utc>,
+    ) -> Result<Option<TransferRow>, LedgerError> {
+        let connection = self.connection().await?;
+        connection.execute(REFUSE_TRANSFER, &[&id, &at]).await?;
+        let rows = connection.rows(TRANSFER, &[&id]).await?;
+        rows.first().map(read).transpose()
+    }
+}
+
+async fn find(tx: &Tx, sql: &str, id: Uuid) -> Result<Option<TransferRow>, LedgerError> {
+    let rows = tx.rows(sql, &[&id]).await?;
+    rows.first().map(read).transpose()
+}
+
+fn read(row: &Row) -> Result<TransferRow, LedgerError> {
+    let unknown =
+        |what: &str| LedgerError::Internal(format!("a transfer of an unknown {what}").into());
+    let (metric, state): (String, String) = (column(row, "metric")?, column(row, "state")?);
+    let state = TransferState::ALL.into_iter().find(|it| it.as_str() == state);
+    Ok(TransferRow {
+        id: column(row, "id")?,
+        from: column(row, "from_subject")?,
+        to: column(row, "to_subject")?,
+        metric: Metric::new(&metric).map_err(|_| unknown("metric"))?,
+        amount: Units::new(unsigned(column(row, "amount")?)?).map_err(|_| unknown("amount"))?,
+        state: state.ok_or_else(|| unknown("state"))?,
+        requested_at: column(row, "requested_at")?,
+        ended_at: column(row, "ended_at")?,
+        note: column(row, "note")?,
+        actor: column(row, "actor")?,
+        request_id: column(row, "request_id")?,
+    })
+}

@@ -1,0 +1,120 @@
+//! Grants: bonus units of a subject, and limits that are raised for a while.
+
+use chrono::DateTime;
+use chrono::Utc;
+
+use crate::domain::GrantSource;
+use crate::domain::Metric;
+use crate::domain::Period;
+use crate::domain::Subject;
+use crate::domain::Units;
+use crate::ledger::Action;
+use crate::ledger::GrantOutcome;
+use crate::ledger::NewGrant;
+
+use super::Quota;
+use super::actor::Actor;
+use super::error::QuotaError;
+use super::identity;
+use super::profiles::level_profile;
+
+pub use crate::ledger::GrantRow;
+
+/// A grant that is to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantOrder {
+    /// What it is of.
+    pub metric: Metric,
+    /// How many units, at least 1.
+    pub amount: Units,
+    /// With a period, the limit of that metric and period is so much higher, and nothing is used up.
+    pub period: Option<Period>,
+    /// When it ends; `None` is never.
+    pub expires_at: Option<DateTime<Utc>>,
+    /// Where it comes from.
+    pub source: GrantSource,
+    /// What is to be said of it, at most 500 bytes.
+    pub note: Option<String>,
+}
+
+impl Quota {
+    /// Gives the subject a grant. When this returns, every node goes by it. With the actor's idempotency key one is made,
+    /// however often it is asked for in a month.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownMetric`], [`QuotaError::TooManyGrants`], [`QuotaError::Unavailable`].
+    pub async fn give_grant(
+        &self,
+        subject: &Subject,
+        order: &GrantOrder,
+        actor: &Actor,
+    ) -> Result<GrantRow, QuotaError> {
+        if !self.has_metric(&order.metric) {
+            return Err(QuotaError::UnknownMetric);
+        }
+        let now = self.redis_now();
+        let payload = format!("{order:?}");
+        let identity = identity::of_act("grant.create", subject, &payload, actor, now);
+        let new = NewGrant {
+            event_id: identity.event_id,
+            metric: &order.metric,
+            amount: order.amount,
+            period: order.period,
+            expires_s: order.expires_at.map(|at| at.timestamp()),
+            source: order.source,
+            note: order.note.as_deref(),
+        };
+        let act = actor.act(Action::GrantCreate, subject.as_str());
+        let made = self.ledger.create_grant(subject.as_str(), &new, now, &act).await;
+        match made.map_err(QuotaError::of_ledger)? {
+            GrantOutcome::TooManyGrants => Err(QuotaError::TooManyGrants),
+            GrantOutcome::Created(change) if !is_as_asked(&change.grant, order) => {
+                Err(QuotaError::IdempotencyMismatch)
+            }
+            GrantOutcome::Created(change) => {
+                let path = subject.as_str();
+                let profile = level_profile(path, change.version, change.for_nodes);
+                self.bring_into_force(profile).await?;
+                Ok(change.grant)
+            }
+        }
+    }
+
+    /// Takes a grant back. What was used of it stays used.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownGrant`], [`QuotaError::Unavailable`].
+    pub async fn revoke_grant(
+        &self,
+        subject: &Subject,
+        id: u64,
+        actor: &Actor,
+    ) -> Result<GrantRow, QuotaError> {
+        let (path, now) = (subject.as_str(), self.redis_now());
+        let act = actor.act(Action::GrantRevoke, path);
+        let revoked = self.ledger.revoke_grant(path, id, now, &act).await;
+        let change = revoked.map_err(QuotaError::of_ledger)?.ok_or(QuotaError::UnknownGrant)?;
+        self.bring_into_force(level_profile(path, change.version, change.for_nodes)).await?;
+        Ok(change.grant)
+    }
+
+    /// Every grant of the subject, ended and revoked ones too, newest first, at most 1,000. What is used of each is as far as
+    /// the log goes.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn grants(&self, subject: &Subject) -> Result<Vec<GrantRow>, QuotaError> {
+        self.ledger.grants_of(subject.as_str()).await.map_err(QuotaError::of_ledger)
+    }
+}
+
+fn is_as_asked(made: &GrantRow, order: &GrantOrder) -> bool {
+    let GrantOrder { metric, amount, period, expires_at, source, .. } = order;
+    let expires_s = expires_at.map(|at| at.timestamp());
+    made.grant.metric == *metric
+        && (made.grant.amount, made.grant.period, made.grant.expires_s, made.source)
+            == (*amount, *period, expires_s, *source)
+}

@@ -1,0 +1,232 @@
+//! What ends a reservation, or gives it more time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::counters::Again;
+use crate::counters::HoldEnd;
+use crate::counters::HoldOf;
+use crate::counters::Operation;
+use crate::counters::OperationKind;
+use crate::counters::Outcome;
+use crate::counters::PackedSheet;
+use crate::counters::StoredAnswer;
+use crate::domain::LimitState;
+use crate::domain::Units;
+
+use super::ReservationId;
+use super::end_of;
+use crate::quota::Quota;
+use crate::quota::decide::stored_states;
+use crate::quota::error::QuotaError;
+use crate::quota::identity;
+use crate::quota::order::RequestContext;
+use crate::quota::profiles::LevelProfiles;
+use crate::quota::resolve::Edition;
+use crate::quota::settle::Measure;
+use crate::quota::settle::Measured;
+
+/// A hold may be unknown to Redis, and then have expired: each takes one more round.
+const ROUNDS_MAX: usize = 4;
+
+/// Which reservation is to end, and who asks.
+#[derive(Clone, Debug)]
+pub struct EndOrder {
+    /// The reservation.
+    pub reservation: ReservationId,
+    /// The caller's idempotency key, 1–255 bytes, unquoted.
+    pub idempotency_key: Option<String>,
+    /// The caller's own data for the message log: JSON text of at most 2,048 bytes.
+    pub metadata: Option<String>,
+    /// Where the request came from.
+    pub context: RequestContext,
+}
+
+/// How a reservation is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommitOrder {
+    /// What the work took; 0 is as good as a release, and at most 2^31.
+    pub amount: crate::domain::Amount,
+    /// Whether an amount above the held one is refused when it does not fit.
+    pub is_strict: bool,
+}
+
+/// A reservation that was ended or given more time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldEnded {
+    /// The event in the message log.
+    pub event_id: Uuid,
+    /// The amount that was held.
+    pub held: Units,
+    /// Until when it holds or held, in Unix seconds.
+    pub until_s: i64,
+    /// Whether the hold had lapsed when it was committed.
+    pub late: bool,
+    /// Whether the commit passed a hard limit.
+    pub overage: bool,
+    /// Every limit that the hold was measured against, as it is now.
+    pub limits: Vec<LimitState>,
+    /// The plan at the time of the hold.
+    pub plan: String,
+    /// Whether the answer repeats an earlier one with the same idempotency key.
+    pub replayed: bool,
+    /// The id of the request that was decided: the earlier one's for a replay.
+    pub request_id: String,
+    /// When Redis decided, in Unix milliseconds.
+    pub decided_at_ms: i64,
+}
+
+impl Quota {
+    /// Ends a reservation with what its work took: what was held beyond it is free again; what it took beyond what was
+    /// held is charged even past the limits, unless the order is strict. Units count in the windows in which they were
+    /// held. A hold that has lapsed is charged all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::ReservationEnded`], [`QuotaError::CommitDoesNotFit`], [`QuotaError::Unavailable`].
+    pub async fn commit(
+        &self,
+        order: &EndOrder,
+        commit: CommitOrder,
+    ) -> Result<HoldEnded, QuotaError> {
+        let payload = format!("{} {}", commit.amount.get(), commit.is_strict);
+        let end = End {
+            kind: OperationKind::Commit,
+            amount: commit.amount.into(),
+            until_s: 0,
+            is_strict: commit.is_strict,
+        };
+        self.end(order, end, &payload).await
+    }
+
+    /// Ends a reservation whose work took nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::ReservationEnded`], also when the hold has lapsed; [`QuotaError::Unavailable`].
+    pub async fn release(&self, order: &EndOrder) -> Result<HoldEnded, QuotaError> {
+        let end =
+            End { kind: OperationKind::Release, amount: Units::ZERO, until_s: 0, is_strict: false };
+        self.end(order, end, "").await
+    }
+
+    /// Lets a reservation hold for so long from now.
+    ///
+    /// # Errors
+    ///
+    /// As [`Quota::release`].
+    pub async fn extend(&self, order: &EndOrder, time: Duration) -> Result<HoldEnded, QuotaError> {
+        let end = End {
+            kind: OperationKind::Extend,
+            amount: Units::ZERO,
+            until_s: end_of(self.redis_now(), time),
+            is_strict: false,
+        };
+        self.end(order, end, &time.as_secs().to_string()).await
+    }
+
+    async fn end(
+        &self,
+        order: &EndOrder,
+        mut end: End,
+        payload: &str,
+    ) -> Result<HoldEnded, QuotaError> {
+        let depth = order.reservation.subject.depth();
+        let mut asked = Asked(Arc::new(PackedSheet::hold(depth, None)));
+        for _ in 0..ROUNDS_MAX {
+            let operation = self.end_operation(order, end, payload);
+            let settled = self.settle_on(Box::new(operation), &asked).await?;
+            match settled.outcome {
+                Outcome::HoldEnded(answer) => return ended(order, answer, false),
+                Outcome::Replayed(answer) => return ended(order, answer, true),
+                Outcome::Mismatch => return Err(QuotaError::IdempotencyMismatch),
+                Outcome::Nothing => return Err(QuotaError::CommitDoesNotFit),
+                Outcome::Ended(HoldEnd::Expired, _) if end.kind == OperationKind::Commit => {
+                    end.kind = OperationKind::CommitLate;
+                }
+                Outcome::Ended(how, amount) => {
+                    return Err(QuotaError::ReservationEnded { end: how, amount });
+                }
+                Outcome::Again(Again::Hold) => {
+                    asked = Asked(Arc::new(self.known_hold(&order.reservation).await?));
+                }
+                _ => break,
+            }
+        }
+        Err(QuotaError::Internal("the end of a hold ended in another's outcome".into()))
+    }
+
+    fn end_operation(&self, order: &EndOrder, end: End, payload: &str) -> Operation {
+        let EndOrder { reservation, idempotency_key, metadata, context } = order;
+        let id = reservation.event_id;
+        let event_id = match end.kind {
+            OperationKind::Extend => Uuid::now_v7(),
+            OperationKind::CommitLate => identity::of_settling("late", id),
+            _ => identity::of_settling("end", id),
+        };
+        let action = match end.kind {
+            OperationKind::Extend => "extend",
+            OperationKind::Release => "release",
+            _ => "commit",
+        };
+        let payload = format!("{id} {payload}");
+        let keyed = idempotency_key.as_ref().map(|key| {
+            identity::of_end(action, &reservation.subject, key, &payload, self.redis_now())
+        });
+        Operation {
+            event_id: keyed.filter(|_| action == "extend").map_or(event_id, |it| it.event_id),
+            idempotency: keyed.and_then(|it| it.idempotency),
+            hold: Some(HoldOf { id, until_s: end.until_s, is_strict: end.is_strict }),
+            model: reservation.ask.model().map(str::to_owned),
+            metadata: metadata.clone(),
+            amount: end.amount,
+            ..self.operation(end.kind, &reservation.subject, context)
+        }
+    }
+}
+
+/// What is to become of a hold.
+#[derive(Clone, Copy)]
+struct End {
+    kind: OperationKind,
+    amount: Units,
+    until_s: i64,
+    is_strict: bool,
+}
+
+/// The hold as it is known outside Redis, or nothing.
+pub(super) struct Asked(pub(super) Arc<PackedSheet>);
+
+impl Measure for Asked {
+    fn measure(
+        &self,
+        _edition: &Edition,
+        _profiles: &LevelProfiles,
+        _at: DateTime<Utc>,
+    ) -> Result<Measured, QuotaError> {
+        Ok(Measured { sheet: self.0.clone(), resolved: None })
+    }
+}
+
+fn ended(order: &EndOrder, answer: StoredAnswer, replayed: bool) -> Result<HoldEnded, QuotaError> {
+    let StoredAnswer { event_id, request_id, now_ms, plan, lines, more, hold } = answer;
+    let hold = hold.ok_or_else(|| QuotaError::Internal("a hold's end tells of no hold".into()))?;
+    let request_id = if replayed { request_id } else { order.context.request_id.clone() };
+    let limits = stored_states(&order.reservation.subject, lines, more.as_deref());
+    Ok(HoldEnded {
+        event_id,
+        held: hold.amount,
+        until_s: hold.until_s,
+        late: hold.late,
+        overage: hold.overage,
+        limits,
+        plan,
+        replayed,
+        request_id,
+        decided_at_ms: now_ms,
+    })
+}

@@ -1,0 +1,152 @@
+//! A hold that Redis does not know: as Postgres has it, else as its id tells of it.
+
+use chrono::DateTime;
+
+use crate::counters::Held;
+use crate::counters::HoldEnd;
+use crate::counters::KnownHold;
+use crate::counters::PackedSheet;
+use crate::domain::Amount;
+use crate::domain::EventKind;
+use crate::domain::Grant;
+use crate::domain::GrantLine;
+use crate::domain::Limit;
+use crate::domain::Line;
+use crate::domain::Sheet;
+use crate::domain::Units;
+use crate::domain::event::Delta;
+use crate::ledger::ReservationRow;
+use crate::ledger::ReservationState;
+
+use super::ReservationId;
+use crate::quota::Quota;
+use crate::quota::error::QuotaError;
+use crate::quota::identity;
+
+impl Quota {
+    /// What to tell Redis of a hold that it does not know. Postgres has every event of earlier epochs, and Redis every
+    /// hold of its own, so a hold that neither knows was lost with Redis: it holds nothing, and its commit counts.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::ReservationEnded`] when it has, [`QuotaError::Unavailable`] when Postgres is away.
+    pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
+        let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
+        let row = row.map(still_open).transpose()?;
+        let is_expired = match &row {
+            Some(row) => row.state == ReservationState::Expired,
+            None => self.has_expired_unknown(id).await?,
+        };
+        let sheet = self.sheet_of(id, row.as_ref());
+        let shard = id.subject.shard(self.shard_count());
+        let until_s = row.as_ref().map_or(id.until_s, |it| it.until.timestamp());
+        let known = KnownHold {
+            epoch: self.counters.sight(shard).epoch,
+            until_s,
+            amount: id.amount.into(),
+            is_expired,
+            held: row.as_ref().map_or(Held::Nothing, |row| held_of(&sheet.sheet, &row.lines)),
+            grants: row.as_ref().map_or_else(Vec::new, |row| grants_of(&sheet.sheet, &row.lines)),
+            sheet: &sheet,
+        };
+        Ok(PackedSheet::hold(id.subject.depth(), Some(&known)))
+    }
+
+    /// Whether the log says that a hold has expired whose beginning it does not have.
+    async fn has_expired_unknown(&self, id: &ReservationId) -> Result<bool, QuotaError> {
+        for what in ["late", "end"] {
+            let event = identity::of_settling(what, id.event_id);
+            let Some(event) = self.ledger.event(event).await.map_err(QuotaError::of_ledger)? else {
+                continue;
+            };
+            let end = match event.kind {
+                EventKind::Expire => return Ok(true),
+                EventKind::Release => HoldEnd::Released,
+                _ => HoldEnd::Committed,
+            };
+            let amount = event.amount.and_then(|units| Units::new(units).ok());
+            return Err(QuotaError::ReservationEnded {
+                end,
+                amount: amount.unwrap_or(Units::ZERO),
+            });
+        }
+        Ok(false)
+    }
+
+    /// What the hold was measured against: its windows are those of its time, its limits those in force now, and whatever
+    /// else it held.
+    fn sheet_of(&self, id: &ReservationId, row: Option<&ReservationRow>) -> PackedSheet {
+        let at = DateTime::from_timestamp(id.at_s, 0).unwrap_or_else(|| self.redis_now());
+        let profiles = self.profiles.of(&id.subject);
+        let resolved = self.edition().resolve_ask(&id.subject, &profiles, &id.ask, at);
+        let mut sheet = resolved.map_or_else(
+            |_| Sheet { depth: id.subject.depth(), ..Sheet::default() },
+            |resolved| resolved.sheet.sheet.clone(),
+        );
+        let held = row.iter().flat_map(|row| &row.lines).filter(|delta| delta.grant.is_none());
+        for delta in held {
+            if !sheet.lines.iter().any(|line| is_of(line, delta)) {
+                sheet.lines.push(line_of(delta, id.amount));
+            }
+        }
+        PackedSheet::charge(Sheet { rolling: Vec::new(), until_s: None, ..sheet })
+    }
+}
+
+/// The reservation, unless it has ended in a way that nothing can follow.
+fn still_open(row: ReservationRow) -> Result<ReservationRow, QuotaError> {
+    let end = match row.state {
+        ReservationState::Open | ReservationState::Expired => return Ok(row),
+        ReservationState::Committed => HoldEnd::Committed,
+        ReservationState::Released => HoldEnd::Released,
+        ReservationState::Late => HoldEnd::CommittedLate,
+    };
+    let amount = row.committed.and_then(|units| Units::new(units).ok()).unwrap_or(Units::ZERO);
+    Err(QuotaError::ReservationEnded { end, amount })
+}
+
+fn is_of(line: &Line, delta: &Delta) -> bool {
+    (line.depth, line.limit.period, line.window.start_s)
+        == (delta.depth, delta.period, delta.window.start_s)
+        && line.limit.metric == delta.metric
+}
+
+/// A line for units that are held of a limit that is gone.
+fn line_of(delta: &Delta, amount: Amount) -> Line {
+    let weight = delta.units.unsigned_abs() / u64::from(amount.get()).max(1);
+    Line {
+        depth: delta.depth,
+        limit: Limit::new(delta.metric.clone(), delta.period, None),
+        window: delta.window,
+        weight: Amount::new(weight).unwrap_or(Amount::MAX),
+        earlier_s: Vec::new(),
+    }
+}
+
+fn held_of(sheet: &Sheet, lines: &[Delta]) -> Held {
+    let held = |line: &Line| {
+        let own = lines.iter().filter(|delta| delta.grant.is_none() && is_of(line, delta));
+        own.map(|delta| delta.units.unsigned_abs()).sum()
+    };
+    Held::Units(sheet.lines.iter().map(held).collect())
+}
+
+/// What is held of grants. Of one that is gone nothing else can be charged.
+fn grants_of(sheet: &Sheet, lines: &[Delta]) -> Vec<(GrantLine, u64)> {
+    let of_grants = lines.iter().filter_map(|delta| {
+        let units = delta.units.unsigned_abs();
+        let id = delta.grant?;
+        if let Some(known) = sheet.grants.iter().find(|line| line.grant.id == id) {
+            return Some((known.clone(), units));
+        }
+        let grant = Grant {
+            id,
+            metric: delta.metric.clone(),
+            amount: Units::new(units).ok()?,
+            expires_s: Some(delta.window.end_s),
+            period: None,
+        };
+        Some((GrantLine { depth: delta.depth, grant }, units))
+    });
+    of_grants.collect()
+}

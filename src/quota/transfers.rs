@@ -1,0 +1,262 @@
+//! Gifts: grant units go from one subject to another, wherever the two live.
+//!
+//! The transfer is written down first; then Redis takes the units of the giver's grants, under the transfer's id; then one
+//! transaction gives the receiver its grants and ends the transfer. Whoever finds it unfinished goes on from there, and every
+//! step knows when it was done before: both sides or none.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::TimeDelta;
+use chrono::Utc;
+use uuid::Uuid;
+
+use crate::counters::Operation;
+use crate::counters::OperationKind;
+use crate::counters::Outcome;
+use crate::counters::PackedSheet;
+use crate::domain::Calendar;
+use crate::domain::GrantLine;
+use crate::domain::GrantSource;
+use crate::domain::Metric;
+use crate::domain::Period;
+use crate::domain::Subject;
+use crate::domain::Units;
+use crate::ledger::BeginOutcome;
+use crate::ledger::CompleteOutcome;
+use crate::ledger::NewTransfer;
+use crate::ledger::TransferRules;
+use crate::ledger::TransferState;
+
+use super::Quota;
+use super::actor::Actor;
+use super::error::QuotaError;
+use super::identity;
+use super::order::RequestContext;
+use super::profiles::LevelProfiles;
+use super::profiles::level_profile;
+use super::resolve::Edition;
+use super::settle::Measure;
+use super::settle::Measured;
+
+pub use crate::ledger::TransferRefusal;
+pub use crate::ledger::TransferRow;
+
+/// Unfinished transfers that are taken up at once.
+const PENDING_MAX: u32 = 100;
+/// How old a transfer is before somebody else takes it up.
+const PENDING_AFTER: TimeDelta = TimeDelta::seconds(5);
+
+/// What gifts must keep to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferPolicy {
+    /// Grants of these sources may be given away.
+    pub sources: Vec<GrantSource>,
+    /// The fewest units of one gift.
+    pub amount_min: Units,
+    /// The most units of a metric that one subject gives in a day (UTC); `None` is no bound.
+    pub daily_max: Option<Units>,
+    /// How long a giver waits from one gift to the next.
+    pub giver_rest: Duration,
+    /// How long a receiver waits from one gift to the next.
+    pub receiver_rest: Duration,
+}
+
+/// A gift.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferOrder {
+    /// Who gives.
+    pub from: Subject,
+    /// Who receives.
+    pub to: Subject,
+    /// What.
+    pub metric: Metric,
+    /// How much, at least 1.
+    pub amount: Units,
+    /// What the giver says, at most 500 bytes.
+    pub note: Option<String>,
+}
+
+impl Quota {
+    /// Gives units of the giver's grants, those that end first, to the receiver, as grants that end when the giver's would
+    /// have. When this returns, every node goes by them.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::TransferRefused`], [`QuotaError::InsufficientGrant`], [`QuotaError::UnknownMetric`];
+    /// [`QuotaError::Unavailable`] when a store is away: the gift is made when it is back, or it is not, and the same
+    /// idempotency key finds out.
+    pub async fn transfer(
+        &self,
+        order: &TransferOrder,
+        actor: &Actor,
+    ) -> Result<TransferRow, QuotaError> {
+        if !self.has_metric(&order.metric) {
+            return Err(QuotaError::UnknownMetric);
+        }
+        let now = self.redis_now();
+        let identity = identity::of_act("transfer", &order.from, "", actor, now);
+        let new = NewTransfer {
+            id: identity.event_id,
+            from: order.from.as_str(),
+            to: order.to.as_str(),
+            metric: &order.metric,
+            amount: order.amount,
+            note: order.note.as_deref(),
+            actor: &actor.name,
+            request_id: Some(actor.context.request_id.as_str()).filter(|id| !id.is_empty()),
+        };
+        let begun = self.ledger.begin_transfer(&new, &self.transfer_rules(now), now).await;
+        match begun.map_err(QuotaError::of_ledger)? {
+            BeginOutcome::Refused(refusal) => Err(QuotaError::TransferRefused(refusal)),
+            BeginOutcome::Begun(row) if !is_as_asked(&row, order) => {
+                Err(QuotaError::IdempotencyMismatch)
+            }
+            BeginOutcome::Begun(row) => self.go_on(row).await,
+        }
+    }
+
+    fn transfer_rules(&self, now: DateTime<Utc>) -> TransferRules {
+        let policy = &self.options.transfers;
+        TransferRules {
+            amount_min: policy.amount_min,
+            daily_max: policy.daily_max,
+            day_start_at: Period::Day.window_at(now, &Calendar::UTC).start_at(),
+            giver_rest: policy.giver_rest,
+            receiver_rest: policy.receiver_rest,
+        }
+    }
+
+    /// Takes a transfer up where it is, and goes on to its end.
+    async fn go_on(&self, row: TransferRow) -> Result<TransferRow, QuotaError> {
+        let row = match row.state {
+            TransferState::Pending => self.finish(row).await?,
+            TransferState::Done | TransferState::Refused => row,
+        };
+        match row.state {
+            TransferState::Done => Ok(row),
+            _ => Err(QuotaError::InsufficientGrant),
+        }
+    }
+
+    async fn finish(&self, row: TransferRow) -> Result<TransferRow, QuotaError> {
+        let now = self.redis_now();
+        let Some(taken) = self.take(&row).await? else {
+            let refused = self.ledger.refuse_transfer(row.id, now).await;
+            return Ok(refused.map_err(QuotaError::of_ledger)?.unwrap_or(row));
+        };
+        let completed = self.ledger.complete_transfer(row.id, &taken, now).await;
+        match completed.map_err(QuotaError::of_ledger)? {
+            CompleteOutcome::Done(done) => {
+                let profile = level_profile(&row.to, done.version, done.for_nodes);
+                self.bring_into_force(profile).await?;
+                Ok(done.transfer)
+            }
+            CompleteOutcome::Refused(row) => Ok(row),
+            CompleteOutcome::Unknown => {
+                Err(QuotaError::Internal("a transfer that was begun is gone".into()))
+            }
+        }
+    }
+
+    /// What is taken of which of the giver's grants, now or by an attempt before; none when they do not have as much.
+    async fn take(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
+        let logged = self.ledger.event(row.id).await.map_err(QuotaError::of_ledger)?;
+        if let Some(event) = logged {
+            let of_grants = event.deltas.iter();
+            let taken = of_grants.filter_map(|it| Some((it.grant?, it.units.unsigned_abs())));
+            return Ok(Some(taken.collect()));
+        }
+        let misread = |error| QuotaError::Internal(Box::new(error));
+        let from = Subject::parse(&row.from).map_err(misread)?;
+        let giving = Giving { depth: from.depth(), grants: self.givable(row).await? };
+        let context = RequestContext {
+            request_id: row.request_id.clone().unwrap_or_else(|| row.id.to_string()),
+            made_id: None,
+            trace_id: None,
+        };
+        let operation = Operation {
+            event_id: row.id,
+            idempotency: Some(identity::of_transfer(row.id)),
+            amount: row.amount,
+            ..self.operation(OperationKind::Give, &from, &context)
+        };
+        let settled = self.settle_on(Box::new(operation), &giving).await?;
+        let lines = match settled.outcome {
+            Outcome::Rewritten { lines, .. } => lines,
+            Outcome::Replayed(answer) => answer.lines,
+            Outcome::Nothing => return Ok(None),
+            _ => return Err(QuotaError::Internal("a gift ended in another's outcome".into())),
+        };
+        let taken = lines.iter().filter_map(|it| Some((it.grant?, it.units.unsigned_abs())));
+        Ok(Some(taken.collect()))
+    }
+
+    /// The giver's grants of which something may be given away, in the order in which they are used up.
+    async fn givable(&self, row: &TransferRow) -> Result<Vec<GrantLine>, QuotaError> {
+        let (now_s, policy) = (self.redis_now().timestamp(), &self.options.transfers);
+        let rows = self.ledger.grants_of(&row.from).await.map_err(QuotaError::of_ledger)?;
+        let depth = u8::try_from(row.from.split('/').count()).unwrap_or(1);
+        let open = rows.into_iter().filter(|it| {
+            it.revoked_at.is_none()
+                && it.grant.period.is_none()
+                && it.grant.metric == row.metric
+                && it.grant.end_s() > now_s
+                && policy.sources.contains(&it.source)
+        });
+        let mut open: Vec<_> = open.map(|it| GrantLine { depth, grant: it.grant }).collect();
+        open.sort_by_key(|line| (line.grant.end_s(), line.grant.id));
+        Ok(open)
+    }
+
+    /// Goes on with transfers that were left unfinished, and answers how many are finished now.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away; try again.
+    pub async fn finish_transfers(&self) -> Result<u64, QuotaError> {
+        let older_than = self.redis_now() - PENDING_AFTER;
+        let pending = self.ledger.pending_transfers(older_than, PENDING_MAX).await;
+        let mut finished = 0;
+        for row in pending.map_err(QuotaError::of_ledger)? {
+            self.finish(row).await?;
+            finished += 1;
+        }
+        Ok(finished)
+    }
+
+    /// The transfer of that id.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn transfer_of(&self, id: Uuid) -> Result<Option<TransferRow>, QuotaError> {
+        self.ledger.transfer(id).await.map_err(QuotaError::of_ledger)
+    }
+}
+
+fn is_as_asked(row: &TransferRow, order: &TransferOrder) -> bool {
+    row.from == order.from.as_str()
+        && row.to == order.to.as_str()
+        && row.metric == order.metric
+        && row.amount == order.amount
+}
+
+/// The grants of which something is given away.
+struct Giving {
+    depth: u8,
+    grants: Vec<GrantLine>,
+}
+
+impl Measure for Giving {
+    fn measure(
+        &self,
+        _edition: &Edition,
+        _profiles: &LevelProfiles,
+        _at: DateTime<Utc>,
+    ) -> Result<Measured, QuotaError> {
+        let sheet = PackedSheet::give(self.depth, &self.grants);
+        Ok(Measured { sheet: Arc::new(sheet), resolved: None })
+    }
+}
