@@ -7,6 +7,7 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
+-- squawk-ignore adding-field-with-default
 ALTER TABLE settings
 ADD COLUMN signing_key bytea NOT NULL
 DEFAULT decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex');
