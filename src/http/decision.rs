@@ -12,6 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::ProblemCode;
+use super::hold::ReservationBody;
 use super::idempotency::IDEMPOTENT_REPLAYED;
 use super::problem::JSON;
 use super::problem::NO_STORE;
@@ -82,6 +83,9 @@ pub struct LimitBody<'a> {
     /// Units left in the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
+    /// Units that the window before left to this one, beside `limit`; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<u64>,
     /// Units above the limit, which soft and shadow limits let pass; absent when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overage: Option<u64>,
@@ -138,8 +142,9 @@ impl<'a> LimitBody<'a> {
             used: state.used.get(),
             reserved: state.reserved.get(),
             remaining: state.remaining().map(Units::get),
+            carried: Some(state.carried.get()).filter(|units| *units > 0),
             overage: Some(state.overage().get()).filter(|units| *units > 0),
-            granted_remaining: 0, // there are no grants yet
+            granted_remaining: state.granted.get(),
             resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
             sliding: state.sliding.then_some(true),
             mode: state.mode,
@@ -158,6 +163,7 @@ impl<'a> LimitBody<'a> {
         out.field(r#","unlimited":"#, self.unlimited, Text::flag);
         out.raw(r#","used":"#).number(*used).raw(r#","reserved":"#).number(*reserved);
         out.field(r#","remaining":"#, self.remaining, Text::number);
+        out.field(r#","carried":"#, self.carried, Text::number);
         out.field(r#","overage":"#, self.overage, Text::number);
         out.raw(r#","granted_remaining":"#).number(*granted_remaining);
         out.raw(r#","resets_at":"#).second(*resets_at);
@@ -190,10 +196,10 @@ pub struct Style<'a> {
 pub fn response(decision: &Decision, style: Style<'_>) -> Response {
     let names = rate_limit_headers::distinct_names(&decision.limits);
     let is_problem = !decision.allowed && !style.deny_with_200;
-    let body = if is_problem {
-        json(&refused(decision, &names, style.path))
-    } else {
-        Body::from(accepted(decision, &names).to_json())
+    let body = match &decision.hold {
+        _ if is_problem => json(&refused(decision, &names, style.path)),
+        Some(hold) => json(&ReservationBody::of(accepted(decision, &names), hold)),
+        None => Body::from(accepted(decision, &names).to_json()),
     };
     let mut response = Response::new(body);
     if is_problem {
@@ -242,7 +248,11 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
     let pairs = decision.limits.iter().zip(names);
     let violated: Vec<_> =
         pairs.filter(|(state, _)| state.violated).map(|(_, name)| name.as_str()).collect();
-    let detail = format!("no room for the request in {}", violated.join(", "));
+    let (code, why) = match decision.free_at_s {
+        Some(_) => (ProblemCode::ReservedByOthers, " while others hold what they do"),
+        None => (ProblemCode::LimitExceeded, ""),
+    };
+    let detail = format!("no room for the request in {}{why}", violated.join(", "));
     Problem {
         instance: Some(path),
         violated_policies: Some(violated),
@@ -254,7 +264,7 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
         limits: Some(LimitBody::list(&decision.limits, names)),
         degraded: Some(decision.degraded),
         plan: Some(decision.plan.as_str()).filter(|plan| !plan.is_empty()),
-        ..Problem::new(ProblemCode::LimitExceeded, StatusCode::TOO_MANY_REQUESTS, detail)
+        ..Problem::new(code, StatusCode::TOO_MANY_REQUESTS, detail)
     }
 }
 
@@ -339,6 +349,9 @@ mod tests {
                     mode: Mode::Shadow,
                     sliding: true,
                     would_deny: true,
+                    reserved: Units::new(2).unwrap(),
+                    carried: Units::new(1).unwrap(),
+                    granted: Units::new(3).unwrap(),
                     ..samples::limit(subject, "messages", Period::Hour, Some(5), 7)
                 },
             ]

@@ -23,6 +23,7 @@ use super::routes::images;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
+use super::routes::reservations;
 use super::routes::resets;
 use super::routes::subjects;
 use super::routes::usage;
@@ -32,6 +33,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
+        .merge(reservations())
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
@@ -41,6 +43,13 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn reservations() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(reservations::reserve))
+        .route(reservations::ROUTE, post(reservations::settle))
+        .routes(routes!(reservations::list))
 }
 
 fn subjects() -> OpenApiRouter<Arc<Api>> {

@@ -77,6 +77,7 @@ pub use self::reservations::CommitOrder;
 pub use self::reservations::EndOrder;
 pub use self::reservations::HoldEnded;
 pub use self::reservations::HoldTime;
+pub use self::reservations::OpenReservation;
 pub use self::reservations::ReservationId;
 pub use self::reservations::SigningKey;
 pub use self::reset_within::ResetPage;

@@ -9,6 +9,7 @@ pub mod images;
 pub mod models;
 pub mod operations;
 pub mod plans;
+pub mod reservations;
 pub mod resets;
 pub mod subjects;
 pub mod usage;
