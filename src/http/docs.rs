@@ -24,6 +24,7 @@ use utoipa_swagger_ui::Config;
 use super::error::ApiError;
 use super::problem::Problem;
 use super::routes::counts;
+use super::routes::refunds;
 use super::routes::reservations;
 
 /// The page loads its own files only. Swagger UI sets styles on elements.
@@ -63,6 +64,7 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
     tags(
         (name = "decisions", description = "May this subject do that?"),
         (name = "reservations", description = "Units held for work whose cost is not known yet, and refunds of what was charged."),
+        (name = "grants", description = "Bonus units beside what a plan allows, limits that are higher for a while, and gifts."),
         (name = "usage", description = "What a subject has used, and what admins do to that."),
         (name = "subjects", description = "What is configured for a subject: plan, limits of its own, features, calendar."),
         (name = "catalogue", description = "Metrics, features, plans and models. A change makes a new version."),
@@ -75,7 +77,8 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         counts::decrement,
         reservations::commit,
         reservations::release,
-        reservations::extend
+        reservations::extend,
+        refunds::refund
     ),
     components(schemas(Problem)),
     modifiers(&Credentials)

@@ -20,6 +20,7 @@ use crate::quota::HoldEnd;
 use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
+use crate::quota::TransferRefusal;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
@@ -42,6 +43,26 @@ pub struct ActProblems;
 /// Why a reservation cannot be settled.
 #[derive(Debug)]
 pub struct HoldProblems;
+
+/// Why an event cannot be refunded.
+#[derive(Debug)]
+pub struct RefundProblems;
+
+/// Why a grant cannot be given.
+#[derive(Debug)]
+pub struct GrantProblems;
+
+/// Why a grant cannot be revoked.
+#[derive(Debug)]
+pub struct RevokeProblems;
+
+/// Why units cannot be given away.
+#[derive(Debug)]
+pub struct TransferProblems;
+
+/// Why a transfer cannot be read.
+#[derive(Debug)]
+pub struct TransferReadProblems;
 
 /// Why something about all subjects cannot be read.
 #[derive(Debug)]
@@ -164,6 +185,70 @@ impl IntoResponses for HoldProblems {
             ApiError::IdempotencyMismatch,
         ];
         documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for RefundProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("event_id", "must be a uuid"),
+            ApiError::PermissionDenied(Permission::Consume),
+            QuotaError::UnknownEvent.into(),
+            QuotaError::NotRefundable.into(),
+            QuotaError::AlreadyRefunded.into(),
+            QuotaError::NothingToRefund.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for GrantProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("amount", "must be a whole number between 1 and 2147483648"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+            QuotaError::TooManyGrants.into(),
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for RevokeProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("grant_id", "must be the number of a grant"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::UnknownSubject,
+            QuotaError::UnknownGrant.into(),
+        ])
+    }
+}
+
+impl IntoResponses for TransferProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("to", "must be another subject than from"),
+            ApiError::PermissionDenied(Permission::Consume),
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+            QuotaError::TransferRefused(TransferRefusal::BelowMinimum).into(),
+            QuotaError::InsufficientGrant.into(),
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for TransferReadProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("transfer_id", "must be a uuid"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::unknown_transfer(),
+        ])
     }
 }
 
