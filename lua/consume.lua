@@ -13,10 +13,10 @@ ARGV: 1 + 2 sheets + requests
               idle_ttl_s, outbox_events_max, chain_max, sheets, requests, keys of levels; then for
               each request: kind (0 look, 1 add, 2 clear, 3 set, 4 decrement, 5 reserve, 6 commit,
               7 commit after its expiry, 8 release, 9 expire, 10 extend, 11 refund, 12 roll over,
-              13 give away), sheet, record key or 0, fingerprint or 0, request id or 0, seq seen
-              before a first attempt of unknown fate or -1, amount, and for each level of the path:
-              key, profile version or -1; for 5 to 10 then the key of the hold's record, and an
-              instant (s) until which to hold, or 1 for a commit that must stay within the limits.
+              13 give away), sheet, record key or 0, fingerprint or 0, request id or '', seq seen
+              before a first attempt of unknown fate or -1, amount, and for each level of the
+              path: key, profile version or -1; for 5 to 10 then the key of the hold's record, and
+              an instant (s) until which to hold, or 1 for a commit that must stay within limits.
               A key is its index after the third
   …  a sheet as it is decided by: msgpack { start_ms, end_ms, depth of the path, lines; then
               columns: by depth the first and the last line, and by line field, weight, ceiling,
@@ -179,27 +179,18 @@ local function take(groups, by_line, number, suffix)
 end
 
 -- A request that does not fit: whether only because of what is held, and until when.
-local function refuse(groups, by_line)
+local function refuse(extra, groups, by_line)
   share_out(groups)
   -- Nothing is taken: grants have what they had.
   for _, group in ipairs(groups) do group.granted = group.granted + group.spared end
   local free_again = all_fit(groups, true) and free_at(groups) or 0
-  decided(REFUSED, 0, #by_line, by_line, free_again)
+  decided(REFUSED, extra, #by_line, by_line, free_again)
 end
 
 -- Makes an accepted request known by the counts of its answer, which begin there.
-local function record_answer(at, event, first)
+local function record_answer(at, event, first, more)
   local values = pack(now, head[at + 4], unpack(results, first, filled))
-  record(at, event, given_sheet(head[at + 1]), values)
-end
-
--- The record of a hold tells more than its answer: until when, how much, and no flags.
-local function record_hold(at, event, first, until_s)
-  local last = filled
-  for _, value in ipairs({ until_s, head[at + 6], 0 }) do answer(value) end
-  record_answer(at, event, first)
-  for i = filled, last + 1, -1 do results[i] = nil end
-  filled = last
+  record(at, event, given_sheet(head[at + 1]), values .. (more or ''))
 end
 
 -- Charges or holds what was found to fit.
@@ -216,7 +207,8 @@ local function accept(at, event, groups, by_line)
   decided(ACCEPTED, seq, #by_line, by_line)
   if until_s then
     remember_hold(at, number, until_s, groups, by_line, lines)
-    record_hold(at, event, first, until_s)
+    -- The record of a hold tells more than its answer: until when, how much, and no flags.
+    record_answer(at, event, first, pack(until_s, head[at + 6], 0))
   else
     record_answer(at, event, first)
   end
@@ -236,7 +228,7 @@ local function held_before(at, depth)
   local hold = stored[place] and { unpack_all(stored[place]) }
   if not hold or hold[H_EPOCH] ~= epoch then return false end
   emit(ENDED, hold[H_STATUS])
-  answer(hold[H_AMOUNT])
+  answer(hold[H_STATUS] == OPEN and hold[H_AMOUNT] or hold[H_ENDED])
   return true
 end
 
@@ -246,8 +238,9 @@ local function decide_on_claims(at, sheet, event, known)
   local groups, by_line = claims_of(head[at + 1], head[at + 6], head[at] == RESERVE)
   if known then return show(ACCEPTED, known, groups, by_line) end
   if held_before(at, depth) then return end
-  if not all_fit(groups, false) then return refuse(groups, by_line) end
-  if head[at] == LOOK then return show(ACCEPTED, levels[depth][E_RESET], groups, by_line) end
+  local reset_at = head[at] == LOOK and levels[depth][E_RESET]
+  if not all_fit(groups, false) then return refuse(reset_at or 0, groups, by_line) end
+  if reset_at then return show(ACCEPTED, reset_at, groups, by_line) end
   if full() then return emit(FULL, 0) end
   accept(at, event, groups, by_line)
 end

@@ -120,8 +120,11 @@ local function write_subject(subject, profile_key)
   local now_s, fields = math.floor(now / 1000), {}
   local state = { epoch, subject.version, subject.last, cursor, now_s, subject.reset_at, '' }
   for field, used in pairs(subject.used) do
-    fields[#fields + 1] = field .. ' '
-    state[#state + 1] = used
+    -- What is held no more needs no counter.
+    if used ~= 0 or not match(field, '@') then
+      fields[#fields + 1] = field .. ' '
+      state[#state + 1] = used
+    end
   end
   state[E_FIELDS] = table.concat(fields)
   local ttl_s = format('%d', head[5])

@@ -17,7 +17,7 @@ Cost      O(entries in the outbox)
 Retry     safe
 ]]
 
-local LAYOUT = 2 -- of the keys of a shard; a node that reads another does not start
+local LAYOUT = 3 -- of the keys of a shard; a node that reads another does not start
 
 local token, epoch, instance = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local meta = read_meta(KEYS[1])

@@ -33,3 +33,20 @@ COMMENT ON COLUMN message_logs.settles IS
 'The event that this one settles: the reserve of a commit, release, expire or extend; what a refund gives back; the transfer of a grant';
 COMMENT ON COLUMN message_logs.late IS 'Of a commit: whether its hold had ended before it; null of other kinds';
 COMMENT ON COLUMN message_logs.overage IS 'Of a commit: whether it passed a hard limit; null of other kinds';
+
+-- Months to come are made like the table; those that are there are told, too.
+DO $$
+DECLARE
+    told record;
+BEGIN
+    FOR told IN
+        SELECT inhrelid::regclass AS month, attname, col_description(inhparent, attnum) AS comment
+        FROM pg_inherits
+        JOIN pg_attribute ON attrelid = inhparent
+        WHERE inhparent = 'message_logs'::regclass
+            AND attname IN ('kind', 'charges', 'deltas', 'amount', 'until', 'settles', 'late', 'overage')
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', told.month, told.attname, told.comment);
+    END LOOP;
+END
+$$;

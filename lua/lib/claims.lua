@@ -71,25 +71,36 @@ local function fits_beside(group, spared, ignores_holds)
   return true
 end
 
+local function fits(group, ignores_holds)
+  local excess, granted = excess_of(group, ignores_holds)
+  return fits_beside(group, math.min(excess, granted), ignores_holds)
+end
+
 local function all_fit(groups, ignores_holds)
   for _, group in ipairs(groups) do
-    local excess, granted = excess_of(group, ignores_holds)
-    if not fits_beside(group, math.min(excess, granted), ignores_holds) then return false end
+    if not fits(group, ignores_holds) then return false end
   end
   return true
 end
 
--- When the first unit that is held of what the groups claim is free again; 0 when nothing is held.
-local function free_at(groups)
-  local first = 0
-  for _, group in ipairs(groups) do
-    for _, list in ipairs({ group.claims, group.grants }) do
-      for _, it in ipairs(list) do
-        if it.free_at and (first == 0 or it.free_at < first) then first = it.free_at end
-      end
+-- When the first unit that is held of a group is free again; nil when nothing is.
+local function first_free(group)
+  local first = nil
+  for _, list in ipairs({ group.claims, group.grants }) do
+    for _, it in ipairs(list) do
+      if it.free_at and (not first or it.free_at < first) then first = it.free_at end
     end
   end
   return first
+end
+
+-- When all groups that do not fit have a held unit less; 0 when nothing is held of them.
+local function free_at(groups)
+  local last = 0
+  for _, group in ipairs(groups) do
+    if not fits(group, false) then last = math.max(last, first_free(group) or 0) end
+  end
+  return last
 end
 
 -- Takes what the plan has no room for from grants: the first first. Leaves in each group what its
@@ -109,6 +120,13 @@ local function share_out(groups)
   return is_any
 end
 
+-- Adds what is held of another slice of a sliding limit.
+local function add_held(it, field)
+  local held, first = held_of(it.depth, field)
+  it.held = it.held + held
+  if first and (not it.free_at or first < it.free_at) then it.free_at = first end
+end
+
 local function claim_of_line(sheet, more, depth, i, amount)
   local field, ceiling = sheet[C_FIELD][i], sheet[C_CEILING][i]
   local allowances, hold_max = more[M_ALLOWANCE], more[M_HOLD_MAX]
@@ -117,7 +135,7 @@ local function claim_of_line(sheet, more, depth, i, amount)
     results[filled + 2 + i]
   )
   for _, earlier in ipairs(sheet[C_SLICES][i] or {}) do
-    it.held = it.held + held_of(depth, earlier)
+    add_held(it, earlier)
   end
   if hold_max and hold_max[i] >= 0 then it.hold_max = hold_max[i] end
   return it

@@ -27,12 +27,13 @@ do
   local function own_of(hold, index, line)
     local held = hold[H_HELD]
     if held == 0 or hold[H_UNTIL] <= now_s then return 0 end
-    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index]
+    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index] or 0
     return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
   end
 
   -- The lines that take what is held out of its counters, and put it into those of another end.
   local function lines_to_move(hold, lines, until_s)
+    if until_s == hold[H_UNTIL] then return {} end
     local from, to = '@' .. format('%d', hold[H_UNTIL]), until_s and '@' .. format('%d', until_s)
     local made = {}
     local function move(depth, field, units, ceiling, end_s)
@@ -59,6 +60,21 @@ do
     return ceiling_of(line)
   end
 
+  -- Adds what the other slices have of a sliding limit, as far as they count now.
+  local function add_slices(it)
+    local of, letter = match(it.field, '^(.*:(%a):)')
+    local slice_s = SLICE_S[letter]
+    if not slice_s or has_ended(it.field, now_s) then return end
+    local latest = now_s - now_s % slice_s
+    for start = latest - 6 * slice_s, latest, slice_s do
+      local slice = of .. format('%d', start)
+      if slice ~= it.field then
+        it.used = it.used + count_of(it.depth, slice)
+        add_held(it, slice)
+      end
+    end
+  end
+
   -- The claims of an amount in the windows in which a hold was made. A commit puts aside what the
   -- hold itself holds; with an amount of 0 they are what everybody has.
   local function claims_of_hold(hold, lines, amount)
@@ -68,6 +84,7 @@ do
       local units, used = line[3] * amount, count_of(depth, field)
       local it = claim(depth, field, units, ceiling_of(line), allowance_of(line), used)
       if amount > 0 then it.held = it.held - own_of(hold, i, line) end
+      add_slices(it)
       it.end_s = line[5]
       by_line[i] = add_claim(groups, it)
     end
@@ -101,7 +118,8 @@ do
     for i, it in ipairs(by_line) do
       used[i], held[i], carried[i], granted[i] = it.used, it.held, it.carried, it.group.granted
     end
-    local values = { now, head[at + 4] }
+    -- Without a key the script is not told of the request.
+    local values = { now, head[at + 4] == 0 and '' or head[at + 4] }
     for _, column in ipairs({ used, held, carried, granted }) do
       for i = 1, #lines do values[#values + 1] = column[i] end
     end
@@ -126,7 +144,8 @@ do
     append(at, event, depth)
     made_sheets[head[at + 1]] = pack_made(asked, asked[3], made, depth, flags)
     hold[H_STATUS] = status
-    if status ~= OPEN then hold[H_ENDED] = status == RELEASED and 0 or head[at + 6] end
+    local is_committed = status == COMMITTED or status == COMMITTED_LATE
+    hold[H_ENDED] = is_committed and head[at + 6] or 0
     keep_hold(place, hold)
     record(at, event, hold[H_SHEET], tell(at, hold, asked[4], event, seq, flags))
   end

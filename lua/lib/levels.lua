@@ -92,6 +92,22 @@ local function slots_of(number, depth, layout)
   return found
 end
 
+-- Drops the counters of a state that have ended, with `keeps` only lapsed holds, which nobody
+-- needs. The place of the last that is kept.
+local function drop_ended(state, keeps)
+  local place, kept, fields = E_FIELDS, E_FIELDS, {}
+  for known in gmatch(state[E_FIELDS], '%S+') do
+    place = place + 1
+    if keeps and not match(known, '@') or not has_ended(known, now_s) then
+      kept = kept + 1
+      state[kept], fields[#fields + 1] = state[place], known .. ' '
+    end
+  end
+  for i = #state, kept + 1, -1 do state[i] = nil end
+  state[E_FIELDS] = table.concat(fields)
+  return kept
+end
+
 -- Of the request at hand by depth: states, their layouts, and where they have the lines' counts.
 local levels, places, founds = {}, {}, {}
 
@@ -106,7 +122,11 @@ local function not_ready(at, depth)
     local is_stale = version >= 0 and version < state[E_VERSION]
     if is_stale then return STALE, d end -- guard: profile_version
     local layout = layout_of(state[E_FIELDS])
-    if layout.count > COUNTERS_MAX then return FULL, d end
+    if layout.count > COUNTERS_MAX then
+      drop_ended(state, true)
+      layout = layout_of(state[E_FIELDS])
+      if layout.count > COUNTERS_MAX then return FULL, d end
+    end
     levels[d], places[d], place = state, layout, place + 2
   end
 end
@@ -177,19 +197,11 @@ end
 
 -- Begins a counter at zero. Where that is safe, those that have ended are dropped.
 local function open_field(depth, field, keeps)
-  local state, place, kept, fields = levels[depth], E_FIELDS, E_FIELDS, {}
-  for known in gmatch(state[E_FIELDS], '%S+') do
-    place = place + 1
-    if keeps or not has_ended(known, now_s) then
-      kept = kept + 1
-      state[kept], fields[#fields + 1] = state[place], known .. ' '
-    end
-  end
-  for i = #state, kept + 1, -1 do state[i] = nil end
-  state[kept + 1], fields[#fields + 1] = 0, field .. ' '
-  state[E_FIELDS] = table.concat(fields)
+  local state = levels[depth]
+  local place = drop_ended(state, keeps) + 1
+  state[place], state[E_FIELDS] = 0, state[E_FIELDS] .. field .. ' '
   places[depth] = layout_of(state[E_FIELDS])
-  return kept + 1
+  return place
 end
 
 -- Takes a counter out of a state.

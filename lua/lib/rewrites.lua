@@ -84,9 +84,14 @@ do
   -- What was used of the window before, and what had been carried into it: -1 when Redis does not
   -- know, -2 when nothing was counted in it.
   local function used_before(depth, line)
-    local before = line[7]
-    if not places[depth][before] then return line[8], line[9] end
-    return count_of(depth, before) + held_of(depth, before), count_of(depth, before .. '+')
+    local before, plus = line[7], line[7] .. '+'
+    local held = held_of(depth, before)
+    if places[depth][before] or places[depth][plus] then
+      return count_of(depth, before) + held, count_of(depth, plus)
+    end
+    -- What is held is not among what was used, but it may be all that there is.
+    if held > 0 and line[8] ~= -1 then return math.max(0, line[8]) + held, line[9] end
+    return line[8], line[9]
   end
 
   -- What windows leave to the next: { depth, field, most that is carried, max, end_s, 0, the field

@@ -91,7 +91,7 @@ fn print(usage: &Usage) -> Result<ExitCode, Failure> {
 fn limit_json(state: &LimitState) -> Value {
     json!({
         "name": state.name(),
-        "subject": state.subject,
+        "subject": &*state.subject,
         "used": state.used,
         "limit": state.max,
         "remaining": state.remaining(),
@@ -108,7 +108,7 @@ fn limit_row(state: &LimitState) -> Vec<String> {
     };
     let resets_at = resets_at(state).map_or_else(|| "never".to_owned(), |at| at.to_rfc3339());
     let (max, remaining) = (or_unlimited(state.max), or_unlimited(state.remaining()));
-    vec![state.subject.clone(), state.name(), state.used.to_string(), max, remaining, resets_at]
+    vec![state.subject.to_string(), state.name(), state.used.to_string(), max, remaining, resets_at]
 }
 
 fn resets_at(state: &LimitState) -> Option<DateTime<Utc>> {

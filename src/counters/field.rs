@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::domain::Period;
 use crate::domain::Tally;
+use crate::domain::event::Delta;
 
 /// What a counter of a level counts.
 ///
@@ -39,6 +40,18 @@ impl Field {
         let metric = metric.to_owned();
         let (period, sliding, grant) = (Period::Lifetime, false, Some(grant));
         Self { metric, period, sliding, at_s: end_s, grant, tally: Tally::Used }
+    }
+
+    /// The counter that a delta changes.
+    #[must_use]
+    pub fn of_delta(delta: &Delta) -> Self {
+        let (metric, window) = (delta.metric.as_str(), delta.window);
+        if let Some(grant) = delta.grant {
+            return Self { tally: delta.tally, ..Self::of_grant(metric, grant, window.end_s) };
+        }
+        let is_slice = delta.period.slice_s() == Some(window.seconds());
+        let used = Self::used(metric, delta.period, is_slice, window.start_s);
+        Self { tally: delta.tally, ..used }
     }
 
     /// The field of that name.

@@ -115,7 +115,10 @@ fn pack_request(head: &mut Packer, operation: &Operation, places: &Places, level
         head.count((levels + places.record) as u64);
         head.bytes(&idempotency.fingerprint).text(&operation.request_id);
     } else {
-        head.count(0).count(0).count(0);
+        head.count(0).count(0);
+        // What is told of a hold names the request, with a key and without.
+        let named = if operation.kind.is_of_hold() { operation.request_id.as_str() } else { "" };
+        head.text(named);
     }
     head.int(operation.since_seq.map_or(-1, u64::cast_signed)).count(operation.amount.get());
     let depth = usize::from(operation.subject.depth());

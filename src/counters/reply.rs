@@ -103,6 +103,7 @@ fn read_result(
 }
 
 /// A decision as far as it is read.
+#[derive(Clone, Copy)]
 struct Decided {
     accepted: bool,
     extra: i64,

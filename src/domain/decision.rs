@@ -1,8 +1,11 @@
 //! The answer to "may this subject do that?".
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::limit::Mode;
+use super::memo::Memo;
 use super::period::Period;
 use super::period::Slices;
 use super::period::Window;
@@ -55,8 +58,8 @@ impl Warning {
 /// One limit after a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitState {
-    /// The level that the limit belongs to, as a path.
-    pub subject: String,
+    /// The level that the limit belongs to, as a path. The limits of a level share it.
+    pub subject: Arc<str>,
     /// What is counted.
     pub metric: Metric,
     /// How often the count starts anew.
@@ -138,6 +141,9 @@ pub struct Decision {
     pub event_id: Option<Uuid>,
     /// Every limit that the request was measured against.
     pub limits: Vec<LimitState>,
+    /// What the edge makes of the limits once for all decisions on the same ones: of all that does not differ between the
+    /// subjects and with what they used.
+    pub memo: Arc<Memo>,
     /// Whether the answer was given without the counters, because Redis was away.
     pub degraded: bool,
     /// Whether the answer repeats an earlier one with the same idempotency key.
@@ -197,7 +203,7 @@ mod tests {
 
     fn state(max: Option<u64>, used: u64, reserved: u64) -> LimitState {
         LimitState {
-            subject: "user:u_1".to_owned(),
+            subject: "user:u_1".into(),
             metric: Metric::new("messages").unwrap(),
             period: Period::Lifetime,
             window: Window::LIFETIME,

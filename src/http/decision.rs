@@ -12,8 +12,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::ProblemCode;
-use super::hold::ReservationBody;
 use super::idempotency::IDEMPOTENT_REPLAYED;
+use super::limit_texts::LimitTexts;
 use super::problem::JSON;
 use super::problem::NO_STORE;
 use super::problem::PROBLEM_JSON;
@@ -106,28 +106,6 @@ pub struct LimitBody<'a> {
     pub warning: Warning,
 }
 
-impl DecisionBody<'_> {
-    /// The same bytes as serde writes, which takes four times as long.
-    fn to_json(&self) -> Vec<u8> {
-        let Self { allowed, event_id, limits, degraded, request_id, plan, .. } = self;
-        let mut out = Text::with_capacity(1_024);
-        out.raw(r#"{"allowed":"#).flag(*allowed).raw(r#","event_id":"#).id(*event_id);
-        out.raw(r#","limits":["#);
-        for (at, limit) in limits.iter().enumerate() {
-            out.raw(if at > 0 { "," } else { "" });
-            limit.write(&mut out);
-        }
-        out.raw(r#"],"degraded":"#).flag(*degraded).raw(r#","request_id":"#).string(request_id);
-        if !plan.is_empty() {
-            out.raw(r#","plan":"#).string(plan);
-        }
-        out.field(r#","upgrade_url":"#, self.upgrade_url, Text::string);
-        out.field(r#","recommended_plan":"#, self.recommended_plan, Text::string);
-        out.raw("}");
-        out.finish()
-    }
-}
-
 impl<'a> LimitBody<'a> {
     /// A limit under the name that [`rate_limit_headers::distinct_names`] gave it.
     #[must_use]
@@ -153,32 +131,15 @@ impl<'a> LimitBody<'a> {
         }
     }
 
-    /// The same bytes as serde writes.
-    fn write(&self, out: &mut Text) {
-        let Self { name, subject, metric, period, used, reserved, .. } = self;
-        let Self { granted_remaining, resets_at, mode, warning, .. } = self;
-        out.raw(r#"{"name":"#).string(name).raw(r#","subject":"#).string(subject);
-        out.raw(r#","metric":"#).string(metric).raw(r#","period":"#).string(period.as_str());
-        out.field(r#","limit":"#, self.limit, Text::number);
-        out.field(r#","unlimited":"#, self.unlimited, Text::flag);
-        out.raw(r#","used":"#).number(*used).raw(r#","reserved":"#).number(*reserved);
-        out.field(r#","remaining":"#, self.remaining, Text::number);
-        out.field(r#","carried":"#, self.carried, Text::number);
-        out.field(r#","overage":"#, self.overage, Text::number);
-        out.raw(r#","granted_remaining":"#).number(*granted_remaining);
-        out.raw(r#","resets_at":"#).second(*resets_at);
-        out.field(r#","sliding":"#, self.sliding, Text::flag);
-        out.raw(r#","mode":"#).string(mode.as_str());
-        out.field(r#","would_deny":"#, self.would_deny, Text::flag);
-        out.raw(r#","warning":"#).string(warning.as_str()).raw("}");
-    }
-
     /// All limits of an answer.
     #[must_use]
     pub fn list(limits: &'a [LimitState], names: &'a [String]) -> Vec<Self> {
         limits.iter().zip(names).map(|(state, name)| Self::new(state, name)).collect()
     }
 }
+
+/// A usual limit takes less than this in an answer.
+const LIMIT_BYTES: usize = 320;
 
 /// How a decision is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -194,12 +155,12 @@ pub struct Style<'a> {
 /// Writes a decision as a response: 200 when allowed, else 429 with a problem that holds the same fields.
 #[must_use]
 pub fn response(decision: &Decision, style: Style<'_>) -> Response {
-    let names = rate_limit_headers::distinct_names(&decision.limits);
+    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
     let is_problem = !decision.allowed && !style.deny_with_200;
-    let body = match &decision.hold {
-        _ if is_problem => json(&refused(decision, &names, style.path)),
-        Some(hold) => json(&ReservationBody::of(accepted(decision, &names), hold)),
-        None => Body::from(accepted(decision, &names).to_json()),
+    let body = if is_problem {
+        json(&refused(decision, &texts.names, style.path))
+    } else {
+        Body::from(body(decision, &texts))
     };
     let mut response = Response::new(body);
     if is_problem {
@@ -208,18 +169,43 @@ pub fn response(decision: &Decision, style: Style<'_>) -> Response {
     let headers = response.headers_mut();
     headers.reserve(12);
     headers.insert(header::CONTENT_TYPE, if is_problem { PROBLEM_JSON } else { JSON });
-    insert_headers(headers, decision, &names, style);
+    insert_headers(headers, decision, &texts, style);
     response
+}
+
+/// A [`DecisionBody`], or a [`ReservationBody`](super::hold::ReservationBody): the same bytes as serde writes, which takes many times as long.
+fn body(decision: &Decision, texts: &LimitTexts) -> Vec<u8> {
+    let mut out = Text::with_capacity(256 + LIMIT_BYTES * decision.limits.len());
+    out.raw(r#"{"allowed":"#).flag(decision.allowed);
+    out.raw(r#","event_id":"#).id(decision.event_id).raw(r#","limits":["#);
+    for (at, (state, text)) in decision.limits.iter().zip(&texts.limits).enumerate() {
+        out.raw(if at > 0 { "," } else { "" });
+        text.write(state, &mut out);
+    }
+    out.raw(r#"],"degraded":"#).flag(decision.degraded);
+    out.raw(r#","request_id":"#).string(&decision.request_id);
+    if !decision.plan.is_empty() {
+        out.raw(r#","plan":"#).string(&decision.plan);
+    }
+    out.field(r#","upgrade_url":"#, decision.upgrade_url.as_deref(), Text::string);
+    out.field(r#","recommended_plan":"#, decision.recommended_plan.as_deref(), Text::string);
+    if let Some(hold) = &decision.hold {
+        out.raw(r#","reservation_id":"#).string(&hold.id);
+        out.raw(r#","expires_at":"#).second(DateTime::from_timestamp(hold.until_s, 0));
+        out.raw(r#","amount":"#).number(hold.amount.get());
+    }
+    out.raw("}");
+    out.finish()
 }
 
 fn insert_headers(
     headers: &mut HeaderMap,
     decision: &Decision,
-    names: &[String],
+    texts: &LimitTexts,
     style: Style<'_>,
 ) {
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    rate_limit_headers::insert(headers, &decision.limits, names, decision.decided_at_ms);
+    rate_limit_headers::insert(headers, &decision.limits, texts, decision.decided_at_ms);
     if style.legacy_headers {
         rate_limit_headers::insert_legacy(headers, &decision.limits);
     }
@@ -228,19 +214,6 @@ fn insert_headers(
     }
     if let (false, Some(seconds)) = (decision.allowed, decision.retry_after_s()) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-}
-
-fn accepted<'a>(decision: &'a Decision, names: &'a [String]) -> DecisionBody<'a> {
-    DecisionBody {
-        allowed: decision.allowed,
-        event_id: decision.event_id,
-        limits: LimitBody::list(&decision.limits, names),
-        degraded: decision.degraded,
-        request_id: &decision.request_id,
-        plan: &decision.plan,
-        upgrade_url: decision.upgrade_url.as_deref(),
-        recommended_plan: decision.recommended_plan.as_deref(),
     }
 }
 
@@ -270,11 +243,29 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::Memo;
+    use crate::domain::decision::Hold;
+    use crate::http::hold::ReservationBody;
     use crate::http::samples;
 
     const STYLE: Style<'_> =
         Style { path: "/v1/consume", deny_with_200: false, legacy_headers: false };
+
+    fn accepted<'a>(decision: &'a Decision, names: &'a [String]) -> DecisionBody<'a> {
+        DecisionBody {
+            allowed: decision.allowed,
+            event_id: decision.event_id,
+            limits: LimitBody::list(&decision.limits, names),
+            degraded: decision.degraded,
+            request_id: &decision.request_id,
+            plan: &decision.plan,
+            upgrade_url: decision.upgrade_url.as_deref(),
+            recommended_plan: decision.recommended_plan.as_deref(),
+        }
+    }
 
     fn spent() -> Decision {
         let limits = vec![
@@ -365,9 +356,39 @@ mod tests {
         };
         let bare = Decision { plan: String::new(), degraded: true, ..samples::decision(vec![]) };
         for decision in [full, bare] {
-            let names = rate_limit_headers::distinct_names(&decision.limits);
-            let body = accepted(&decision, &names);
-            assert_eq!(body.to_json(), serde_json::to_vec(&body).unwrap());
+            let texts = LimitTexts::of(&decision.limits);
+            let by_serde = serde_json::to_vec(&accepted(&decision, &texts.names)).unwrap();
+            assert_eq!(body(&decision, &texts), by_serde);
+        }
+    }
+
+    #[test]
+    fn an_accepted_reserve_is_written_as_serde_would() {
+        let (id, amount) = ("rsv_WyIw-_9".to_owned(), Units::new(4_096).unwrap());
+        let hold = Hold { id, amount, until_s: 1_763_800_120 };
+        let limits = vec![samples::limit("user:u_1", "tokens", Period::Day, Some(9), 7)];
+        let decision = Decision { hold: Some(hold.clone()), ..samples::decision(limits) };
+        let texts = LimitTexts::of(&decision.limits);
+        let reservation = ReservationBody::of(accepted(&decision, &texts.names), &hold);
+        let by_serde = serde_json::to_vec(&reservation).unwrap();
+        assert_eq!(body(&decision, &texts), by_serde);
+    }
+
+    #[test]
+    fn decisions_on_the_same_limits_share_no_more_than_their_texts() {
+        let memo = Arc::<Memo>::default();
+        let of = |subject, used| {
+            let limits = vec![
+                samples::limit(subject, "messages", Period::Month, Some(100), used),
+                samples::limit("org:acme", "messages", Period::Month, None, used + 1),
+            ];
+            Decision { memo: memo.clone(), ..samples::decision(limits) }
+        };
+        for decision in [of("org:acme/user:u_1", 85), of("org:acme/user:longer", 112)] {
+            let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
+            let own_names = rate_limit_headers::distinct_names(&decision.limits);
+            let by_serde = serde_json::to_vec(&accepted(&decision, &own_names)).unwrap();
+            assert_eq!(body(&decision, &texts), by_serde);
         }
     }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::decision::DecisionBody;
 use super::decision::LimitBody;
 use super::idempotency::IDEMPOTENT_REPLAYED;
+use super::limit_texts::LimitTexts;
 use super::rate_limit_headers;
 use super::reply::reply;
 use crate::domain::Units;
@@ -101,7 +102,7 @@ pub fn response(
     amount: Units,
     legacy_headers: bool,
 ) -> Response {
-    let names = rate_limit_headers::distinct_names(&ended.limits);
+    let texts = LimitTexts::of(&ended.limits);
     let is_given_back = state != HoldState::Held && !ended.late;
     let returned = ended.held.saturating_sub(amount);
     let mut response = reply(&HoldBody {
@@ -114,12 +115,12 @@ pub fn response(
         overage: ended.overage,
         late: ended.late,
         expires_at: instant(ended.until_s),
-        limits: LimitBody::list(&ended.limits, &names),
+        limits: LimitBody::list(&ended.limits, &texts.names),
         plan: &ended.plan,
         request_id: &ended.request_id,
     });
     let headers = response.headers_mut();
-    rate_limit_headers::insert(headers, &ended.limits, &names, ended.decided_at_ms);
+    rate_limit_headers::insert(headers, &ended.limits, &texts, ended.decided_at_ms);
     if legacy_headers {
         rate_limit_headers::insert_legacy(headers, &ended.limits);
     }

@@ -15,6 +15,7 @@ pub mod hold;
 pub mod idempotency;
 pub mod jwt;
 pub mod layers;
+mod limit_texts;
 pub mod order_body;
 mod patience;
 pub mod precondition;

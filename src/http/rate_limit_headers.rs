@@ -4,12 +4,15 @@ use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 
+use super::limit_texts::LimitTexts;
 use super::text::Text;
 use crate::domain::LimitState;
 use crate::domain::Period;
 
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// A usual limit takes less than this in a header.
+const LIMIT_BYTES: usize = 64;
 const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
@@ -39,25 +42,41 @@ pub fn distinct_names(limits: &[LimitState]) -> Vec<String> {
     if all_differ(&by_scope) { by_scope } else { scoped(true) }
 }
 
-/// Adds the headers for all limits but the unlimited ones, which leave nothing to say.
+/// The value of `RateLimit-Policy` for limits with those names: all but the unlimited ones, which leave nothing to say.
 ///
-/// `q` is the limit, `w` the length of the window in seconds, `r` what remains and `t` the seconds until the window
-/// ends. Of a sliding limit `w` is the trailing minute or hour, and `t` the end of the current slice, when units may come
-/// back. A lifetime limit has neither `w` nor `t`.
-pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], names: &[String], now_ms: i64) {
-    let (mut policy, mut state_text) = (Text::with_capacity(128), Text::with_capacity(128));
+/// `q` is the limit and `w` the length of the window in seconds, of a sliding limit the trailing minute or hour. A lifetime
+/// limit has no `w`.
+#[must_use]
+pub fn policy(limits: &[LimitState], names: &[String]) -> Option<HeaderValue> {
+    let mut text = Text::with_capacity(LIMIT_BYTES * limits.len());
     for (state, name) in limits.iter().zip(names) {
-        let (Some(max), Some(remaining)) = (state.max, state.remaining()) else { continue };
-        let quote = if policy.is_empty() { "\"" } else { ", \"" };
-        policy.raw(quote).raw(name).raw("\";q=").number(max.get());
-        state_text.raw(quote).raw(name).raw("\";r=").number(remaining.get());
+        let Some(max) = state.max else { continue };
+        let separator = separator(&text);
+        text.raw(separator).raw("\"").raw(name).raw("\";q=").number(max.get());
         if state.period != Period::Lifetime {
-            policy.raw(";w=").number(state.counted_s().unsigned_abs());
-            state_text.raw(";t=").number(seconds_left(state, now_ms));
+            text.raw(";w=").number(state.counted_s().unsigned_abs());
         }
     }
-    put(headers, RATE_LIMIT_POLICY, policy);
-    put(headers, RATE_LIMIT, state_text);
+    value(text)
+}
+
+/// Adds both headers. In `RateLimit`, `r` is what remains and `t` the seconds until the window ends; of a sliding limit the
+/// end of the current slice, when units may come back. A lifetime limit has no `t`.
+pub fn insert(headers: &mut HeaderMap, limits: &[LimitState], texts: &LimitTexts, now_ms: i64) {
+    let Some(policy) = &texts.policy else { return };
+    headers.insert(RATE_LIMIT_POLICY, policy.clone());
+    let mut text = Text::with_capacity(LIMIT_BYTES * limits.len());
+    for (state, name) in limits.iter().zip(&texts.names) {
+        let Some(remaining) = state.remaining() else { continue };
+        let separator = separator(&text);
+        text.raw(separator).raw("\"").raw(name).raw("\";r=").number(remaining.get());
+        if state.period != Period::Lifetime {
+            text.raw(";t=").number(seconds_left(state, now_ms));
+        }
+    }
+    if let Some(text) = value(text) {
+        headers.insert(RATE_LIMIT, text);
+    }
 }
 
 /// Adds the older `X-RateLimit-*` headers for the limit with the least remaining. `X-RateLimit-Reset` is in Unix
@@ -77,10 +96,13 @@ fn seconds_left(state: &LimitState, now_ms: i64) -> u64 {
     u64::try_from(state.window.end_s - now_ms.div_euclid(1_000)).unwrap_or(0)
 }
 
-fn put(headers: &mut HeaderMap, name: HeaderName, text: Text) {
-    if let (false, Ok(value)) = (text.is_empty(), HeaderValue::try_from(text.finish())) {
-        headers.insert(name, value);
-    }
+/// What stands between two limits.
+const fn separator(text: &Text) -> &'static str {
+    if text.is_empty() { "" } else { ", " }
+}
+
+fn value(text: Text) -> Option<HeaderValue> {
+    if text.is_empty() { None } else { HeaderValue::try_from(text.finish()).ok() }
 }
 
 fn all_differ(names: &[String]) -> bool {
@@ -106,7 +128,7 @@ mod tests {
 
     fn lines(limits: &[LimitState]) -> Vec<String> {
         let mut headers = HeaderMap::new();
-        insert(&mut headers, limits, &distinct_names(limits), NOW_MS);
+        insert(&mut headers, limits, &LimitTexts::of(limits), NOW_MS);
         insert_legacy(&mut headers, limits);
         headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
@@ -154,7 +176,7 @@ mod tests {
         let sliding = [LimitState { window: slice, sliding: true, ..minute }];
         let now_ms = slice.start_s * 1_000;
         let mut headers = HeaderMap::new();
-        insert(&mut headers, &sliding, &distinct_names(&sliding), now_ms);
+        insert(&mut headers, &sliding, &LimitTexts::of(&sliding), now_ms);
         assert_eq!(headers["ratelimit-policy"], "\"messages-minute\";q=5;w=60");
         assert_eq!(headers["ratelimit"], "\"messages-minute\";r=4;t=10");
     }

@@ -1,6 +1,7 @@
 //! Decisions for tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::domain::Calendar;
 use crate::domain::Decision;
@@ -25,7 +26,7 @@ pub fn limit(
     used: u64,
 ) -> LimitState {
     LimitState {
-        subject: subject.to_owned(),
+        subject: subject.into(),
         metric: Metric::new(metric).unwrap(),
         period,
         window: period.window_at(
@@ -67,6 +68,7 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         allowed: limits.iter().all(|state| !state.violated),
         event_id: None,
         limits,
+        memo: Arc::default(),
         degraded: false,
         replayed: false,
         request_id: "req-1".to_owned(),

@@ -27,8 +27,8 @@ impl Text {
     }
 
     /// The text as it is.
-    pub(super) fn raw(&mut self, text: &str) -> &mut Self {
-        self.0.extend_from_slice(text.as_bytes());
+    pub(super) fn raw(&mut self, text: impl AsRef<[u8]>) -> &mut Self {
+        self.0.extend_from_slice(text.as_ref());
         self
     }
 

@@ -1,5 +1,6 @@
 //! Consume and check: one submission to the shard's lane, and the answer that comes of it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::DateTime;
@@ -19,6 +20,7 @@ use crate::domain::Decision;
 use crate::domain::Limit;
 use crate::domain::LimitState;
 use crate::domain::Line;
+use crate::domain::Memo;
 use crate::domain::Metric;
 use crate::domain::Mode;
 use crate::domain::StoreAway;
@@ -178,7 +180,8 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     let upgrade_url = resolved.as_ref().and_then(|resolved| resolved.upgrade_url.clone());
     let decision = match outcome {
         Outcome::Decided { accepted, used, more, now_ms, .. } => {
-            decided(*operation, accepted, &Told { used, more }, now_ms)
+            let memo = resolved.map(|resolved| resolved.memo.clone()).unwrap_or_default();
+            decided(*operation, accepted, &Told { used, more }, now_ms, memo)
         }
         Outcome::Replayed(answer) => replayed(&operation, answer),
         Outcome::Ended(end, amount) => return Err(QuotaError::ReservationEnded { end, amount }),
@@ -190,12 +193,21 @@ fn decision_of(settled: Settled) -> Result<Decision, QuotaError> {
     Ok(Decision { upgrade_url, ..decision })
 }
 
-fn decided(operation: Operation, accepted: bool, told: &Told, now_ms: i64) -> Decision {
+fn decided(
+    operation: Operation,
+    accepted: bool,
+    told: &Told,
+    now_ms: i64,
+    memo: Arc<Memo>,
+) -> Decision {
     let is_event = accepted && operation.kind != OperationKind::Check;
     Decision {
         allowed: accepted,
         event_id: is_event.then_some(operation.event_id),
         limits: states(&operation, told, !accepted),
+        memo,
+        degraded: false,
+        replayed: false,
         hold: operation.hold.filter(|_| accepted).map(|hold| Hold {
             id: String::new(),
             amount: operation.amount,
@@ -204,8 +216,9 @@ fn decided(operation: Operation, accepted: bool, told: &Told, now_ms: i64) -> De
         free_at_s: told.more.as_ref().and_then(|more| more.free_at_s),
         plan: operation.sheet.sheet.plan.clone(),
         request_id: operation.request_id,
+        upgrade_url: None,
+        recommended_plan: None,
         decided_at_ms: now_ms,
-        ..Decision::default()
     }
 }
 
@@ -237,10 +250,11 @@ pub(super) fn stored_states(
     lines: Vec<StoredLine>,
     more: Option<&More>,
 ) -> Vec<LimitState> {
+    let level = levels(subject);
     let states = lines.into_iter().enumerate().map(|(at, line)| {
         let counts = counts(line.used, more, at);
         LimitState {
-            subject: subject.level(line.depth).to_owned(),
+            subject: level(line.depth),
             would_deny: was_above(&line),
             metric: line.metric,
             period: line.period,
@@ -294,7 +308,7 @@ fn recommended(
 ) -> Option<String> {
     let violated = || refused.limits.iter().filter(|state| state.violated);
     let level = &violated().next()?.subject;
-    let depth = order.subject.levels().position(|it| it == level)?;
+    let depth = order.subject.levels().position(|it| *it == **level)?;
     let levels = limits_of(catalogue, &order.subject, &profiles.profiles()).ok()?;
     let current = levels.get(depth)?.plan?;
     let is_of_plan = |state: &LimitState| {
@@ -331,42 +345,40 @@ fn asked(catalogue: &Catalogue, order: &Order) -> Option<Vec<(Metric, Amount)>> 
 pub(super) fn states(operation: &Operation, told: &Told, is_refused: bool) -> Vec<LimitState> {
     let is_taken = matches!(operation.kind, OperationKind::Consume | OperationKind::Reserve);
     let is_charged = !is_refused && is_taken;
+    let (level, amount) = (levels(&operation.subject), operation.amount);
+    let is_hold = operation.kind == OperationKind::Reserve;
+    let is_violated = |line: &Line, counts| {
+        line.would_refuse(counts, amount) || is_hold && line.would_hold_too_much(counts, amount)
+    };
     let lines = operation.sheet.sheet.lines.iter().zip(&told.used).enumerate();
-    let states = lines.map(|(at, (line, used))| {
-        let counts = counts(*used, told.more.as_deref(), at);
-        state(operation, line, counts, is_refused, is_charged)
-    });
-    states.collect()
+    let state = |(at, (line, used)): (usize, (&Line, &Units))| {
+        let (limit, counts) = (&line.limit, counts(*used, told.more.as_deref(), at));
+        let taken = counts.taken();
+        let after = if is_charged { taken } else { taken.saturating_add(line.units(amount)) };
+        LimitState {
+            subject: level(line.depth),
+            metric: limit.metric.clone(),
+            period: limit.period,
+            window: line.window,
+            sliding: limit.sliding,
+            max: limit.max,
+            mode: limit.mode,
+            warning_percent: limit.warning_percent,
+            critical_percent: limit.critical_percent,
+            used: counts.used,
+            reserved: counts.held,
+            carried: counts.carried,
+            granted: counts.granted,
+            violated: is_refused && is_violated(line, counts),
+            would_deny: line.would_deny(after, amount),
+        }
+    };
+    lines.map(state).collect()
 }
 
-fn state(
-    operation: &Operation,
-    line: &Line,
-    counts: Counts,
-    is_refused: bool,
-    is_charged: bool,
-) -> LimitState {
-    let (limit, amount) = (&line.limit, operation.amount);
-    let taken = counts.taken();
-    let after = if is_charged { taken } else { taken.saturating_add(line.units(amount)) };
-    let is_hold = operation.kind == OperationKind::Reserve;
-    let is_violated =
-        || line.would_refuse(counts, amount) || is_hold && line.would_hold_too_much(counts, amount);
-    LimitState {
-        subject: operation.subject.level(line.depth).to_owned(),
-        metric: limit.metric.clone(),
-        period: limit.period,
-        window: line.window,
-        sliding: limit.sliding,
-        max: limit.max,
-        mode: limit.mode,
-        warning_percent: limit.warning_percent,
-        critical_percent: limit.critical_percent,
-        used: counts.used,
-        reserved: counts.held,
-        carried: counts.carried,
-        granted: counts.granted,
-        violated: is_refused && is_violated(),
-        would_deny: line.would_deny(after, amount),
-    }
+/// The levels of a subject by their depth, as texts that limits share.
+fn levels(subject: &Subject) -> impl Fn(u8) -> Arc<str> {
+    let (depth, levels) = (subject.depth(), subject.levels().map(Arc::from));
+    let levels: Vec<Arc<str>> = levels.collect();
+    move |at| levels[usize::from(at.clamp(1, depth)) - 1].clone()
 }

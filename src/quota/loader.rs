@@ -249,7 +249,7 @@ fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snaps
 }
 
 /// What Postgres counts for a level, each count by its name in Redis. Holds that lapsed by `ended_after_s` are left out.
-fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
+pub(super) fn counts(base: &Base, path: &str, ended_after_s: i64) -> Vec<(Field, i64)> {
     let counters = base.counters.iter().filter(|counter| counter.subject == path);
     let held = base.held.iter().filter(|hold| hold.subject == path);
     let grants = base.grants.iter().filter(|grant| grant.subject == path);
@@ -276,4 +276,70 @@ fn of_hold(hold: &HeldCounter) -> Option<(Field, i64)> {
     let of_grant = |grant| Field::of_grant(&hold.metric, grant, hold.window_end_s);
     let field = hold.grant.map_or(of_limit, of_grant);
     Some((Field { tally: Tally::Held { until_s: hold.until_s }, ..field }, hold.units))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::GrantUsed;
+
+    const LEVEL: &str = "org:acme";
+
+    fn counter(carried: Option<i64>, refunded: i64) -> Counter {
+        Counter {
+            subject: LEVEL.to_owned(),
+            metric: "messages".to_owned(),
+            period: "day".to_owned(),
+            window_start_s: 86_400,
+            window_end_s: 172_800,
+            used: 5,
+            carried,
+            refunded,
+            reset_at_ms: None,
+        }
+    }
+
+    fn hold(grant: Option<u64>, until_s: i64) -> HeldCounter {
+        let Counter { subject, metric, period, window_start_s, window_end_s, .. } =
+            counter(None, 0);
+        let units = 2;
+        HeldCounter { subject, metric, period, window_start_s, window_end_s, grant, until_s, units }
+    }
+
+    fn names(counters: Vec<Counter>, held: Vec<HeldCounter>) -> Vec<(String, i64)> {
+        let used = GrantUsed {
+            subject: LEVEL.to_owned(),
+            metric: "messages".to_owned(),
+            id: 7,
+            end_s: 172_800,
+            used: 3,
+        };
+        let other = GrantUsed { subject: "org:other".to_owned(), ..used.clone() };
+        let (profiles, grants) = (Vec::new(), vec![used, other]);
+        let base = Base { epoch: 1, seq: 0, counters, held, grants, profile_version: 0, profiles };
+        let counts = counts(&base, LEVEL, 100_000);
+        counts.into_iter().map(|(field, count)| (field.to_string(), count)).collect()
+    }
+
+    #[test]
+    fn each_count_of_the_ledger_has_its_name_in_redis() {
+        let all =
+            names(vec![counter(Some(0), 1)], vec![hold(None, 100_001), hold(Some(7), 100_001)]);
+        let wanted = [
+            ("messages:d:86400", 5),
+            ("messages:d:86400+", 0),
+            ("messages:d:86400-", 1),
+            ("messages:d:86400@100001", 2),
+            ("messages:g:172800#7@100001", 2),
+            ("messages:g:172800#7", 3),
+        ];
+        assert_eq!(all, wanted.map(|(name, count)| (name.to_owned(), count)));
+    }
+
+    #[test]
+    fn what_was_not_carried_or_refunded_or_has_lapsed_has_none() {
+        let few = names(vec![counter(None, 0)], vec![hold(None, 100_000)]);
+        let wanted = [("messages:d:86400", 5), ("messages:g:172800#7", 3)];
+        assert_eq!(few, wanted.map(|(name, count)| (name.to_owned(), count)));
+    }
 }

@@ -188,9 +188,8 @@ fn taken(delta: &Delta, limits: &[Line]) -> Option<Taken> {
     if delta.tally != Tally::Used {
         return None;
     }
-    let (depth, end_s, metric) = (delta.depth, delta.window.end_s, delta.metric.as_str());
-    if let Some(grant) = delta.grant {
-        let field = Field::of_grant(metric, grant, end_s);
+    let (depth, end_s, field) = (delta.depth, delta.window.end_s, Field::of_delta(delta));
+    if delta.grant.is_some() {
         return Some(Taken { depth, field, units, refund_max: None, end_s });
     }
     let is_of = |line: &&Line| {
@@ -201,8 +200,6 @@ fn taken(delta: &Delta, limits: &[Line]) -> Option<Taken> {
     if limit.is_some_and(|limit| !limit.refundable) {
         return None;
     }
-    let is_slice = delta.period.slice_s().is_some_and(|slice_s| delta.window.seconds() == slice_s);
-    let field = Field::used(metric, delta.period, is_slice, delta.window.start_s);
     let refund_max = limit.and_then(Limit::refund_units);
     Some(Taken { depth, field, units, refund_max, end_s })
 }

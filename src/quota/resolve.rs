@@ -20,6 +20,7 @@ use crate::domain::LevelLimits;
 use crate::domain::LevelLimitsError;
 use crate::domain::Limit;
 use crate::domain::Line;
+use crate::domain::Memo;
 use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Profile;
@@ -64,6 +65,8 @@ pub(super) enum Charge {
 pub(super) struct Resolved {
     /// The limits; for the script.
     pub(super) sheet: Arc<PackedSheet>,
+    /// What the edge makes of those limits. Their windows, and the scopes of the levels, are the same in all answers.
+    pub(super) memo: Arc<Memo>,
     /// The features that the subject has.
     pub(super) features: BTreeSet<String>,
     /// Where the subject can get more.
@@ -101,11 +104,12 @@ impl Edition {
     ) -> Result<Arc<Resolved>, QuotaError> {
         let Order { subject, ask, amount, .. } = order;
         let charge = self.charge(subject, ask)?;
+        let needed_feature = self.needed_feature(ask, &charge);
         let resolved = self.resolve(subject, profiles, charge, at)?;
         if let Some(depth) = resolved.blocked {
             return Err(QuotaError::Blocked(subject.level(depth).to_owned()));
         }
-        if let Some(feature) = self.needed_feature(ask)
+        if let Some(feature) = needed_feature
             && !resolved.features.contains(feature)
         {
             let (feature, upgrade_url) = (feature.to_owned(), resolved.upgrade_url.clone());
@@ -132,11 +136,11 @@ impl Edition {
         self.resolve(subject, profiles, self.charge(subject, ask)?, at)
     }
 
-    fn needed_feature<'a>(&'a self, ask: &'a Ask) -> Option<&'a str> {
-        match ask {
-            Ask::Feature(feature) => Some(feature),
-            Ask::Model(model) => self.catalogue.model(model)?.1.feature.as_deref(),
-            Ask::Metric(_) => None,
+    fn needed_feature<'a>(&'a self, ask: &'a Ask, charge: &Charge) -> Option<&'a str> {
+        match (ask, charge) {
+            (Ask::Feature(feature), _) => Some(feature),
+            (_, Charge::Model(place)) => self.catalogue.models.get(*place)?.feature.as_deref(),
+            _ => None,
         }
     }
 
@@ -189,7 +193,7 @@ impl Edition {
         let scopes = (1..=subject.depth()).map(|depth| subject.scope(depth));
         let mut names = [""; Subject::LEVELS_MAX];
         names.iter_mut().zip(scopes).for_each(|(name, scope)| *name = scope);
-        self.hasher.hash_one(names)
+        self.hasher.hash_one(&names[..usize::from(subject.depth())])
     }
 
     fn make(
@@ -215,6 +219,7 @@ impl Edition {
         let plan = plan.and_then(|name| self.catalogue.plans.get(name));
         Ok(Resolved {
             sheet: Arc::new(PackedSheet::charge(sheet)),
+            memo: Arc::default(),
             features: features.into_iter().flatten().collect(),
             upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
             blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),

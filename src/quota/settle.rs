@@ -86,7 +86,8 @@ impl Quota {
                     return Ok(Settled { operation, outcome, resolved, edition });
                 }
             };
-            self.prepare(&operation, again).await?;
+            // In its own place: it is rare and large, and the future of every request would have room for it.
+            Box::pin(self.prepare(&operation, again)).await?;
             round = self.begin_round(&mut operation, wanted, measure)?;
             if Instant::now() >= operation.deadline {
                 break;

@@ -12,6 +12,7 @@ mod faults;
 mod first;
 mod guards;
 mod ledger;
+mod life;
 mod loading;
 mod model;
 mod random;

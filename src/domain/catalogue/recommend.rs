@@ -92,7 +92,7 @@ mod tests {
 
     fn state(name: &str, period: Period, used: u64, reserved: u64) -> LimitState {
         LimitState {
-            subject: "user:u_1".to_owned(),
+            subject: "user:u_1".into(),
             metric: metric(name),
             period,
             window: Window::LIFETIME,

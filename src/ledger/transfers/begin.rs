@@ -52,9 +52,9 @@ pub struct TransferRules {
     pub daily_max: Option<Units>,
     /// When the giver's day began.
     pub day_start_at: DateTime<Utc>,
-    /// How long a giver waits from one gift to the next.
+    /// How long a giver waits from one gift to the next; zero is no rule.
     pub giver_rest: Duration,
-    /// How long a receiver waits from one gift to the next.
+    /// How long a receiver waits from one gift to the next; zero is no rule.
     pub receiver_rest: Duration,
 }
 
@@ -194,7 +194,7 @@ fn refusal(
         return Ok(Some(TransferRefusal::AboveDailyMax { given }));
     }
     let rests = |last: Option<DateTime<Utc>>, rest: Duration| {
-        last.map(|last| last + rest).filter(|until| *until > at)
+        last.map(|last| last + rest).filter(|until| *until > at && !rest.is_zero())
     };
     let given_at = rests(column(seen, "given_at")?, rules.giver_rest);
     let received_at = rests(column(seen, "received_at")?, rules.receiver_rest);

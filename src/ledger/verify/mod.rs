@@ -102,11 +102,15 @@ SELECT
 
 const WAS_SET: &str = "-- was_set
 SELECT EXISTS (
-    SELECT FROM message_logs WHERE subject = $1 AND occurred_at >= $2 AND kind = 'set'
+    SELECT FROM message_logs
+    WHERE
+        occurred_at >= $2 AND (kind = 'set' OR overage)
+        AND (subject = $1 OR starts_with(subject, $1 || '/'))
 ) AS found";
 
 impl Ledger {
-    /// Whether an admin gave counters of the subject a value since an instant.
+    /// Whether an admin gave counters of the subject, or of one below it, a value since an instant, or a commit passed a
+    /// limit.
     ///
     /// # Errors
     ///

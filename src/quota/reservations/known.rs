@@ -7,6 +7,7 @@ use crate::counters::HoldEnd;
 use crate::counters::KnownHold;
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::EventKind;
 use crate::domain::Grant;
 use crate::domain::GrantLine;
 use crate::domain::Limit;
@@ -20,6 +21,7 @@ use crate::ledger::ReservationState;
 use super::ReservationId;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
+use crate::quota::identity;
 
 impl Quota {
     /// What to tell Redis of a hold that it does not know. Postgres has every event of earlier epochs, and Redis every
@@ -31,9 +33,12 @@ impl Quota {
     pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
         let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
         let row = row.map(still_open).transpose()?;
+        let is_expired = match &row {
+            Some(row) => row.state == ReservationState::Expired,
+            None => self.has_expired_unknown(id).await?,
+        };
         let sheet = self.sheet_of(id, row.as_ref());
         let shard = id.subject.shard(self.shard_count());
-        let is_expired = row.as_ref().is_some_and(|it| it.state == ReservationState::Expired);
         let until_s = row.as_ref().map_or(id.until_s, |it| it.until.timestamp());
         let known = KnownHold {
             epoch: self.counters.sight(shard).epoch,
@@ -45,6 +50,27 @@ impl Quota {
             sheet: &sheet,
         };
         Ok(PackedSheet::hold(id.subject.depth(), Some(&known)))
+    }
+
+    /// Whether the log says that a hold has expired whose beginning it does not have.
+    async fn has_expired_unknown(&self, id: &ReservationId) -> Result<bool, QuotaError> {
+        for what in ["late", "end"] {
+            let event = identity::of_settling(what, id.event_id);
+            let Some(event) = self.ledger.event(event).await.map_err(QuotaError::of_ledger)? else {
+                continue;
+            };
+            let end = match event.kind {
+                EventKind::Expire => return Ok(true),
+                EventKind::Release => HoldEnd::Released,
+                _ => HoldEnd::Committed,
+            };
+            let amount = event.amount.and_then(|units| Units::new(units).ok());
+            return Err(QuotaError::ReservationEnded {
+                end,
+                amount: amount.unwrap_or(Units::ZERO),
+            });
+        }
+        Ok(false)
     }
 
     /// What the hold was measured against: its windows are those of its time, its limits those in force now, and whatever

@@ -116,8 +116,8 @@ mod tests {
         let at = DateTime::from_timestamp_millis(1_795_305_600_001).unwrap();
         let end = |seconds| end_of(at, Duration::from_secs(seconds)) - 1_795_305_600;
         assert_eq!((end(0), end(1), end(30)), (2, 2, 31));
-        for seconds in [60, 600, 3_600, 86_400, 1_000_000] {
-            let apart = (seconds.min(86_400) / 64).max(1).cast_signed();
+        for seconds in [60_u64, 600, 3_600, 86_400, 1_000_000] {
+            let apart = (seconds.min(86_400_u64) / 64).max(1).cast_signed();
             let late = end(seconds) - seconds.min(86_400).cast_signed();
             assert!((0..=apart).contains(&late), "{seconds}: {late}");
         }

@@ -8,11 +8,14 @@ mod shard;
 
 use serde::Serialize;
 
+use crate::ledger::Disagreement;
 use crate::ledger::IncidentRow;
 
 use super::Quota;
 use super::error::QuotaError;
 
+/// Differences that are asked for at once.
+const DIFFERENCES_MAX: u32 = 10_000;
 /// Failures that are named for one invariant; the rest is counted.
 const FAILURES_NAMED_MAX: usize = 100;
 
@@ -111,12 +114,20 @@ impl Progress {
                 "both stores agree on the epoch, and no counter is of a later one",
             ),
             i7: Check::new("I7", "an event is in the log once"),
-            i8: Check::new("I8", "no reservation is open"),
+            i8: Check::new(
+                "I8",
+                "a reservation ends once, holds are those of the open ones, gifts have both sides",
+            ),
             excess: 0,
             pending: 0,
             loaded: 0,
         }
     }
+}
+
+fn differs(what: &str, it: &Disagreement) -> String {
+    let Disagreement { id, kept, logged } = it;
+    format!("{what} {id}: {kept:?} is kept, {logged:?} is logged")
 }
 
 impl Quota {
@@ -131,6 +142,7 @@ impl Quota {
             self.verify_shard(shard, &mut progress).await?;
         }
         self.verify_log(&mut progress).await?;
+        self.verify_lives(&mut progress).await?;
         let totals = self.ledger.totals().await.map_err(QuotaError::of_ledger)?;
         progress.i7.examined = totals.events;
         progress.i7.broken = totals.duplicates;
@@ -155,7 +167,7 @@ impl Quota {
 
     async fn verify_log(&self, progress: &mut Progress) -> Result<(), QuotaError> {
         let differences =
-            self.ledger.log_sums_differ(10_000).await.map_err(QuotaError::of_ledger)?;
+            self.ledger.log_sums_differ(DIFFERENCES_MAX).await.map_err(QuotaError::of_ledger)?;
         let totals = self.ledger.totals().await.map_err(QuotaError::of_ledger)?;
         for it in &differences {
             progress.i1.expect(false, || {
@@ -172,6 +184,31 @@ impl Quota {
             });
         }
         progress.i1.examined = totals.counters;
+        Ok(())
+    }
+
+    /// Reservations, holds, grants and gifts against the events in the log.
+    async fn verify_lives(&self, progress: &mut Progress) -> Result<(), QuotaError> {
+        let of = QuotaError::of_ledger;
+        for it in self.ledger.grants_differ(DIFFERENCES_MAX).await.map_err(of)? {
+            progress.i1.expect(false, || differs("grant", &it));
+        }
+        for it in self.ledger.reservations_differ(DIFFERENCES_MAX).await.map_err(of)? {
+            progress.i8.expect(false, || differs("reservation", &it));
+        }
+        for it in self.ledger.holds_differ(DIFFERENCES_MAX).await.map_err(of)? {
+            progress.i8.expect(false, || differs("hold", &it));
+        }
+        let halves = self.ledger.transfers_differ(DIFFERENCES_MAX).await.map_err(of)?;
+        if halves.is_empty() {
+            return Ok(());
+        }
+        // What the giver's shard has not flushed yet looks so, too.
+        self.flushed(0..self.shard_count()).await?;
+        let still = self.ledger.transfers_differ(DIFFERENCES_MAX).await.map_err(of)?;
+        for it in still.iter().filter(|it| halves.iter().any(|half| half.id == it.id)) {
+            progress.i8.expect(false, || differs("gift", it));
+        }
         Ok(())
     }
 

@@ -95,21 +95,31 @@ async fn a_base_is_read_by_indexes() {
                  '2026-11-23Z'::timestamptz - (number / 1000) * interval '1 day', 1
              FROM generate_series(0, 19999) AS number;
              INSERT INTO subjects (subject, version, profile)
-             SELECT 'org:acme/user:u_' || number, number, '{}' FROM generate_series(1, 5000) AS number",
+             SELECT 'org:acme/user:u_' || number, number, '{}' FROM generate_series(1, 5000) AS number;
+             INSERT INTO reservation_holds
+             SELECT 'org:acme/user:u_' || number, gen_random_uuid(), 0, 'messages', 'day',
+                 '2026-11-22Z', '2026-11-23Z', NULL, '2026-11-22 01:00Z', 1
+             FROM generate_series(1, 5000) AS number;
+             INSERT INTO grants (event_id, subject, metric, amount, source, created_at, created_by)
+             SELECT gen_random_uuid(), 'org:acme/user:u_' || number, 'messages', 1, 'admin', now(), 'cli'
+             FROM generate_series(1, 5000) AS number",
         )
         .await;
 
     let never_s = Window::LIFETIME.end_s;
     let plan = database.plan(BASE, &[&1_i64, &LEVELS.as_slice(), &DAY.start_at(), &never_s]).await;
 
-    assert!(!plan.contains("Seq Scan on usage_counters"), "{plan}");
-    assert!(!plan.contains("Seq Scan on subjects"), "{plan}");
+    for table in ["usage_counters", "subjects", "reservation_holds", "grants"] {
+        assert!(!plan.contains(&format!("Seq Scan on {table}")), "{plan}");
+    }
     assert!(
         plan.contains("on usage_counters_level_window_end_idx")
             || plan.contains("using usage_counters_level_window_end_idx"),
         "{plan}"
     );
-    assert!(plan.contains("subjects_pkey"), "{plan}");
+    for index in ["subjects_pkey", "reservation_holds_pkey", "grants_subject_id_idx"] {
+        assert!(plan.contains(index), "{plan}");
+    }
 }
 
 /// The window of a lifetime ends in the year 9999, which is after every load.

@@ -1,14 +1,25 @@
+use std::time::Duration;
+
+use headroom::domain::EventKind;
+use headroom::domain::GrantSource;
+use headroom::domain::Metric;
+use headroom::domain::Units;
 use headroom::ledger::Action;
 use headroom::ledger::AuditFilter;
 use headroom::ledger::Expected;
 use headroom::ledger::Ledger;
+use headroom::ledger::NewGrant;
+use headroom::ledger::NewTransfer;
+use headroom::ledger::TransferRules;
 use tokio_postgres::error::SqlState;
 
 use super::fixture;
+use super::fixture::DAY;
 use super::fixture::Database;
 use super::fixture::batch;
 use super::fixture::flush;
 use super::fixture::message;
+use super::lives;
 
 /// A login in `group`, named after the database so that tests do not share it.
 async fn login(database: &Database, group: &str) -> String {
@@ -37,7 +48,8 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     ledger.ensure_partitions(4).await.unwrap();
     ledger.settings().await.unwrap();
     configure(&ledger).await;
-    fixture::assert_sums_agree(&ledger).await;
+    live(&ledger).await;
+    lives::assert_agrees(&ledger).await;
 
     let forbidden = [
         "UPDATE message_logs SET subject = 'user:x'",
@@ -55,6 +67,10 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
         "DELETE FROM subjects",
         "INSERT INTO profile_versions DEFAULT VALUES",
         "DELETE FROM profile_versions",
+        "DELETE FROM reservations",
+        "DELETE FROM grants",
+        "DELETE FROM transfers",
+        "UPDATE reservation_holds SET units = 0",
         "UPDATE audit_log SET actor = 'cli'",
         "DELETE FROM audit_log",
     ];
@@ -78,6 +94,52 @@ async fn configure(ledger: &Ledger) {
     assert_eq!(ledger.audit_page(AuditFilter::default(), 10).await.unwrap().len(), 4);
 }
 
+/// Everything that a node does with reservations, grants and transfers.
+async fn live(ledger: &Ledger) {
+    let (open, done) = (lives::reserve(3), lives::reserve(4));
+    let extend = lives::extend(5, open.event_id);
+    flush(ledger, &batch(2, vec![open, done.clone(), extend])).await.unwrap();
+    let commit = lives::commit(6, done.event_id);
+    let debit = lives::event(7, EventKind::Transfer, vec![lives::of_grant(1, 2)]);
+    let (metric, at) = (Metric::new("messages").unwrap(), DAY.start_at());
+    let new = NewGrant {
+        event_id: fixture::id_at(at.timestamp_millis()),
+        metric: &metric,
+        amount: Units::new(2).unwrap(),
+        period: None,
+        expires_s: None,
+        source: GrantSource::Admin,
+        note: None,
+    };
+    let act = fixture::act(Action::GrantCreate, "user:u_1");
+    ledger.create_grant("user:u_1", &new, at, &act).await.unwrap();
+    let rules = TransferRules {
+        amount_min: Units::ZERO,
+        daily_max: None,
+        day_start_at: at,
+        giver_rest: Duration::ZERO,
+        receiver_rest: Duration::ZERO,
+    };
+    let gift = NewTransfer {
+        id: debit.event_id,
+        from: "user:u_1",
+        to: "user:u_2",
+        metric: &metric,
+        amount: new.amount,
+        note: None,
+        actor: "k_1",
+        request_id: None,
+    };
+    ledger.begin_transfer(&gift, &rules, at).await.unwrap();
+    flush(ledger, &batch(5, vec![commit, debit])).await.unwrap();
+    ledger.complete_transfer(gift.id, &[(1, 2)], at).await.unwrap();
+    ledger.refuse_transfer(gift.id, at).await.unwrap();
+    let given = ledger.grants_of("user:u_2").await.unwrap()[0].grant.id;
+    let revoke = fixture::act(Action::GrantRevoke, "user:u_2");
+    ledger.revoke_grant("user:u_2", given, at, &revoke).await.unwrap();
+    lives::base(ledger).await;
+}
+
 #[tokio::test]
 async fn an_analyst_reads_the_log_and_no_keys() {
     let (database, _) = fixture::ledger().await;
@@ -86,7 +148,9 @@ async fn an_analyst_reads_the_log_and_no_keys() {
     let allowed = "SELECT count(*) FROM message_logs; SELECT count(*) FROM usage_counters;
          SELECT count(*) FROM incidents; SELECT count(*) FROM dead_letters;
          SELECT count(*) FROM outbox_cursors; SELECT count(*) FROM catalogues;
-         SELECT count(plan) FROM subjects";
+         SELECT count(plan) FROM subjects; SELECT count(*) FROM reservations;
+         SELECT count(*) FROM reservation_holds; SELECT count(*) FROM grants;
+         SELECT count(*) FROM transfers";
     database.try_run(&url, allowed).await.unwrap();
 
     let forbidden = [
@@ -96,6 +160,8 @@ async fn an_analyst_reads_the_log_and_no_keys() {
         "INSERT INTO catalogues (version, document, actor) VALUES (1, '{}', 'me')",
         "INSERT INTO incidents DEFAULT VALUES",
         "UPDATE usage_counters SET used = 0",
+        "UPDATE grants SET amount = 9",
+        "INSERT INTO transfers DEFAULT VALUES",
         "SELECT ensure_message_log_partitions(4)",
     ];
     assert_refused(&database, &url, &forbidden).await;

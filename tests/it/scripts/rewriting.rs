@@ -171,7 +171,7 @@ async fn a_set_above_the_limit_leaves_nothing() {
 fn remaining(line: &Line, used: u64) -> Option<Units> {
     let limit = &line.limit;
     let state = LimitState {
-        subject: SUBJECT.to_owned(),
+        subject: SUBJECT.into(),
         metric: limit.metric.clone(),
         period: limit.period,
         window: line.window,
@@ -182,6 +182,8 @@ fn remaining(line: &Line, used: u64) -> Option<Units> {
         used: Units::new(used).unwrap(),
         reserved: Units::ZERO,
         sliding: limit.sliding,
+        carried: Units::ZERO,
+        granted: Units::ZERO,
         violated: true,
         would_deny: false,
     };

@@ -1,0 +1,71 @@
+//! Gifts of bonus units between subjects of different shards.
+
+use headroom::domain::Units;
+use headroom::quota::QuotaError;
+use headroom::quota::TransferOrder;
+
+use futures_util::future::join_all;
+
+use super::fixture::USER;
+use super::fixture::counts_of;
+use super::fixture::logged;
+use super::fixture::messages;
+use super::fixture::purchase;
+use super::fixture::start;
+use crate::support::TestApp;
+use crate::support::orders;
+
+fn gift(to: &str, amount: u64) -> TransferOrder {
+    TransferOrder {
+        from: orders::subject(USER),
+        to: orders::subject(to),
+        metric: orders::metric("messages"),
+        amount: Units::new(amount).unwrap(),
+        note: Some("for you".to_owned()),
+    }
+}
+
+async fn grant(app: &TestApp, amount: u64) {
+    let subject = orders::subject(USER);
+    app.quota().give_grant(&subject, &purchase(amount), &orders::actor()).await.unwrap();
+}
+
+/// Guards issue 4: what is given is taken of one and given to the other, in whatever shards they are.
+#[tokio::test]
+async fn a_gift_moves_units() {
+    let app = start(5).await;
+    grant(&app, 10).await;
+    let friends = ["user:u_2", "user:u_3", "user:u_4"];
+    assert!(friends.iter().any(|it| orders::shard_of(it) != orders::shard_of(USER)));
+    for friend in friends {
+        app.quota().transfer(&gift(friend, 3), &orders::actor()).await.unwrap();
+        assert_eq!(counts_of(app.quota(), friend).await.3, 3);
+    }
+    assert_eq!(counts_of(app.quota(), USER).await.3, 1);
+    let refused = app.quota().transfer(&gift("user:u_2", 2), &orders::actor()).await;
+    assert!(matches!(refused, Err(QuotaError::InsufficientGrant)), "{refused:?}");
+    assert!(app.quota().consume(messages("user:u_2", 8)).await.unwrap().allowed);
+    assert!(!app.quota().consume(messages("user:u_2", 1)).await.unwrap().allowed);
+    app.flush().await;
+    assert_eq!(logged(&app, "transfer").await, 3);
+    app.finish().await;
+}
+
+/// Guards issue 4: however many give at once, no unit is made.
+#[tokio::test]
+async fn gifts_at_once_give_no_more_than_there_is() {
+    let app = start(5).await;
+    grant(&app, 10).await;
+    let give = async |at: usize| {
+        app.quota().transfer(&gift(&format!("user:f_{at}"), 3), &orders::actor()).await
+    };
+    let gifts = (0..8).map(give);
+    let given = join_all(gifts).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(given, 3);
+    let mut received = 0;
+    for at in 0..8 {
+        received += counts_of(app.quota(), &format!("user:f_{at}")).await.3;
+    }
+    assert_eq!((received, counts_of(app.quota(), USER).await.3), (9, 1));
+    app.finish().await;
+}

@@ -1,0 +1,56 @@
+//! Redis lost between a reserve and its commit.
+
+use headroom::quota::HoldEnd;
+use headroom::quota::QuotaError;
+
+use super::fixture::USER;
+use super::fixture::commit;
+use super::fixture::counts_of;
+use super::fixture::logged;
+use super::fixture::reserve;
+use super::fixture::start;
+use crate::support::TestApp;
+
+async fn lose_redis(app: &TestApp) {
+    redis::cmd("FLUSHDB").exec_async(&mut app.redis().await).await.unwrap();
+}
+
+/// Guards issue 4: a reservation that Postgres has is committed from there, once.
+#[tokio::test]
+async fn a_commit_is_honoured_once_after_redis_was_lost() {
+    let app = start(100).await;
+    let quota = app.quota();
+    let held = reserve(quota, 10).await;
+    app.flush().await;
+    lose_redis(&app).await;
+    assert_eq!(counts_of(quota, USER).await, (0, 10, 90, 0));
+    let ended = commit(quota, &held, 4).await.unwrap();
+    assert!(!ended.late && !ended.overage);
+    assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
+    app.flush().await;
+    lose_redis(&app).await;
+    let again = commit(quota, &held, 4).await;
+    let Err(QuotaError::ReservationEnded { end, amount }) = again else { panic!("{again:?}") };
+    assert_eq!((end, amount.get()), (HoldEnd::Committed, 4));
+    assert_eq!(logged(&app, "commit").await, 1);
+    app.finish().await;
+}
+
+/// Guards issue 4: a reservation that nobody remembers is committed by its id alone, once.
+#[tokio::test]
+async fn a_commit_is_honoured_once_by_its_id_alone() {
+    let app = start(100).await;
+    let quota = app.quota();
+    let held = reserve(quota, 10).await;
+    lose_redis(&app).await;
+    assert_eq!(counts_of(quota, USER).await, (0, 0, 100, 0));
+    commit(quota, &held, 4).await.unwrap();
+    assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
+    assert!(commit(quota, &held, 4).await.is_err());
+    app.flush().await;
+    lose_redis(&app).await;
+    assert!(commit(quota, &held, 4).await.is_err());
+    app.flush().await;
+    assert_eq!((logged(&app, "reserve").await, logged(&app, "commit").await), (0, 1));
+    assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
+}

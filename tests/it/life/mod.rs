@@ -1,0 +1,9 @@
+//! The life of a unit: held, settled, given back, granted, given away, carried over.
+
+mod expiring;
+mod fixture;
+mod gifts;
+mod lost;
+mod refunding;
+mod reserving;
+mod rolling;
