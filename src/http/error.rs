@@ -170,6 +170,8 @@ pub enum ProblemCode {
     UnknownGrant,
     /// The subject has as many open grants as it may.
     TooManyGrants,
+    /// No such transfer.
+    UnknownTransfer,
     /// A rule for gifts does not allow the transfer.
     TransferRefused,
     /// The grants do not have as much.
@@ -338,6 +340,12 @@ impl ApiError {
 impl ApiError {
     fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
         Self::Unfit { status, code, detail: detail.to_string() }
+    }
+
+    /// A transfer that does not exist, or lies outside the caller's reach.
+    #[must_use]
+    pub fn unknown_transfer() -> Self {
+        Self::unfit(StatusCode::NOT_FOUND, ProblemCode::UnknownTransfer, "no such transfer")
     }
 
     fn missing(code: ProblemCode, error: &QuotaError) -> Self {

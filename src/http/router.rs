@@ -19,12 +19,16 @@ use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::grants;
 use super::routes::images;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
+use super::routes::refunds;
+use super::routes::reservations;
 use super::routes::resets;
 use super::routes::subjects;
+use super::routes::transfers;
 use super::routes::usage;
 use super::state::Api;
 
@@ -32,6 +36,8 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
+        .merge(reservations())
+        .merge(grants())
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
@@ -41,6 +47,22 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn reservations() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(reservations::reserve))
+        .route(reservations::ROUTE, post(reservations::settle))
+        .routes(routes!(reservations::list))
+        .route(refunds::ROUTE, post(refunds::refund))
+}
+
+fn grants() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(grants::list, grants::give))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(transfers::make))
+        .routes(routes!(transfers::read))
 }
 
 fn subjects() -> OpenApiRouter<Arc<Api>> {

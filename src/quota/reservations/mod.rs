@@ -6,6 +6,7 @@ mod ends;
 mod expire;
 mod id;
 mod known;
+mod open;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use self::ends::EndOrder;
 pub use self::ends::HoldEnded;
 pub use self::id::ReservationId;
 pub use self::id::SigningKey;
+pub use self::open::OpenReservation;
 
 /// How long a hold lasts: its ends are so far apart that a counter never has more than about this many.
 const ENDS_MAX: u64 = 64;

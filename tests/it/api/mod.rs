@@ -16,6 +16,7 @@ pub(crate) mod keys;
 mod limits;
 mod operations;
 mod plans;
+mod reservations;
 mod resets;
 mod rs256;
 mod shutdown;
