@@ -6,7 +6,7 @@
 local H_STATUS, H_EPOCH, H_UNTIL, H_AMOUNT, H_ENDED, H_SHEET, H_HELD, H_GRANTS =
   1, 2, 3, 4, 5, 6, 7, 8
 local OPEN, COMMITTED, RELEASED, EXPIRED, COMMITTED_LATE = 0, 1, 2, 3, 4
-local keep_hold, finish
+local keep_hold
 do
   local LATE_FLAG, OVERAGE_FLAG = 1, 2
 

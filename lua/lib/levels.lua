@@ -1,4 +1,7 @@
 -- The first part of consume: its arguments, and the levels that requests are about.
+-- Most groups only look and add, and no level of theirs holds anything. For them there is a script
+-- without the parts between this one and the last, since Lua makes all functions of a chunk anew at
+-- each call. It answers WHOLE, with nothing written, when it meets more.
 
 -- What is asked. From CLEAR on the script works out what changes, but for a RESERVE.
 local LOOK, ADD, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 1, 2, 3, 5, 6, 7
@@ -108,13 +111,18 @@ local function drop_ended(state, keeps)
   return kept
 end
 
--- Of the request at hand by depth: states, their layouts, and where they have the lines' counts.
-local levels, places, founds = {}, {}, {}
+-- Of the request at hand by depth: states, their layouts, and where they have the lines' counts;
+-- and whether a level of it holds anything.
+local levels, places, founds, is_held = {}, {}, {}, false
+
+-- What only the whole script has.
+local decide_on_claims, not_rolled, finish, rewrite
 
 -- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil. A
 -- request that does not go by profiles gives -1 for their versions.
 local function not_ready(at, depth)
   local place = at + LEVELS_AT
+  is_held = false
   for d = 1, depth do
     local state, version = stored[head[place]], head[place + 1]
     if not state then return LOAD, d end
@@ -127,29 +135,9 @@ local function not_ready(at, depth)
       layout = layout_of(state[E_FIELDS])
       if layout.count > COUNTERS_MAX then return FULL, d end
     end
+    if layout.holds then is_held = true end
     levels[d], places[d], place = state, layout, place + 2
   end
-end
-
-local function count_of(depth, field)
-  local place = places[depth][field]
-  return place and levels[depth][place] or 0
-end
-
--- What is held of a counter, and when the first of it is free again.
-local function held_of(depth, field)
-  local holds = places[depth].holds
-  local held = holds and holds[field]
-  if not held then return 0 end
-  local units, free_at = 0, nil
-  for i = 1, #held, 2 do
-    local count, until_s = levels[depth][held[i]], held[i + 1]
-    if until_s > now_s and count > 0 then
-      units = units + count
-      if not free_at or until_s < free_at then free_at = until_s end
-    end
-  end
-  return units, free_at
 end
 
 -- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
@@ -204,36 +192,8 @@ local function open_field(depth, field, keeps)
   return place
 end
 
--- Takes a counter out of a state.
-local function close_field(depth, field)
-  local state, fields = levels[depth], levels[depth][E_FIELDS]
-  local from, to = string.find(' ' .. fields, ' ' .. field .. ' ', 1, true)
-  table.remove(state, places[depth][field])
-  state[E_FIELDS] = sub(fields, 1, from - 1) .. sub(fields, to)
-  places[depth] = layout_of(state[E_FIELDS])
-end
-
--- Adds units to a counter that has not ended. A hold of nothing is not kept.
-local function add_to(depth, field, units, keeps)
-  if has_ended(field, now_s) then return end
-  local slot = places[depth][field] or open_field(depth, field, keeps)
-  local state = levels[depth]
-  state[slot] = state[slot] + units
-  if state[slot] == 0 and match(field, '@') then close_field(depth, field) end
-end
-
--- Adds the units of lines as the outbox has them.
-local function apply(lines)
-  for i = 1, #lines do add_to(lines[i][1], lines[i][2], lines[i][3], true) end
-end
-
 local function given_sheet(number) return ARGV[1 + sheet_count + number] end
 local function raw_sheet(number) return made_sheets[number] or given_sheet(number) end
-
--- A sheet whose lines have the units of its event. Its flags are 1 for late, 2 for overage.
-local function pack_made(asked, plan, lines, depth, flags)
-  return pack({ asked[1], asked[2], plan, lines, depth, flags })
-end
 
 local function full() return seq - meta.floor >= head[6] end
 
@@ -249,4 +209,53 @@ local function record(at, event, sheet, values)
   local place = head[at + 2]
   if place == 0 then return end
   keep(place, head[at + 3] .. sub(event, 5, 20) .. sheet .. values, head[4])
+end
+
+-- Makes an accepted request known by the counts of its answer, which begin there.
+local function record_answer(at, event, first, more)
+  local values = pack(now, head[at + 4], unpack(results, first, filled))
+  record(at, event, given_sheet(head[at + 1]), values .. (more or ''))
+end
+
+-- The answer to a request. The counts of the lines stand behind the outcome already.
+local function decided(outcome, extra, count)
+  emit(outcome, extra)
+  filled = filled + count
+end
+
+-- What earlier slices of a sliding window hold.
+local function slices_of(depth, fields)
+  local used = 0
+  for i = 1, #fields do
+    local place = places[depth][fields[i]]
+    if place then used = used + levels[depth][place] end
+  end
+  return used
+end
+
+-- The counts of one level as they are, in the order of its lines, behind the outcome that is yet to
+-- come, and whether all ceilings hold what would be added.
+local function measure_level(number, depth, amount)
+  local sheet, state, base, fits = sheets[number], levels[depth], filled + 2, true
+  local weight, ceiling, slices = sheet[C_WEIGHT], sheet[C_CEILING], sheet[C_SLICES]
+  local found = slots_of(number, depth, places[depth])
+  founds[depth] = found
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    local slot, units = found[i], weight[i] * amount
+    local used = slot and state[slot] or 0
+    if slices[i] then used = used + slices_of(depth, slices[i]) end
+    results[base + i] = used
+    if used + units > ceiling[i] and units > 0 then fits = false end
+  end
+  return fits
+end
+
+local function measure(number, amount)
+  local fits = true
+  -- Without gaps the table stays an array.
+  results[filled + 1], results[filled + 2] = REFUSED, 0
+  for depth = 1, sheets[number][C_DEPTH] do
+    if not measure_level(number, depth, amount) then fits = false end
+  end
+  return fits
 end

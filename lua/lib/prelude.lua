@@ -7,7 +7,7 @@ local match, gmatch = string.match, string.gmatch
 local pack, unpack_all = cmsgpack.pack, cmsgpack.unpack
 
 -- What a whole call may answer. OK is followed by one result a request.
-local OK, UNINIT, FENCED, EPOCH, ROLLBACK, BEHIND, WRONG_CLOCK = 0, 1, 2, 3, 4, 5, 6
+local OK, UNINIT, FENCED, EPOCH, ROLLBACK, BEHIND, WRONG_CLOCK, WHOLE = 0, 1, 2, 3, 4, 5, 6, 7
 -- What one request may answer.
 local REFUSED, ACCEPTED, REPLAYED, MISMATCH, LOAD = 0, 1, 2, 3, 4
 local STALE, WRONG_WINDOW, UNSURE, FULL = 5, 6, 7, 8

@@ -1,7 +1,6 @@
--- The fourth part of consume: what rewrites counters. The lines of what is asked say which, those
+-- The fifth part of consume: what rewrites counters. The lines of what is asked say which, those
 -- that are made say what changed.
 
-local rewrite
 do
   -- Where the window of a counter ends: a slice by itself, any other with the current window.
   local function end_s_of(letter, start, current_end_s)

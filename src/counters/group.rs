@@ -34,6 +34,8 @@ pub(super) const CHAIN_MAX: u64 = 4_096;
 pub(super) struct GroupCall {
     pub(super) keys: Vec<Vec<u8>>,
     pub(super) arguments: Vec<Vec<u8>>,
+    /// Whether a request needs the script with all its parts.
+    pub(super) needs_whole: bool,
 }
 
 /// Collects each distinct key and sheet once.
@@ -170,7 +172,8 @@ pub(super) fn build(
     arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.columns.clone()));
     arguments.extend(collector.sheets.iter().map(|(sheet, _)| sheet.bytes.clone()));
     arguments.extend(operations.iter().zip(&places).map(|(it, at)| it.pack_event(at.sheet)));
-    GroupCall { keys, arguments }
+    let needs_whole = operations.iter().any(|it| it.needs_whole());
+    GroupCall { keys, arguments, needs_whole }
 }
 
 /// What a whole call answered.
@@ -183,6 +186,7 @@ pub(super) enum Code {
     Rollback,
     Behind,
     WrongClock,
+    NeedsWhole,
 }
 
 impl Code {
@@ -195,6 +199,7 @@ impl Code {
             4 => Self::Rollback,
             5 => Self::Behind,
             6 => Self::WrongClock,
+            7 => Self::NeedsWhole,
             _ => return Err(CountersError::malformed("a code")),
         })
     }

@@ -71,8 +71,12 @@ pub struct Lane {
     pub(super) queue: mpsc::Receiver<Ticket>,
     /// The connection over which the last answer came.
     pub(super) generation: u64,
+    /// Until when groups go to the script with all its parts, since levels hold something.
+    pub(super) whole_until: Instant,
 }
 
+/// How long groups go to the script with all its parts after one that needed it.
+const WHOLE_FOR: Duration = Duration::from_secs(1);
 /// The pause before an attempt that follows one which Redis refused to execute.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
@@ -121,7 +125,9 @@ impl Lane {
             group::build(self.shard.number, sight, offset_ms, &self.parts.options, &operations);
         let mut connection = linked.connection;
         let started_at = Instant::now();
-        let script = &self.parts.scripts.consume;
+        let scripts = &self.parts.scripts;
+        let is_whole = call.needs_whole || self.whole_until > started_at;
+        let script = if is_whole { &scripts.consume_whole } else { &scripts.consume };
         let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments).await;
         metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
         let bytes = match answer {
@@ -139,6 +145,10 @@ impl Lane {
         };
         self.generation = linked.generation;
         let reply = reply::read(&bytes, &operations)?;
+        if reply.code == Code::NeedsWhole && !is_whole {
+            self.whole_until = Instant::now() + WHOLE_FOR;
+            return Box::pin(self.attempt(group)).await;
+        }
         self.note(&reply, group)?;
         Ok(reply)
     }
@@ -208,7 +218,8 @@ fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
         Code::Uninitialised => ShardFault::Uninitialised,
         Code::Fenced => ShardFault::Fenced,
         Code::OtherEpoch => ShardFault::OlderEpoch,
-        Code::Rollback | Code::Behind | Code::WrongClock => ShardFault::Rollback,
+        // The last three are no answers to a group.
+        Code::Rollback | Code::Behind | Code::WrongClock | Code::NeedsWhole => ShardFault::Rollback,
     };
     let fault = Fault { kind, epoch: sight.epoch, seq: sight.seq };
     for ticket in group {

@@ -27,6 +27,7 @@ mod startup;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use deadpool_redis::Pool;
 use deadpool_redis::PoolConfig;
@@ -121,7 +122,13 @@ impl Counters {
         for number in 0..shards {
             let shard = Arc::new(Shard::new(number));
             let (entrance, queue) = mpsc::channel(QUEUE_MAX);
-            tasks.push(Lane { parts: lanes.clone(), shard: shard.clone(), queue, generation: 0 });
+            tasks.push(Lane {
+                parts: lanes.clone(),
+                shard: shard.clone(),
+                queue,
+                generation: 0,
+                whole_until: Instant::now(),
+            });
             entrances.push((shard, entrance));
         }
         Ok((Self { lanes, pool, shards: entrances }, tasks))

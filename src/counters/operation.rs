@@ -193,6 +193,12 @@ impl Operation {
         packer.finish()
     }
 
+    /// Whether only the script with all its parts can decide it.
+    pub(super) fn needs_whole(&self) -> bool {
+        let is_plain = matches!(self.kind, OperationKind::Check | OperationKind::Consume);
+        !is_plain || self.sheet.has_more()
+    }
+
     /// The earlier event that this one settles.
     fn settles(&self) -> Option<Uuid> {
         let hold = self.hold.filter(|_| self.kind.is_of_hold());

@@ -177,7 +177,7 @@ pub(super) fn page(meta: &[Option<String>], range: &Range) -> Result<OutboxPage,
 /// The fault that a code stands for. An epoch that differs is found by the next read of the outbox.
 pub(super) const fn fault_of(code: Code) -> Option<ShardFault> {
     match code {
-        Code::Ok | Code::Behind | Code::WrongClock => None,
+        Code::Ok | Code::Behind | Code::WrongClock | Code::NeedsWhole => None,
         Code::Uninitialised => Some(ShardFault::Uninitialised),
         Code::Fenced => Some(ShardFault::Fenced),
         Code::OtherEpoch => Some(ShardFault::OlderEpoch),

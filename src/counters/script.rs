@@ -6,11 +6,15 @@ use redis::aio::ConnectionLike;
 use super::error::is_no_script;
 
 const PRELUDE: &str = include_str!("../../lua/lib/prelude.lua");
-/// One chunk, since Redis gives a script no other way to share locals.
-const CONSUME: &str = concat!(
+/// For groups that look and add. One chunk, since Redis gives a script no other way to share locals.
+const CONSUME: &str =
+    concat!(include_str!("../../lua/lib/levels.lua"), include_str!("../../lua/consume.lua"));
+/// For all groups.
+const CONSUME_WHOLE: &str = concat!(
     include_str!("../../lua/lib/levels.lua"),
     include_str!("../../lua/lib/claims.lua"),
     include_str!("../../lua/lib/holds.lua"),
+    include_str!("../../lua/lib/charges.lua"),
     include_str!("../../lua/lib/rewrites.lua"),
     include_str!("../../lua/consume.lua"),
 );
@@ -88,6 +92,7 @@ fn without(text: &str, guards_off: &GuardsOff) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Scripts {
     pub(super) consume: Script,
+    pub(super) consume_whole: Script,
     pub(super) load: Script,
     pub(super) settle: Script,
     pub(super) fence: Script,
@@ -100,6 +105,7 @@ impl Scripts {
     pub(super) fn new(guards_off: &GuardsOff) -> Self {
         Self {
             consume: Script::new(CONSUME, guards_off),
+            consume_whole: Script::new(CONSUME_WHOLE, guards_off),
             load: Script::new(include_str!("../../lua/load.lua"), guards_off),
             settle: Script::new(include_str!("../../lua/settle.lua"), guards_off),
             fence: Script::new(include_str!("../../lua/fence.lua"), guards_off),

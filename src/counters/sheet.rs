@@ -49,6 +49,11 @@ impl PackedSheet {
         Self { sheet, bytes: packer.finish(), columns, current_ms }
     }
 
+    /// Whether more than used units counts.
+    pub(super) fn has_more(&self) -> bool {
+        has_more(&self.sheet)
+    }
+
     /// Whether every window of the sheet holds the instant.
     #[must_use]
     pub fn is_current_at(&self, at: DateTime<Utc>) -> bool {
@@ -119,8 +124,7 @@ pub(super) fn columns(sheet: &Sheet, current_ms: (i64, i64)) -> Vec<u8> {
 
 /// What the script calls `C_MORE`: what counts beside used units, or false.
 fn pack_more(packer: &mut Packer, sheet: &Sheet) {
-    let has_hold_max = sheet.lines.iter().any(|line| line.limit.hold_max.is_some());
-    if sheet.grants.is_empty() && sheet.rolling.is_empty() && !has_hold_max {
+    if !has_more(sheet) {
         packer.no();
         return;
     }
@@ -131,6 +135,11 @@ fn pack_more(packer: &mut Packer, sheet: &Sheet) {
     column(packer, &sheet.lines, |packer, line| _ = packer.int(hold_max(line)));
     let allowance = |line: &Line| line.limit.allowance().unwrap_or(Units::MAX).get();
     column(packer, &sheet.lines, |packer, line| _ = packer.count(allowance(line)));
+}
+
+fn has_more(sheet: &Sheet) -> bool {
+    let has_hold_max = sheet.lines.iter().any(|line| line.limit.hold_max.is_some());
+    has_hold_max || !sheet.grants.is_empty() || !sheet.rolling.is_empty()
 }
 
 fn pack_grants(packer: &mut Packer, grants: &[GrantLine]) {

@@ -53,8 +53,8 @@ fn end_of(at: DateTime<Utc>, time: Duration) -> i64 {
     let time = time.min(HoldTime::MAX).max(Duration::from_secs(1));
     let apart_s = (time.as_secs() / ENDS_MAX).max(1).cast_signed();
     let end_ms = at.timestamp_millis() + i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
-    let end_s = -(-end_ms).div_euclid(1_000);
-    -(-end_s).div_euclid(apart_s) * apart_s
+    let whole_s = -(-end_ms).div_euclid(1_000);
+    -(-whole_s).div_euclid(apart_s) * apart_s
 }
 
 impl Quota {
@@ -78,14 +78,15 @@ impl Quota {
         };
         let settled = self.settle_on(Box::new(operation), &order).await?;
         let mut decision = self.answer(settled, &order)?;
-        let hold = decision.hold.take();
-        decision.hold = hold.map(|hold| self.named(hold, &order, &decision));
+        if let Some(hold) = decision.hold.take() {
+            let id = self.id_of(&hold, &order, &decision);
+            decision.hold = Some(Hold { id, ..hold });
+        }
         outcome::count(&decision);
         Ok(decision)
     }
 
-    /// A hold with its id.
-    fn named(&self, hold: Hold, order: &Order, decision: &Decision) -> Hold {
+    fn id_of(&self, hold: &Hold, order: &Order, decision: &Decision) -> String {
         let id = ReservationId {
             event_id: decision.event_id.unwrap_or_default(),
             subject: order.subject.clone(),
@@ -94,7 +95,7 @@ impl Quota {
             at_s: decision.decided_at_ms.div_euclid(1_000),
             until_s: hold.until_s,
         };
-        Hold { id: id.to_text(&self.signing_key), ..hold }
+        id.to_text(&self.signing_key)
     }
 
     /// The reservation of that id.

@@ -180,6 +180,20 @@ async fn a_reserve_that_comes_after_its_end_is_not_open() {
     }
 }
 
+#[tokio::test]
+async fn a_late_commit_is_the_last_word_even_when_the_reserve_comes_with_it() {
+    let (_database, ledger) = fixture::ledger().await;
+    let reserve = reserve(2);
+    let id = reserve.event_id;
+    flush(&ledger, &batch(0, vec![end(1, EventKind::Expire, id)])).await.unwrap();
+
+    flush(&ledger, &batch(1, vec![reserve, commit_late(3, id)])).await.unwrap();
+
+    assert_eq!(state(&ledger, id).await, Some((ReservationState::Late, Some(3))));
+    assert_eq!(holds(&ledger).await, []);
+    assert_agrees(&ledger).await;
+}
+
 /// What is not in the table is left to the log.
 #[tokio::test]
 async fn an_extend_without_a_reserve_changes_nothing() {
@@ -362,7 +376,7 @@ async fn a_tampered_reservation_is_found() {
     assert_eq!(ledger.holds_differ(1).await.unwrap().len(), 1);
 }
 
-/// Tells that nothing but the lines decides which counters are held.
+/// Holds lapse by themselves, so a commit need not name them.
 #[tokio::test]
 async fn holds_that_a_commit_leaves_out_because_they_lapsed_are_gone_all_the_same() {
     let (_database, ledger) = fixture::ledger().await;

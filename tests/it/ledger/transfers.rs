@@ -35,6 +35,7 @@ use super::lives::SUBJECT;
 use super::lives::assert_agrees;
 use super::lives::event;
 use super::lives::of_grant;
+use crate::support::poll::eventually;
 
 const RECEIVER: &str = "user:u_2";
 
@@ -231,14 +232,27 @@ async fn each_rule_refuses_and_leaves_no_trace() {
 /// Guards the daily maximum against many requests at once; what was refused does not count.
 #[tokio::test]
 async fn transfers_at_once_keep_to_the_rules_together() {
-    let (_database, ledger) = fixture::ledger().await;
+    let (database, ledger) = fixture::ledger().await;
     let metric = Metric::new("messages").unwrap();
     let rules = TransferRules { daily_max: Some(units(10)), ..no_rules() };
     let receivers: Vec<String> = (0..8).map(|number| format!("user:r_{number}")).collect();
     let gifts: Vec<_> = receivers.iter().map(|to| NewTransfer { to, ..gift(&metric, 4) }).collect();
 
     let begun = gifts.iter().map(|new| begin(&ledger, new, &rules, noon()));
-    let begun = futures_util::future::join_all(begun).await;
+    let begun = futures_util::future::join_all(begun);
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() AND application_name = 'headroom'";
+    let four_wait = || async { database.number(waiting).await == 4 };
+    let begun = database.with(async |client| {
+        // Nobody inserts until all connections of the pool wait: for that, or for who goes first.
+        client.batch_execute("BEGIN; LOCK TABLE transfers IN SHARE MODE").await.unwrap();
+        let release = async {
+            eventually("four that wait", Duration::from_secs(10), four_wait).await;
+            client.batch_execute("COMMIT").await.unwrap();
+        };
+        tokio::join!(begun, release).0
+    });
+    let begun = begun.await;
 
     let begun: Vec<_> = begun.into_iter().flatten().collect();
     assert_eq!(begun.len(), 2);
