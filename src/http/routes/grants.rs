@@ -255,7 +255,9 @@ fn expiry(text: &str, now_s: i64) -> Result<DateTime<Utc>, ApiError> {
 }
 
 impl<'a> GrantBody<'a> {
-    fn of(row: &'a GrantRow, quota: &Quota) -> Self {
+    /// A grant as it is now.
+    #[must_use]
+    pub fn of(row: &'a GrantRow, quota: &Quota) -> Self {
         let (state, remaining) = quota.standing(row);
         Self {
             id: row.grant.id,

@@ -32,6 +32,7 @@ use crate::http::state::Api;
 use crate::quota::GivenBack;
 use crate::quota::QuotaError;
 use crate::quota::RefundOrder;
+use crate::quota::Refunded;
 
 /// The route, since a route cannot end in a parameter and a word.
 pub(crate) const ROUTE: &str = "/v1/events/{event_id}";
@@ -58,6 +59,7 @@ pub struct RefundedBody<'a> {
     /// One entry a limit or grant that has units again.
     refunded: Vec<GivenBackBody<'a>>,
     /// The id of the request.
+    #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
 }
 
@@ -131,12 +133,7 @@ pub(crate) async fn refund(
     let event = api.quota.refundable(id).await?;
     caller.reach(event.subject.clone()).map_err(|_| QuotaError::UnknownEvent)?;
     let refunded = api.quota.refund(&event, &order).await?;
-    let mut response = reply(&RefundedBody {
-        event_id: refunded.event_id,
-        refunds: refunded.refunds,
-        refunded: refunded.given.iter().map(given_body).collect(),
-        request_id: call.scope.id(),
-    });
+    let mut response = reply(&RefundedBody::of(&refunded, call.scope.id()));
     if refunded.replayed {
         let replayed = HeaderValue::from_static("true");
         response.headers_mut().insert(IDEMPOTENT_REPLAYED, replayed);
@@ -154,16 +151,31 @@ fn order(call: &Repeatable, bytes: &[u8]) -> Result<RefundOrder, ApiError> {
     })
 }
 
-fn given_body(given: &GivenBack) -> GivenBackBody<'_> {
-    let GivenBack { subject, metric, period, grant, window, units } = given;
-    let ends = period.is_some() && *window != Window::LIFETIME;
-    GivenBackBody {
-        subject,
-        metric: metric.as_str(),
-        period: *period,
-        window_start: period.map(|_| window.start_at()),
-        window_end: ends.then(|| window.end_at()),
-        grant: *grant,
-        units: units.get(),
+impl<'a> RefundedBody<'a> {
+    /// What was given back, by that request.
+    #[must_use]
+    pub fn of(refunded: &'a Refunded, request_id: &'a str) -> Self {
+        Self {
+            event_id: refunded.event_id,
+            refunds: refunded.refunds,
+            refunded: refunded.given.iter().map(GivenBackBody::of).collect(),
+            request_id,
+        }
+    }
+}
+
+impl<'a> GivenBackBody<'a> {
+    fn of(given: &'a GivenBack) -> Self {
+        let GivenBack { subject, metric, period, grant, window, units } = given;
+        let ends = period.is_some() && *window != Window::LIFETIME;
+        Self {
+            subject,
+            metric: metric.as_str(),
+            period: *period,
+            window_start: period.map(|_| window.start_at()),
+            window_end: ends.then(|| window.end_at()),
+            grant: *grant,
+            units: units.get(),
+        }
     }
 }

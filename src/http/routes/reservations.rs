@@ -387,29 +387,32 @@ pub(crate) async fn list(
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
     let open = api.quota.open_reservations(&subject).await?;
-    let reservations = open.iter().map(open_body).collect::<Result<_, _>>()?;
+    let reservations = open.iter().map(OpenBody::of).collect::<Result<_, _>>()?;
     Ok(reply(&ReservationsBody { reservations }))
 }
 
-fn open_body(open: &OpenReservation) -> Result<OpenBody<'_>, ApiError> {
-    let misread = |error: serde_json::Error| ApiError::Internal(error.into());
-    let metric = match &open.parts.ask {
-        Ask::Metric(metric) => Some(metric),
-        Ask::Model(_) | Ask::Feature(_) => None,
-    };
-    Ok(OpenBody {
-        reservation_id: &open.id,
-        event_id: open.parts.event_id,
-        model: open.parts.ask.model(),
-        metric: metric.map(Metric::as_str),
-        amount: open.parts.amount.get().into(),
-        reserved_at: open.reserved_at,
-        expires_at: open.expires_at,
-        metadata: open
-            .metadata
-            .as_deref()
-            .map(serde_json::from_str)
-            .transpose()
-            .map_err(misread)?,
-    })
+impl<'a> OpenBody<'a> {
+    /// An open reservation.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Internal`] when its metadata is no JSON.
+    pub fn of(open: &'a OpenReservation) -> Result<Self, ApiError> {
+        let misread = |error: serde_json::Error| ApiError::Internal(error.into());
+        let metric = match &open.parts.ask {
+            Ask::Metric(metric) => Some(metric),
+            Ask::Model(_) | Ask::Feature(_) => None,
+        };
+        let metadata = open.metadata.as_deref().map(serde_json::from_str).transpose();
+        Ok(Self {
+            reservation_id: &open.id,
+            event_id: open.parts.event_id,
+            model: open.parts.ask.model(),
+            metric: metric.map(Metric::as_str),
+            amount: open.parts.amount.get().into(),
+            reserved_at: open.reserved_at,
+            expires_at: open.expires_at,
+            metadata: metadata.map_err(misread)?,
+        })
+    }
 }

@@ -116,7 +116,7 @@ pub(crate) async fn make(
     let order = order(&caller, body::parse(&bytes.0)?)?;
     let actor = Actor { idempotency_key: call.key, ..caller.actor(&call.scope) };
     let row = api.quota.transfer(&order, &actor).await?;
-    let mut response = reply(&transfer_body(&row));
+    let mut response = reply(&TransferBody::of(&row));
     *response.status_mut() = StatusCode::CREATED;
     Ok(response)
 }
@@ -151,7 +151,7 @@ pub(crate) async fn read(
     let row = api.quota.transfer_of(Uuid::try_parse(&id).map_err(rule)?).await?;
     let reaches = |path: &str| Subject::parse(path).is_ok_and(|it| caller.reach(it).is_ok());
     let row = row.filter(|row| reaches(&row.from) || reaches(&row.to));
-    Ok(reply(&transfer_body(&row.ok_or_else(ApiError::unknown_transfer)?)))
+    Ok(reply(&TransferBody::of(&row.ok_or_else(ApiError::unknown_transfer)?)))
 }
 
 fn order(caller: &Caller<Consume>, body: NewTransferBody) -> Result<TransferOrder, ApiError> {
@@ -171,16 +171,20 @@ fn order(caller: &Caller<Consume>, body: NewTransferBody) -> Result<TransferOrde
     })
 }
 
-fn transfer_body(row: &TransferRow) -> TransferBody<'_> {
-    TransferBody {
-        transfer_id: row.id,
-        from: &row.from,
-        to: &row.to,
-        metric: row.metric.as_str(),
-        amount: row.amount.get(),
-        state: row.state.as_str(),
-        note: row.note.as_deref(),
-        requested_at: row.requested_at,
-        ended_at: row.ended_at,
+impl<'a> TransferBody<'a> {
+    /// A transfer as it is.
+    #[must_use]
+    pub fn of(row: &'a TransferRow) -> Self {
+        Self {
+            transfer_id: row.id,
+            from: &row.from,
+            to: &row.to,
+            metric: row.metric.as_str(),
+            amount: row.amount.get(),
+            state: row.state.as_str(),
+            note: row.note.as_deref(),
+            requested_at: row.requested_at,
+            ended_at: row.ended_at,
+        }
     }
 }
