@@ -166,11 +166,9 @@ impl Reference {
         let (now, is_known) = (self.hold_now(number), hold.is_known);
         let has_ended = |it: &Hold| it.lines.iter().any(|it| it.line.has_ended(self.now_s()));
         let has_ended = has_ended(hold) || has_ended(&now);
-        let has_revoked = now.grants.iter().any(|it| self.grants[it.grant].is_revoked);
         let is_open = ["open", "expired"].contains(&hold.state);
         let is_strict = matches!(end, End::Commit { is_strict: true, .. });
-        !is_open
-            || !has_revoked && (!has_ended || is_known && now.grants.is_empty() && !is_strict)
+        !is_open || !has_ended || is_known && now.grants.is_empty() && !is_strict
     }
 
     /// The grants of a hold of a level and metric; without what the hold itself holds when it asks.

@@ -78,13 +78,6 @@ impl Reference {
         self.logged.push(Logged { path: path.to_owned(), taken, refund: None });
     }
 
-    /// Whether a refund follows from the rules: what Redis still has of a revoked grant is not theirs to say.
-    pub fn knows_refund(&self, place: usize) -> bool {
-        let Some(event) = self.logged.get(place) else { return true };
-        let taken = event.taken.iter().flatten();
-        !taken.into_iter().any(|it| matches!(it.of, Of::Grant(id) if self.grants[id].is_revoked))
-    }
-
     pub(super) fn refund(&mut self, place: usize, key: Option<u8>) -> Result<Said, String> {
         let Some(event) = self.logged.get(place).cloned() else {
             return Err("unknown_event".to_owned());
