@@ -103,7 +103,7 @@ do
       local units = it.units - it.group.spared
       if units > 0 then
         made[#made + 1] = { it.depth, it.field, units, -1, it.end_s }
-        if it.used + it.held + units > it.ceiling + it.carried then is_overage = true end
+        if it.used + it.held + units > it.ceiling then is_overage = true end
       end
     end
     return grant_lines(groups, made), is_overage

@@ -65,7 +65,7 @@ impl Line {
         let units = self.units(amount).saturating_sub(spared);
         let ceiling =
             self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
-        units > 0 && counts.taken().saturating_add(units) > ceiling
+        units > 0 && counts.used.get() + counts.held.get() + units > ceiling.get()
     }
 
     /// Whether a hold of the amount is refused for the share of the limit that may be held.

@@ -102,6 +102,9 @@ impl Quota {
                 sheet.lines.push(line_of(delta, id.amount));
             }
         }
+        if let Some(row) = row {
+            sheet.plan.clone_from(&row.plan);
+        }
         PackedSheet::charge(Sheet { rolling: Vec::new(), until_s: None, ..sheet })
     }
 }

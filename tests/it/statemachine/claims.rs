@@ -169,8 +169,8 @@ impl Reference {
             used: self.used(line),
             held: held - own,
             free_at_s,
-            allowance: max.map_or(UNITS_MAX, Units::get) + carried,
-            ceiling: limits::ceiling(&line.limit) + carried,
+            allowance: UNITS_MAX.min(max.map_or(UNITS_MAX, Units::get) + carried),
+            ceiling: UNITS_MAX.min(limits::ceiling(&line.limit) + carried),
             hold_max: limits::hold_max(&line.limit).filter(|_| is_hold),
         }
     }

@@ -31,6 +31,8 @@ pub struct Hold {
     pub committed: u64,
     /// Whether Redis has it; a recovery forgets it.
     is_known: bool,
+    /// Whether it was given more time when a window had ended: how much of that Postgres has is not for the rules to say.
+    is_vague: bool,
 }
 
 /// What is held of a limit.
@@ -85,6 +87,7 @@ impl Hold {
             state: "open",
             committed: 0,
             is_known: true,
+            is_vague: false,
         }
     }
 
@@ -166,6 +169,9 @@ impl Reference {
         let (now, is_known) = (self.hold_now(number), hold.is_known);
         let has_ended = |it: &Hold| it.lines.iter().any(|it| it.line.has_ended(self.now_s()));
         let has_ended = has_ended(hold) || has_ended(&now);
+        if !is_known && hold.is_vague {
+            return false;
+        }
         let is_open = ["open", "expired"].contains(&hold.state);
         let is_strict = matches!(end, End::Commit { is_strict: true, .. });
         !is_open || !has_ended || is_known && now.grants.is_empty() && !is_strict
@@ -210,6 +216,7 @@ impl Reference {
             }
             End::Extend { ttl_s } => {
                 hold.until_s = end_of(self.now_ms, ttl_s);
+                hold.is_vague |= hold.lines.iter().any(|it| it.line.has_ended(self.now_s()));
                 for it in &mut hold.lines {
                     it.logged = it.held;
                 }
@@ -268,9 +275,14 @@ impl Reference {
 
     /// Writes down the holds that have lapsed.
     pub(super) fn sweep(&mut self) {
-        let now_s = self.now_s();
-        for hold in self.holds.iter_mut().filter(|it| it.state == "open" && it.until_s <= now_s) {
-            hold.state = "expired";
+        for number in 0..self.holds.len() {
+            let hold = &self.holds[number];
+            if hold.state != "open" || hold.until_s > self.now_s() {
+                continue;
+            }
+            let is_told = hold.is_known || !hold.is_vague;
+            let found = if is_told { self.hold_now(number) } else { hold.clone() };
+            self.holds[number] = Hold { state: "expired", ..found };
             self.events += 1;
         }
     }
