@@ -127,12 +127,13 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// The instants at which every line's window is current: from the latest start to the earliest end, in Unix
-    /// milliseconds. A sheet without lines is current at any time.
+    /// The instants at which every line's window is current, that of a rolling one too: from the latest start to the
+    /// earliest end, in Unix milliseconds. A sheet without lines is current at any time.
     #[must_use]
     pub fn current_ms(&self) -> (i64, i64) {
-        let start_s = self.lines.iter().map(|line| line.window.start_s).max();
-        let end_s = self.lines.iter().map(|line| line.window.end_s).chain(self.until_s).min();
+        let windows = || self.lines.iter().chain(&self.rolling).map(|line| line.window);
+        let start_s = windows().map(|window| window.start_s).max();
+        let end_s = windows().map(|window| window.end_s).chain(self.until_s).min();
         (start_s.unwrap_or(0) * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000)
     }
 }
