@@ -143,7 +143,8 @@ impl Reference {
         let gone: Vec<HeldLine> =
             hold.lines.iter().filter(|it| it.logged > 0).filter(is_missing).cloned().collect();
         found.extend(gone.into_iter().map(|it| {
-            let limit = Limit::new(it.line.limit.metric.clone(), it.line.limit.period, None);
+            let Limit { metric, period, sliding, .. } = it.line.limit.clone();
+            let limit = Limit { sliding, ..Limit::new(metric, period, None) };
             let units = it.logged / hold.amount;
             HeldLine { line: Line { limit, units, ..it.line }, ..it }
         }));
