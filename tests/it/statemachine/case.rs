@@ -113,7 +113,9 @@ impl StateMachineTest for Case {
     fn teardown(case: Self, reference: Reference) {
         let grants = case.told.borrow().grants.clone();
         case.block_on(case.world.compare(&case.prefix, &reference, &grants));
-        case.block_on(case.world.check());
+        if case.world.cases() % 10 == 0 {
+            case.block_on(case.world.check());
+        }
     }
 }
 
