@@ -34,7 +34,8 @@ impl Quota {
     pub(super) async fn roll(&self, operation: &Operation, depth: u8) -> Result<(), QuotaError> {
         let path = operation.subject.level(depth);
         let level = Subject::parse(path).map_err(|error| QuotaError::Internal(Box::new(error)))?;
-        let mut rolling = Rolling { quota: self, path: &operation.subject, depth, before: Vec::new() };
+        let mut rolling =
+            Rolling { quota: self, path: &operation.subject, depth, before: Vec::new() };
         for _ in 0..2 {
             let context = RequestContext {
                 request_id: operation.request_id.clone(),

@@ -54,11 +54,13 @@ impl Quota {
             match settled.outcome {
                 Outcome::HoldEnded(_) => return Ok(true),
                 // A late commit may follow, so what the hold was measured against is worked out as for one.
-                Outcome::Again(Again::Hold) => match self.known_hold(&parts_of(row, &subject)?).await {
-                    Ok(known) => asked = Asked(Arc::new(known)),
-                    Err(QuotaError::ReservationEnded { .. }) => return Ok(false),
-                    Err(error) => return Err(error),
-                },
+                Outcome::Again(Again::Hold) => {
+                    match self.known_hold(&parts_of(row, &subject)?).await {
+                        Ok(known) => asked = Asked(Arc::new(known)),
+                        Err(QuotaError::ReservationEnded { .. }) => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
+                }
                 _ => return Ok(false),
             }
         }

@@ -51,14 +51,21 @@ fn limit() -> impl Strategy<Value = Limit> {
     let life = (weighted(0.2, portion()), weighted(0.2, portion()), weighted(0.3, portion()));
     let life = (life, weighted(0.1, Just(())));
     (select(METRICS), period, max, mode, each, any::<bool>(), life).prop_map(
-        |(name, period, max, (mode, grace), each, sliding, ((hold_max, refund_max, rollover), keeps))| Limit {
+        |(
+            name,
+            period,
+            max,
+            (mode, grace),
+            each,
+            sliding,
+            ((hold_max, refund_max, rollover), keeps),
+        )| Limit {
             mode,
             grace,
             hold_max,
             refund_max,
-            rollover: rollover.filter(|_| {
-                max.is_some() && Period::Day <= period && period <= Period::Month
-            }),
+            rollover: rollover
+                .filter(|_| max.is_some() && Period::Day <= period && period <= Period::Month),
             refundable: keeps.is_none(),
             sliding: sliding && period <= Period::Hour,
             each: each.map(|scope| Scope::new(scope).unwrap()),

@@ -58,7 +58,10 @@ impl Reference {
         let of_group = |it: &Grant| {
             it.path == path && it.metric == metric && it.period.is_none() && it.is_listed
         };
-        self.open(of_group).into_iter().map(|id| self.available(id, self.grants[id].amount, 0)).collect()
+        self.open(of_group)
+            .into_iter()
+            .map(|id| self.available(id, self.grants[id].amount, 0))
+            .collect()
     }
 
     /// Grants that have not ended, the first to end first.

@@ -32,7 +32,8 @@ impl Line {
     /// Whether nothing counts any more of what is added to its first counter.
     pub fn has_ended(&self, now_s: i64) -> bool {
         let Window { start_s, end_s } = self.window;
-        let end_s = if self.limit.sliding { start_s + 7 * slice_s(self.limit.period) } else { end_s };
+        let end_s =
+            if self.limit.sliding { start_s + 7 * slice_s(self.limit.period) } else { end_s };
         end_s <= now_s
     }
 }
@@ -118,9 +119,8 @@ pub fn lines_at(at: DateTime<Utc>, rules: &Rules<'_>, charged: &[(String, u64)])
 }
 
 fn line_at(at: DateTime<Utc>, path: &str, limit: &Limit, calendar: Calendar, units: u64) -> Line {
-    let counter = |start_s| {
-        (path.to_owned(), limit.metric.to_string(), limit.period, limit.sliding, start_s)
-    };
+    let counter =
+        |start_s| (path.to_owned(), limit.metric.to_string(), limit.period, limit.sliding, start_s);
     let (window, counters) = if limit.sliding {
         let starts = slices(limit.period, at);
         let window = Window { start_s: starts[0], end_s: starts[0] + slice_s(limit.period) };

@@ -137,9 +137,8 @@ impl Reference {
         let rules = self.rules_now(path).ok()?;
         let level = rules.levels.iter().find(|level| level.path == taken.path)?;
         let mut limits = level.limits.iter();
-        let limit = limits.find(|limit| {
-            limit.metric.as_str() == taken.metric && limit.period == taken.period
-        })?;
+        let limit = limits
+            .find(|limit| limit.metric.as_str() == taken.metric && limit.period == taken.period)?;
         Some((limit.refundable, limits::refund_max(limit)))
     }
 }
