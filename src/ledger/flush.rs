@@ -1,4 +1,4 @@
-//! Moving a batch of the outbox into Postgres: log, counters, audit log and cursor in one transaction.
+//! Moving a batch of the outbox into Postgres: log, counters, rollups, audit log and cursor in one transaction.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,7 @@ use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
 use super::message_logs;
 use super::message_logs::Logged;
+use super::rollups;
 use super::tx::Tx;
 use super::usage_counters;
 
@@ -131,6 +132,7 @@ pub(super) async fn write_events<'a>(
         let all: Vec<&Event> = events.iter().collect();
         usage_counters::add(tx, &all).await?;
     }
+    rollups::add(tx, shard, &logged.fresh).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }

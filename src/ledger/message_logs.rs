@@ -198,7 +198,7 @@ impl<'a> Sheets<'a> {
 
 /// Units charged by metric. Limits of one metric are charged alike, so the largest delta is the charge; what a reset
 /// takes off is no charge.
-fn charges_of(deltas: &Deltas) -> BTreeMap<&str, i64> {
+pub(super) fn charges_of(deltas: &Deltas) -> BTreeMap<&str, i64> {
     let mut charges = BTreeMap::new();
     for line in deltas.lines.iter().filter(|line| line.units > 0) {
         let charge = charges.entry(line.metric.as_str()).or_insert(line.units);

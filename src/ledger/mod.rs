@@ -21,6 +21,7 @@ mod migrate;
 mod partitions;
 mod pool;
 mod recover;
+mod rollups;
 mod settings;
 mod subjects;
 mod tx;

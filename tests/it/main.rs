@@ -21,4 +21,6 @@ mod scripts;
 mod statemachine;
 mod support;
 mod systems;
+#[path = "../../bench/traffic.rs"]
+mod traffic;
 mod windows;

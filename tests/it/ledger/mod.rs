@@ -13,6 +13,7 @@ mod minutes;
 mod partitions;
 mod recovery;
 mod roles;
+mod rollups;
 mod subjects;
 mod upgrade;
 mod verify;
