@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 
 use crate::background::Shutdown;
 use crate::background::Supervisor;
+use crate::background::denials;
 use crate::background::flusher;
 use crate::background::upkeep;
 use crate::clock::Clock;
@@ -309,6 +310,8 @@ fn start_upkeep(core: &Core, config: &Config) {
             }
         })
     });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("denials", move |stop| denials::run(quota.clone(), stop));
     core.supervisor.spawn_loop("metrics", |stop| {
         upkeep::every(METRICS_PAUSE, stop, || async {
             crate::telemetry::metrics().run_upkeep();

@@ -81,6 +81,18 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// Logs events of the first shard and epoch and does nothing else, for the benchmark to compare a flush with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::flush`].
+    #[doc(hidden)]
+    pub async fn log_alone(&self, events: &[Event]) -> Result<(), LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = message_logs::insert(&tx, 0, 1, events).await.map(|_| ());
+        tx.end(outcome).await
+    }
+
     /// Whether Postgres can store these events. Nothing is kept.
     ///
     /// # Errors

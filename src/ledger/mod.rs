@@ -12,6 +12,7 @@ mod catalogues;
 mod convert;
 mod cursors;
 mod dead_letters;
+mod denials;
 mod error;
 mod flush;
 mod incidents;

@@ -6,6 +6,7 @@
 mod actor;
 mod catalogue;
 mod decide;
+mod denials;
 mod effective;
 mod error;
 mod flush;
@@ -75,6 +76,7 @@ pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
 pub use crate::ledger::Expected;
 
+use self::denials::DenialQueue;
 use self::loader::LoadEntrance;
 use self::profiles::Profiles;
 use self::recover::RecoveryEntrance;
@@ -134,6 +136,7 @@ pub struct Quota {
     keys: KeyRing,
     edition: RwLock<Arc<Edition>>,
     profiles: Profiles,
+    denials: DenialQueue,
     /// The sheet of an operation that is yet to be measured.
     nothing: Arc<PackedSheet>,
     loads: LoadEntrance,
@@ -231,6 +234,7 @@ impl Quota {
             keys: parts.keys,
             edition: RwLock::new(edition),
             profiles: Profiles::default(),
+            denials: DenialQueue::default(),
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,

@@ -1,0 +1,100 @@
+//! What facts cost: how fast the flusher keeps rollups, beside the bare insert of the same rows.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use headroom::domain::Event;
+use headroom::embedded::PostgresServer;
+use headroom::ledger::Batch;
+use headroom::ledger::FlushGuards;
+use headroom::ledger::Ledger;
+use headroom::ledger::LedgerOptions;
+use tokio_postgres::NoTls;
+
+use crate::Failure;
+use crate::Plan;
+use crate::traffic::Traffic;
+
+/// As many events as `flusher.batch_events_max` by default.
+const BATCH: usize = 5_000;
+/// Midnight of 2026-11-01 (UTC).
+const START_S: i64 = 1_793_491_200;
+
+/// How fast the same rows are written, in rows a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    /// Log, counters, rollups and cursor.
+    pub(crate) flushed: f64,
+    /// The log alone.
+    pub(crate) logged: f64,
+}
+
+/// Measures, and answers the section of docs/BENCHMARKS.md.
+pub(crate) async fn run(
+    postgres: &PostgresServer,
+    plan: Plan,
+    _millions: &[u64],
+) -> Result<String, Failure> {
+    let kept = keep(postgres, plan.drain_rounds, plan.drain_events, plan.subjects).await?;
+    Ok(format!("{kept:?}\n"))
+}
+
+/// Flushes events of realistic traffic, and in turn logs the same alone, round by round.
+pub(crate) async fn keep(
+    postgres: &PostgresServer,
+    rounds: usize,
+    events: u64,
+    subjects: u64,
+) -> Result<Vec<Kept>, Failure> {
+    let (whole, bare) = (ledger(postgres, "whole").await?, ledger(postgres, "bare").await?);
+    let mut all = Vec::new();
+    let mut seq = 0;
+    for round in 0..rounds {
+        let traffic =
+            Traffic { seed: round as u64 + 1, events, subjects, start_s: START_S, days: 1 };
+        let events: Vec<Event> = traffic.events().collect();
+        let started_at = Instant::now();
+        for part in events.chunks(BATCH) {
+            seq = flush(&whole, seq, part.to_vec()).await?;
+        }
+        let flushed = per_second(events.len(), started_at.elapsed());
+        let started_at = Instant::now();
+        for part in events.chunks(BATCH) {
+            bare.log_alone(part).await?;
+        }
+        let logged = per_second(events.len(), started_at.elapsed());
+        eprintln!("round {round} flushed {flushed:.0} rows/s, logged alone {logged:.0} rows/s");
+        all.push(Kept { flushed, logged });
+    }
+    Ok(all)
+}
+
+async fn flush(ledger: &Ledger, from_seq: u64, events: Vec<Event>) -> Result<u64, Failure> {
+    let to_seq = from_seq + events.len() as u64;
+    let batch = Batch { shard: 0, epoch: 1, from_seq, to_seq, events, ..Batch::default() };
+    ledger.flush(&batch, FlushGuards::default()).await?;
+    Ok(to_seq)
+}
+
+/// A new database with the schema.
+async fn ledger(postgres: &PostgresServer, name: &str) -> Result<Ledger, Failure> {
+    let (owner, connection) = tokio_postgres::connect(&postgres.url("headroom"), NoTls).await?;
+    let made = async move { owner.batch_execute(&format!("CREATE DATABASE {name}")).await };
+    let (made, ended) = tokio::join!(made, connection);
+    made?;
+    ended?;
+    let url = postgres.url(name);
+    Ledger::migrate(&url, 1).await?;
+    let options = LedgerOptions {
+        url,
+        pool_max: 2,
+        connect_timeout_ms: 10_000,
+        statement_timeout_ms: 600_000,
+    };
+    Ok(Ledger::connect(&options)?)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn per_second(count: usize, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
