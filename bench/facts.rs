@@ -10,6 +10,7 @@ use headroom::ledger::FlushGuards;
 use headroom::ledger::Ledger;
 use headroom::ledger::LedgerOptions;
 use tokio_postgres::NoTls;
+use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::Plan;
@@ -17,6 +18,7 @@ use crate::traffic::Traffic;
 
 /// As many events as `flusher.batch_events_max` by default.
 const BATCH: usize = 5_000;
+const FOLD_PAUSE: Duration = Duration::from_secs(1);
 /// Midnight of 2026-11-01 (UTC).
 const START_S: i64 = 1_793_491_200;
 
@@ -54,9 +56,16 @@ pub(crate) async fn keep(
             Traffic { seed: round as u64 + 1, events, subjects, start_s: START_S, days: 1 };
         let events: Vec<Event> = traffic.events().collect();
         let started_at = Instant::now();
-        for part in events.chunks(BATCH) {
-            seq = flush(&whole, seq, part.to_vec()).await?;
-        }
+        let done = CancellationToken::new();
+        let flushing = async {
+            for part in events.chunks(BATCH) {
+                seq = flush(&whole, seq, part.to_vec()).await?;
+            }
+            done.cancel();
+            Ok::<(), Failure>(())
+        };
+        let folding = fold(&whole, &done);
+        tokio::try_join!(flushing, folding)?;
         let flushed = per_second(events.len(), started_at.elapsed());
         let started_at = Instant::now();
         for part in events.chunks(BATCH) {
@@ -74,6 +83,15 @@ async fn flush(ledger: &Ledger, from_seq: u64, events: Vec<Event>) -> Result<u64
     let batch = Batch { shard: 0, epoch: 1, from_seq, to_seq, events, ..Batch::default() };
     ledger.flush(&batch, FlushGuards::default()).await?;
     Ok(to_seq)
+}
+
+/// Folds every second as nodes do, and at the end what is left.
+async fn fold(ledger: &Ledger, done: &CancellationToken) -> Result<(), Failure> {
+    while !done.is_cancelled() {
+        let _done = tokio::time::timeout(FOLD_PAUSE, done.cancelled()).await;
+        while ledger.fold_rollups().await? > 0 {}
+    }
+    Ok(())
 }
 
 /// A new database with the schema.

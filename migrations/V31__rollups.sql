@@ -1,14 +1,16 @@
--- Purpose  What analysts sum up, kept by the transaction that logs the events, so that an answer costs what it sums and not what
---          is logged: usage_hours (totals), usage_days (each root subject, metric and model), subject_months (each root subject
---          and metric), active_days (how many subjects were active).
+-- Purpose  What analysts sum up, so that an answer costs what it sums and not what is logged: usage_hours (totals), usage_days
+--          (each root subject, metric and model), subject_months (each root subject and metric), active_days (how many
+--          subjects were active).
 --          Of a path the root stands for all of it. Consumes and commits count as events and add their units; refunds take units
 --          off. A subject is active on a day on which an event of it charged the metric.
---          Totals are kept a shard, so that flushes of different shards do not wait for each other.
+--          The transaction that logs events adds their totals, a shard each, so that flushes of different shards do not wait
+--          for each other, and puts the sums of each subject into rollup_queue as one row. Nodes fold that queue into the
+--          other tables every second: the subjects that write most change their rows once a second, not once a flush.
 --          What is in the log already is summed up here, in UTC.
 -- Phase    backfill
 -- Locks    none that stops anybody: the log is read
 -- Size     a row for each subject, metric and model a day, for each subject and metric a month; about 10 s a million events
--- Undo     DROP TABLE usage_hours, usage_days, subject_months, active_days;
+-- Undo     DROP TABLE usage_hours, usage_days, subject_months, active_days, rollup_queue;
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '2h';
 
@@ -77,21 +79,40 @@ COMMENT ON COLUMN subject_months.metric IS 'What is counted';
 COMMENT ON COLUMN subject_months.events IS 'Events that charged the metric';
 COMMENT ON COLUMN subject_months.units IS 'Units charged, less those refunded in the month';
 COMMENT ON COLUMN subject_months.days IS 'Days on which the subject was active: bit 0 is the first of the month';
-COMMENT ON COLUMN subject_months.new_days IS 'Those of the days that the last flush added, which counts them in active_days';
+COMMENT ON COLUMN subject_months.new_days IS 'Those of the days that the last fold added, which counts them in active_days';
 
 CREATE TABLE active_days (
     day date NOT NULL,
-    shard bigint NOT NULL,
     metric text COLLATE "C" NOT NULL,
     subjects bigint NOT NULL,
-    CONSTRAINT active_days_pkey PRIMARY KEY (day, shard, metric)
+    CONSTRAINT active_days_pkey PRIMARY KEY (day, metric)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
-COMMENT ON TABLE active_days IS 'How many root subjects were active on a day; add up the shards';
+COMMENT ON TABLE active_days IS 'How many root subjects were active on a day';
 COMMENT ON COLUMN active_days.day IS 'Day in UTC';
-COMMENT ON COLUMN active_days.shard IS 'Shard, from 0';
 COMMENT ON COLUMN active_days.metric IS 'What was charged';
 COMMENT ON COLUMN active_days.subjects IS 'Root subjects with an event that charged the metric';
+
+-- Its rows are few and short-lived, and their lists long.
+CREATE TABLE rollup_queue (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    days date [] NOT NULL,
+    subjects text [] NOT NULL,
+    metrics text [] NOT NULL,
+    models text [] NOT NULL,
+    events bigint [] NOT NULL,
+    units bigint [] NOT NULL,
+    CONSTRAINT rollup_queue_pkey PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 200);
+
+COMMENT ON TABLE rollup_queue IS 'Sums of flushed events that are not yet in usage_days, subject_months and active_days; a row a flush';
+COMMENT ON COLUMN rollup_queue.id IS 'The row''s id';
+COMMENT ON COLUMN rollup_queue.days IS 'Day in UTC of each sum';
+COMMENT ON COLUMN rollup_queue.subjects IS 'Root subject of each sum';
+COMMENT ON COLUMN rollup_queue.metrics IS 'Metric of each sum';
+COMMENT ON COLUMN rollup_queue.models IS 'Model of each sum; empty when a metric was named';
+COMMENT ON COLUMN rollup_queue.events IS 'Events of each sum';
+COMMENT ON COLUMN rollup_queue.units IS 'Units of each sum';
 
 CREATE TEMPORARY TABLE logged ON COMMIT DROP AS
 SELECT
@@ -119,13 +140,14 @@ SELECT
     bit_or(1::bigint << (extract(DAY FROM day)::integer - 1)), 0
 FROM logged GROUP BY 1, 2, 3;
 
-INSERT INTO active_days (day, shard, metric, subjects)
-SELECT day, shard, metric, count(DISTINCT subject) FROM logged GROUP BY 1, 2, 3;
+INSERT INTO active_days (day, metric, subjects)
+SELECT day, metric, count(DISTINCT subject) FROM logged GROUP BY 1, 2;
 
 DO $$
 BEGIN
     IF to_regrole('headroom_app') IS NOT NULL THEN
         GRANT SELECT, INSERT, UPDATE ON usage_hours, usage_days, subject_months, active_days TO headroom_app;
+        GRANT SELECT, INSERT, DELETE ON rollup_queue TO headroom_app;
     END IF;
     IF to_regrole('headroom_analyst') IS NOT NULL THEN
         GRANT SELECT ON usage_hours, usage_days, subject_months, active_days TO headroom_analyst;

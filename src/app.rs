@@ -44,6 +44,8 @@ use crate::quota::StartError;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two folds of what was flushed into the rollups of the subjects.
+const ROLLUPS_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -274,6 +276,14 @@ fn start_background(core: &Core, config: &Config) {
         upkeep::every(PARTITIONS_PAUSE, stop, move || {
             let quota = quota.clone();
             async move { quota.ensure_partitions().await }
+        })
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("rollups", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(ROLLUPS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.fold_rollups().await }
         })
     });
 }

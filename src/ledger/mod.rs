@@ -17,6 +17,7 @@ mod error;
 mod flush;
 mod incidents;
 mod load;
+mod logs;
 mod message_logs;
 mod migrate;
 mod partitions;
@@ -53,6 +54,11 @@ pub use load::BASE;
 pub use load::Base;
 pub use load::Counter;
 pub use load::LevelProfile;
+pub use logs::DENIED;
+pub use logs::LogFilter;
+pub use logs::LogPage;
+pub use logs::LogPlace;
+pub use logs::LogRow;
 pub use migrate::MigrationReport;
 pub use pool::LedgerOptions;
 pub use recover::RecoveryTx;
@@ -76,6 +82,8 @@ use tx::Tx;
 #[derive(Clone)]
 pub struct Ledger {
     pool: deadpool_postgres::Pool,
+    /// Where analysts' questions go: a replica, or the same pool.
+    analysts: deadpool_postgres::Pool,
     /// How long one statement may go unanswered before the connection is given up.
     answer_within: Duration,
 }
@@ -87,7 +95,18 @@ impl Ledger {
     ///
     /// [`LedgerError::BadUrl`] when the connection string cannot be read.
     pub fn connect(options: &LedgerOptions) -> Result<Self, LedgerError> {
-        Ok(Self { pool: pool::open(options)?, answer_within: pool::answer_within(options) })
+        let pool = pool::open(options)?;
+        let analysts = pool.clone();
+        Ok(Self { pool, analysts, answer_within: pool::answer_within(options) })
+    }
+
+    /// The same ledger, whose analysts' questions go elsewhere: to a replica, which may lag behind.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::BadUrl`] when the connection string cannot be read.
+    pub fn with_analysts(self, options: &LedgerOptions) -> Result<Self, LedgerError> {
+        Ok(Self { analysts: pool::open(options)?, ..self })
     }
 
     /// Asks Postgres for an answer.
@@ -102,6 +121,11 @@ impl Ledger {
 
     async fn connection(&self) -> Result<Connection, LedgerError> {
         Connection::take(&self.pool, self.answer_within).await
+    }
+
+    /// A connection for analysts' questions, which write nothing.
+    async fn analyst(&self) -> Result<Connection, LedgerError> {
+        Connection::take(&self.analysts, self.answer_within).await
     }
 
     async fn begin(&self) -> Result<Tx, LedgerError> {

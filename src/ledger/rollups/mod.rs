@@ -1,12 +1,12 @@
-//! The tables `usage_hours`, `usage_days`, `subject_months` and `active_days`: what analysts sum up, kept by the
-//! transaction that logs the events, from the events that the log took.
+//! The rollups, which analysts' answers come from: `usage_hours`, `usage_days`, `subject_months` and `active_days`.
 //!
-//! Rows of a subject are changed by its own shard's flushes alone, and totals are kept a shard; whoever flushes a shard
-//! holds its cursor. So two flushes never wait for each other's rows, in whatever order they are.
+//! The transaction that logs events adds their totals, and puts the sums of each subject into a queue as one row. A fold
+//! moves what is in the queue into the tables of the subjects. So each event is in the rollups once, and the subjects that
+//! write most change their rows once a fold, not once a flush.
 
-mod days;
+mod fold;
 mod hours;
-mod months;
+mod queue;
 mod tally;
 
 use crate::domain::event::Event;
@@ -22,8 +22,6 @@ pub(super) async fn add(tx: &Tx, shard: u16, events: &[&Event]) -> Result<(), Le
     if tally.days.is_empty() {
         return Ok(());
     }
-    days::add(tx, &tally.days).await?;
-    let newly_active = months::add(tx, &tally.days).await?;
-    days::add_active(tx, shard, &newly_active).await?;
+    queue::push(tx, &tally.days).await?;
     hours::add(tx, shard, &tally.hours).await
 }

@@ -3,6 +3,7 @@
 use headroom::domain::Event;
 use headroom::domain::EventKind;
 use headroom::ledger::Batch;
+use headroom::ledger::Ledger;
 
 use super::fixture;
 use super::fixture::Database;
@@ -34,13 +35,15 @@ const ROLLUPS: [(&str, &str); 4] = [
          FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3",
     ),
     (
-        "SELECT day, shard, metric, subjects FROM active_days",
-        "SELECT (occurred_at AT TIME ZONE 'UTC')::date, shard, key, count(DISTINCT split_part(subject, '/', 1))
-         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3",
+        "SELECT day, metric, subjects FROM active_days",
+        "SELECT (occurred_at AT TIME ZONE 'UTC')::date, key, count(DISTINCT split_part(subject, '/', 1))
+         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2",
     ),
 ];
 
-async fn assert_rollups_agree(database: &Database) {
+/// Folds what waits, and compares.
+async fn assert_rollups_agree(database: &Database, ledger: &Ledger) {
+    while ledger.fold_rollups().await.unwrap() > 0 {}
     for (rollup, plain) in ROLLUPS {
         for (one, other) in [(rollup, plain), (plain, rollup)] {
             let difference =
@@ -67,11 +70,14 @@ async fn rollups_are_the_sums_of_the_log_also_when_events_come_again() {
         flush(&ledger, &batch(seq, all.clone())).await.unwrap();
         seq += all.len() as u64;
         last = all[..40].to_vec();
+        if seq % 3 == 0 {
+            ledger.fold_rollups().await.unwrap();
+        }
     }
     let other_shard = Batch { shard: 2, ..batch(0, vec![message(1, "user:elsewhere")]) };
     flush(&ledger, &other_shard).await.unwrap();
 
-    assert_rollups_agree(&database).await;
+    assert_rollups_agree(&database, &ledger).await;
     assert_eq!(
         database
             .number("SELECT sum(events)::bigint FROM usage_hours WHERE metric = 'messages'")
@@ -90,7 +96,7 @@ async fn a_reset_leaves_the_rollups_as_they_are() {
 
     flush(&ledger, &batch(0, vec![message(1, "org:acme/user:u_1"), reset])).await.unwrap();
 
-    assert_rollups_agree(&database).await;
+    assert_rollups_agree(&database, &ledger).await;
     let units = "SELECT units FROM usage_days WHERE subject = 'org:acme' AND model = 'claude-4'";
     assert_eq!(database.number(units).await, 1);
 }
@@ -105,6 +111,25 @@ async fn a_batch_that_is_not_written_does_not_count() {
     flush(&ledger, &batch).await.unwrap_err();
     ledger.can_take(&[message(2, "user:u_1")]).await.unwrap();
 
-    assert_rollups_agree(&database).await;
+    assert_rollups_agree(&database, &ledger).await;
     assert_eq!(database.number("SELECT units FROM subject_months").await, 1);
+}
+
+/// Any number of nodes fold; no sum is folded twice.
+#[tokio::test]
+async fn folds_at_once_count_each_flush_once() {
+    let (database, ledger) = fixture::ledger().await;
+    for seq in 0..60 {
+        let subject = format!("user:u_{}", seq % 3);
+        flush(&ledger, &batch(seq, vec![message(seq + 1, &subject)])).await.unwrap();
+    }
+
+    let folds = tokio::join!(ledger.fold_rollups(), ledger.fold_rollups(), ledger.fold_rollups());
+
+    let folded = folds.0.unwrap() + folds.1.unwrap() + folds.2.unwrap();
+    assert_eq!(
+        folded + database.number("SELECT count(*) FROM rollup_queue").await.unsigned_abs(),
+        60
+    );
+    assert_rollups_agree(&database, &ledger).await;
 }
