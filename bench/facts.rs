@@ -18,7 +18,7 @@ use crate::traffic::Traffic;
 
 /// As many events as `flusher.batch_events_max` by default.
 const BATCH: usize = 5_000;
-const FOLD_PAUSE: Duration = Duration::from_secs(1);
+const FOLD_PAUSE: Duration = Duration::from_secs(5);
 /// Midnight of 2026-11-01 (UTC).
 const START_S: i64 = 1_793_491_200;
 
@@ -85,7 +85,7 @@ async fn flush(ledger: &Ledger, from_seq: u64, events: Vec<Event>) -> Result<u64
     Ok(to_seq)
 }
 
-/// Folds every second as nodes do, and at the end what is left.
+/// Folds every five seconds as nodes do, and at the end what is left.
 async fn fold(ledger: &Ledger, done: &CancellationToken) -> Result<(), Failure> {
     while !done.is_cancelled() {
         let _done = tokio::time::timeout(FOLD_PAUSE, done.cancelled()).await;

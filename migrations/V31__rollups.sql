@@ -5,7 +5,7 @@
 --          off. A subject is active on a day on which an event of it charged the metric.
 --          The transaction that logs events adds their totals, a shard each, so that flushes of different shards do not wait
 --          for each other, and puts the sums of each subject into rollup_queue as one row. Nodes fold that queue into the
---          other tables every second: the subjects that write most change their rows once a second, not once a flush.
+--          other tables every five seconds: the subjects that write most change their rows once a fold, not once a flush.
 --          What is in the log already is summed up here, in UTC.
 -- Phase    backfill
 -- Locks    none that stops anybody: the log is read

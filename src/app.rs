@@ -45,7 +45,7 @@ const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
-const ROLLUPS_PAUSE: Duration = Duration::from_secs(1);
+const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);

@@ -40,6 +40,10 @@ pub struct ActProblems;
 #[derive(Debug)]
 pub struct CatalogueReadProblems;
 
+/// Why the log cannot be read.
+#[derive(Debug)]
+pub struct LogProblems;
+
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
 pub struct CatalogueWriteProblems;
@@ -135,6 +139,16 @@ impl IntoResponses for CatalogueReadProblems {
             ApiError::PermissionDenied(Permission::Read),
             ApiError::Fenced,
             ApiError::UnknownPlan,
+        ])
+    }
+}
+
+impl IntoResponses for LogProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("limit", "must be 1 to 1000"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
         ])
     }
 }

@@ -20,6 +20,7 @@ use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
 use super::routes::images;
+use super::routes::logs;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
@@ -35,6 +36,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
+        .merge(facts())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
         .routes(routes!(operations::livez))
@@ -58,6 +60,11 @@ fn catalogue() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plans::list))
         .routes(routes!(plans::read, plans::put))
         .routes(routes!(models::read, models::put))
+}
+
+/// What happened, and what it adds up to.
+fn facts() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(logs::of_subject)).routes(routes!(logs::of_all))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

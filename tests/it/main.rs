@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod dev;
 mod embedded;
+mod facts;
 mod faults;
 mod first;
 mod guards;

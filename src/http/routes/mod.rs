@@ -6,6 +6,7 @@ pub mod chat;
 pub mod counts;
 pub mod decisions;
 pub mod images;
+pub mod logs;
 pub mod models;
 pub mod operations;
 pub mod plans;
