@@ -136,7 +136,7 @@ impl Core {
             &hooks.guards_off,
         )
         .map_err(AppError::Counters)?;
-        let ledger = Ledger::connect(&ledger_options(config)).map_err(AppError::Ledger)?;
+        let ledger = ledger(config).map_err(AppError::Ledger)?;
         let supervisor = Supervisor::new();
         for lane in lanes {
             supervisor.spawn("lane", lane.run());
@@ -343,6 +343,18 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, AppError> {
     let failed = |source| AppError::CatalogueFile { path: path.clone(), source };
     let text = std::fs::read_to_string(Path::new(path)).map_err(failed)?;
     Catalogue::parse(&text).map_err(AppError::Catalogue)
+}
+
+/// Postgres, with a pool of its own for analysts when that is elsewhere.
+fn ledger(config: &Config) -> Result<Ledger, LedgerError> {
+    let options = ledger_options(config);
+    let ledger = Ledger::connect(&options)?;
+    match config.postgres.analysts_url() {
+        Some(url) => {
+            ledger.with_analysts(&LedgerOptions { url: url.expose().to_owned(), ..options })
+        }
+        None => Ok(ledger),
+    }
 }
 
 /// How Postgres is reached.

@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod analytics;
 pub mod api_key;
 pub mod calendar;
 pub mod catalogue;

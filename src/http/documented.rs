@@ -40,6 +40,10 @@ pub struct ActProblems;
 #[derive(Debug)]
 pub struct CatalogueReadProblems;
 
+/// Why analysts get no answer.
+#[derive(Debug)]
+pub struct AnalyticsProblems;
+
 /// Why the log cannot be read.
 #[derive(Debug)]
 pub struct LogProblems;
@@ -139,6 +143,17 @@ impl IntoResponses for CatalogueReadProblems {
             ApiError::PermissionDenied(Permission::Read),
             ApiError::Fenced,
             ApiError::UnknownPlan,
+        ])
+    }
+}
+
+impl IntoResponses for AnalyticsProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("days", "must be 1 to 92"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::Fenced,
+            ApiError::UnknownMetric,
         ])
     }
 }

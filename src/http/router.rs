@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::docs;
 use super::error::ApiError;
 use super::layers;
+use super::routes::analytics;
 use super::routes::audit;
 use super::routes::catalogue;
 use super::routes::chat;
@@ -64,7 +65,16 @@ fn catalogue() -> OpenApiRouter<Arc<Api>> {
 
 /// What happened, and what it adds up to.
 fn facts() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(logs::of_subject)).routes(routes!(logs::of_all))
+    OpenApiRouter::new()
+        .routes(routes!(logs::of_subject))
+        .routes(routes!(logs::of_all))
+        .routes(routes!(analytics::summary))
+        .routes(routes!(analytics::subjects))
+        .routes(routes!(analytics::distribution))
+        .routes(routes!(analytics::models))
+        .routes(routes!(analytics::denials))
+        .routes(routes!(analytics::near_limit))
+        .routes(routes!(analytics::months))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

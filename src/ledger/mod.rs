@@ -6,6 +6,7 @@
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
+mod analytics;
 mod api_keys;
 mod audit_log;
 mod catalogues;
@@ -33,6 +34,11 @@ mod within;
 
 use std::time::Duration;
 
+pub use analytics::DayTotal;
+pub use analytics::DenialTotals;
+pub use analytics::HourTotal;
+pub use analytics::MonthTotal;
+pub use analytics::OpenCounter;
 pub use api_keys::ApiKeyRow;
 pub use audit_log::Act;
 pub use audit_log::Action;

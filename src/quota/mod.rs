@@ -4,6 +4,7 @@
 //! Redis once and Postgres never.
 
 mod actor;
+mod analytics;
 mod catalogue;
 mod decide;
 mod denials;
@@ -14,6 +15,7 @@ mod identity;
 pub mod keys;
 mod loader;
 mod logs;
+mod near_limit;
 mod order;
 mod outcome;
 mod profiles;
@@ -46,6 +48,7 @@ use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
 pub use self::actor::Actor;
+pub use self::analytics::TrailingDays;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
 pub use self::effective::Effective;

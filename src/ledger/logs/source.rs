@@ -62,7 +62,9 @@ impl<'a> Statement<'a> {
         let condition = condition.replace('?', &format!("${}", self.params.len()));
         let list = if is_indexed { &mut self.found } else { &mut self.picked };
         let word = if list.is_empty() { "WHERE" } else { "AND" };
-        *list += &format!(" {word} {condition}");
+        for text in [" ", word, " ", &condition] {
+            list.push_str(text);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What happened and what it adds up to: refusals, pages of the log, rollups, forecasts.
 
+mod analytics;
 mod denials;
 mod logs;
 
