@@ -119,7 +119,7 @@ fn subject(place: u64) -> String {
     format!("user:u_{place}")
 }
 
-/// A small generator of random numbers (SplitMix64).
+/// A small generator of random numbers (`SplitMix64`).
 struct Random(u64);
 
 impl Random {

@@ -39,6 +39,7 @@ pub use analytics::DenialTotals;
 pub use analytics::HourTotal;
 pub use analytics::MonthTotal;
 pub use analytics::OpenCounter;
+pub use analytics::SubjectDay;
 pub use api_keys::ApiKeyRow;
 pub use audit_log::Act;
 pub use audit_log::Action;

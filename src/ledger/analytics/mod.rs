@@ -7,6 +7,7 @@ mod totals;
 
 pub use denials::DenialTotals;
 pub use near_limit::OpenCounter;
+pub use subjects::SubjectDay;
 pub use totals::DayTotal;
 pub use totals::HourTotal;
 pub use totals::MonthTotal;

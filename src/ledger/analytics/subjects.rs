@@ -18,6 +18,17 @@ const SUBJECTS_MAX: u32 = 1_000;
 const BUCKETS: [i64; 15] =
     [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000, 1_000_000, 1_000_000_000];
 
+/// What a subject used on a day with a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectDay {
+    /// The day in UTC.
+    pub day: NaiveDate,
+    /// The model; empty when a metric was named.
+    pub model: String,
+    /// Units charged.
+    pub units: i64,
+}
+
 const TOP_SUBJECTS: &str = "-- top_subjects
 SELECT top.subject, top.events, top.own, total.units AS total
 FROM (SELECT sum(units)::bigint AS units FROM subject_months WHERE month = $1 AND metric = $2) AS total
@@ -42,17 +53,22 @@ SELECT width_bucket(units, $3::bigint[])::bigint AS bucket, count(*) AS subjects
 FROM subject_months WHERE month = $1 AND metric = $2
 GROUP BY 1 ORDER BY 1";
 
-const SUBJECT_DAYS: &str = "-- subject_days
-SELECT day, sum(units)::bigint AS units FROM usage_days
+const SUBJECT_USAGE: &str = "-- subject_usage
+SELECT day, model, units FROM usage_days
 WHERE day = ANY (ARRAY(SELECT generate_series($1::date, $2::date, interval '1 day')::date))
     AND subject = $3 AND metric = $4
-GROUP BY 1 ORDER BY 1";
+ORDER BY day, model LIMIT 10000";
 
-const SUBJECT_MODELS: &str = "-- subject_models
-SELECT model, sum(units)::bigint AS units FROM usage_days
-WHERE day = ANY (ARRAY(SELECT generate_series($1::date, $2::date, interval '1 day')::date))
-    AND subject = $3 AND metric = $4 AND model <> ''
-GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000";
+// What lies below a root has no rollup of its own.
+const SUBJECT_USAGE_LOGGED: &str = "-- subject_usage_logged
+SELECT
+    (occurred_at AT TIME ZONE 'UTC')::date AS day, coalesce(model, '') AS model,
+    sum((charges ->> $4)::bigint)::bigint AS units
+FROM message_logs
+WHERE subject = $3 AND occurred_at >= $1::date::timestamp AT TIME ZONE 'UTC'
+    AND occurred_at < ($2::date + 1)::timestamp AT TIME ZONE 'UTC'
+    AND kind IN ('consume', 'commit') AND jsonb_exists(charges, $4)
+GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 10000";
 
 impl Ledger {
     /// The root subjects that used most of the metric in the month, which is a first day; at most `limit` and at most
@@ -102,38 +118,27 @@ impl Ledger {
         })
     }
 
-    /// What a root subject used of the metric on each of the days from `from` to `to` with usage.
+    /// What a subject used of the metric, by model, on each of the days from `from` to `to` with usage; at most 10,000
+    /// lines. Of a root that is a look into the rollups; a deeper subject's own events are read in the log.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn subject_days(
+    pub async fn subject_usage(
         &self,
         from: NaiveDate,
         to: NaiveDate,
         subject: &str,
         metric: &str,
-    ) -> Result<Vec<(NaiveDate, i64)>, LedgerError> {
+    ) -> Result<Vec<SubjectDay>, LedgerError> {
+        let sql = if subject.contains('/') { SUBJECT_USAGE_LOGGED } else { SUBJECT_USAGE };
         let params: super::super::tx::Params<'_> = &[&from, &to, &subject, &metric];
-        let rows = self.analyst().await?.rows(SUBJECT_DAYS, params).await?;
-        rows.iter().map(|row| Ok((column(row, "day")?, column(row, "units")?))).collect()
-    }
-
-    /// The models with which a root subject used the metric on the days from `from` to `to`, the most used first.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Unavailable`] and the like.
-    pub async fn subject_models(
-        &self,
-        from: NaiveDate,
-        to: NaiveDate,
-        subject: &str,
-        metric: &str,
-    ) -> Result<Vec<String>, LedgerError> {
-        let params: super::super::tx::Params<'_> = &[&from, &to, &subject, &metric];
-        let rows = self.analyst().await?.rows(SUBJECT_MODELS, params).await?;
-        rows.iter().map(|row| column(row, "model")).collect()
+        let rows = self.analyst().await?.rows(sql, params).await?;
+        let read = |row| {
+            let (day, model) = (column(row, "day")?, column(row, "model")?);
+            Ok(SubjectDay { day, model, units: column(row, "units")? })
+        };
+        rows.iter().map(read).collect()
     }
 }
 

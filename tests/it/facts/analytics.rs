@@ -117,10 +117,10 @@ async fn top_subjects_distribution_models_and_months_are_what_the_log_adds_up_to
 
     let models = caller.get("/v1/analytics/models?days=30").await.body;
     let wanted = format!(
-        "WITH {LOGGED} SELECT json_agg(model)::text FROM (
+        "WITH {LOGGED} SELECT json_agg(found)::text FROM (
              SELECT model, count(*) AS events, sum(units) AS units,
                  round(sum(units) * 1000 / sum(sum(units)) OVER ()) AS share_permille
-             FROM logged WHERE day > {TODAY} - 30 GROUP BY 1 ORDER BY sum(units) DESC, model COLLATE \"C\") AS model"
+             FROM logged WHERE day > {TODAY} - 30 GROUP BY 1 ORDER BY sum(units) DESC, model COLLATE \"C\") AS found"
     );
     assert_eq!(models["models"], plain(&app, &wanted).await);
 

@@ -1,4 +1,4 @@
-//! What facts cost: how fast the flusher keeps rollups, beside the bare insert of the same rows.
+//! How fast the flusher keeps rollups, beside the bare insert of the same rows.
 
 use std::time::Duration;
 use std::time::Instant;
@@ -8,12 +8,10 @@ use headroom::embedded::PostgresServer;
 use headroom::ledger::Batch;
 use headroom::ledger::FlushGuards;
 use headroom::ledger::Ledger;
-use headroom::ledger::LedgerOptions;
-use tokio_postgres::NoTls;
 use tokio_util::sync::CancellationToken;
 
+use super::database;
 use crate::Failure;
-use crate::Plan;
 use crate::traffic::Traffic;
 
 /// As many events as `flusher.batch_events_max` by default.
@@ -31,16 +29,6 @@ pub(crate) struct Kept {
     pub(crate) logged: f64,
 }
 
-/// Measures, and answers the section of docs/BENCHMARKS.md.
-pub(crate) async fn run(
-    postgres: &PostgresServer,
-    plan: Plan,
-    _millions: &[u64],
-) -> Result<String, Failure> {
-    let kept = keep(postgres, plan.drain_rounds, plan.drain_events, plan.subjects).await?;
-    Ok(format!("{kept:?}\n"))
-}
-
 /// Flushes events of realistic traffic, and in turn logs the same alone, round by round.
 pub(crate) async fn keep(
     postgres: &PostgresServer,
@@ -48,7 +36,8 @@ pub(crate) async fn keep(
     events: u64,
     subjects: u64,
 ) -> Result<Vec<Kept>, Failure> {
-    let (whole, bare) = (ledger(postgres, "whole").await?, ledger(postgres, "bare").await?);
+    let whole = database(postgres, "whole").await?.ledger;
+    let bare = database(postgres, "bare").await?.ledger;
     let mut all = Vec::new();
     let mut seq = 0;
     for round in 0..rounds {
@@ -92,24 +81,6 @@ async fn fold(ledger: &Ledger, done: &CancellationToken) -> Result<(), Failure> 
         while ledger.fold_rollups().await? > 0 {}
     }
     Ok(())
-}
-
-/// A new database with the schema.
-async fn ledger(postgres: &PostgresServer, name: &str) -> Result<Ledger, Failure> {
-    let (owner, connection) = tokio_postgres::connect(&postgres.url("headroom"), NoTls).await?;
-    let made = async move { owner.batch_execute(&format!("CREATE DATABASE {name}")).await };
-    let (made, ended) = tokio::join!(made, connection);
-    made?;
-    ended?;
-    let url = postgres.url(name);
-    Ledger::migrate(&url, 1).await?;
-    let options = LedgerOptions {
-        url,
-        pool_max: 2,
-        connect_timeout_ms: 10_000,
-        statement_timeout_ms: 600_000,
-    };
-    Ok(Ledger::connect(&options)?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
