@@ -7,7 +7,6 @@ use chrono::Utc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::limit::Limit;
 use super::period::Window;
 
 const DAY_MS: i64 = 86_400_000;
@@ -59,7 +58,8 @@ impl DailyUsage {
     pub fn before(today: NaiveDate, found: &[(NaiveDate, i64)]) -> Self {
         let Some((first, _)) = found.first() else { return Self { units: Vec::new() } };
         let on = |day: NaiveDate| {
-            let of_day = found.iter().filter(|(found, _)| *found == day).map(|(_, units)| units.max(&0));
+            let of_day =
+                found.iter().filter(|(found, _)| *found == day).map(|(_, units)| units.max(&0));
             of_day.fold(0_i64, |sum, units| sum.saturating_add(*units))
         };
         Self { units: first.iter_days().take_while(|day| *day < today).map(on).collect() }
@@ -68,10 +68,9 @@ impl DailyUsage {
     /// The average of the last seven days, or of as many as there are, in thousandths of a unit a day.
     #[must_use]
     pub fn average_milliunits(&self) -> i64 {
-        let days = self.last(0);
-        let sum = days.iter().fold(0_i128, |sum, units| sum + i128::from(*units));
+        let days = &self.units[self.units.len().saturating_sub(WEEK)..];
         let count = i128::try_from(days.len().max(1)).unwrap_or(1);
-        i64::try_from(sum * 1_000 / count).unwrap_or(i64::MAX)
+        i64::try_from(sum(days) * 1_000 / count).unwrap_or(i64::MAX)
     }
 
     /// The last seven days beside the seven before; with fewer than 14 days, halves of those there are.
@@ -83,7 +82,6 @@ impl DailyUsage {
         }
         let (_, newest) = self.units.split_at(self.units.len() - 2 * half);
         let (before, after) = newest.split_at(half);
-        let sum = |days: &[i64]| days.iter().fold(0_i128, |sum, units| sum + i128::from(*units));
         let (before, after) = (sum(before), sum(after));
         let percent = i128::from(TREND_PERCENT);
         if after * 100 > before * (100 + percent) {
@@ -94,12 +92,10 @@ impl DailyUsage {
             Trend::Stable
         }
     }
+}
 
-    /// At most seven days, `weeks` weeks before the last.
-    fn last(&self, weeks: usize) -> &[i64] {
-        let end = self.units.len().saturating_sub(weeks * WEEK);
-        &self.units[end.saturating_sub(WEEK)..end]
-    }
+fn sum(days: &[i64]) -> i128 {
+    days.iter().map(|units| i128::from(*units)).sum()
 }
 
 /// A limit and what is used of it.
@@ -160,12 +156,10 @@ impl Reading {
     }
 
     fn recommended_daily(&self) -> Option<u64> {
-        let left = self.ends_at()? - self.now;
+        let left_ms = (self.ends_at()? - self.now).num_milliseconds();
         // A day that has begun counts as one.
-        let days = left.num_milliseconds().max(1).div_euclid(DAY_MS) + 1;
-        let whole = left.num_milliseconds().rem_euclid(DAY_MS) == 0;
-        let days = u64::try_from(days - i64::from(whole)).unwrap_or(1).max(1);
-        self.remaining.map(|remaining| remaining / days)
+        let days = u64::try_from(left_ms).unwrap_or(0).div_ceil(DAY_MS.unsigned_abs());
+        self.remaining.map(|remaining| remaining / days.max(1))
     }
 
     /// When the window ends; a lifetime's does not.
@@ -177,15 +171,11 @@ impl Reading {
     #[must_use]
     pub fn expected(&self, usage: &DailyUsage) -> Option<u64> {
         let left_ms = (self.ends_at()? - self.now).num_milliseconds().max(0);
-        let units = i128::from(usage.average_milliunits()) * i128::from(left_ms) / 1_000 / i128::from(DAY_MS);
+        let units = i128::from(usage.average_milliunits()) * i128::from(left_ms)
+            / 1_000
+            / i128::from(DAY_MS);
         u64::try_from(units).ok()
     }
-}
-
-/// Whether a forecast makes sense for the limit: a minute and an hour are shorter than the days it goes by.
-#[must_use]
-pub const fn is_foretold(limit_window: Window) -> bool {
-    limit_window.seconds() >= 82_800
 }
 
 /// Something that would make the limit last longer.
@@ -210,8 +200,97 @@ pub enum Hint {
     },
 }
 
-/// The limit's own share from which hints are given, in percent: that of its warning.
-#[must_use]
-pub const fn hints_from_percent(limit: &Limit) -> u8 {
-    limit.warning_percent
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(units: &[i64]) -> DailyUsage {
+        DailyUsage { units: units.to_vec() }
+    }
+
+    fn at(text: &str) -> DateTime<Utc> {
+        text.parse().unwrap()
+    }
+
+    /// A limit of November, looked at in the evening of the 10th: 20 days and six hours are left.
+    fn november(remaining: Option<u64>) -> Reading {
+        let (start_s, end_s) =
+            (at("2026-11-01T00:00:00Z").timestamp(), at("2026-12-01T00:00:00Z").timestamp());
+        let window = Window { start_s, end_s };
+        Reading { remaining, window, now: at("2026-11-10T18:00:00Z") }
+    }
+
+    #[test]
+    fn a_constant_series_reaches_the_limit_when_arithmetic_says_so() {
+        let usage = usage(&[4; 14]);
+        assert_eq!((usage.average_milliunits(), usage.trend()), (4_000, Trend::Stable));
+        let forecast = november(Some(42)).forecast(&usage);
+        assert_eq!(forecast.exhausts_at, Ok(at("2026-11-21T06:00:00Z")));
+        assert_eq!((forecast.days_until_limit, forecast.recommended_daily), (Some(10), Some(2)));
+        assert_eq!(november(Some(42)).expected(&usage), Some(81));
+    }
+
+    #[test]
+    fn the_average_is_that_of_the_last_week_and_of_its_days_without_usage_too() {
+        assert_eq!(usage(&[100, 0, 0, 0, 0, 0, 0, 1]).average_milliunits(), 142);
+        assert_eq!(usage(&[3, 4, 5]).average_milliunits(), 4_000);
+        assert_eq!(usage(&[]).average_milliunits(), 0);
+        assert_eq!(usage(&[i64::MAX; 7]).average_milliunits(), i64::MAX);
+    }
+
+    #[test]
+    fn a_week_that_differs_by_more_than_15_percent_is_a_trend() {
+        let of = |before, after| usage(&[[before; 7], [after; 7]].concat()).trend();
+        assert_eq!(of(100, 116), Trend::Increasing);
+        assert_eq!((of(100, 115), of(100, 85)), (Trend::Stable, Trend::Stable));
+        assert_eq!(of(100, 84), Trend::Decreasing);
+        assert_eq!(
+            (of(0, 1), of(1, 0), of(0, 0)),
+            (Trend::Increasing, Trend::Decreasing, Trend::Stable)
+        );
+        assert_eq!(usage(&[1, 1, 1, 5, 5, 5]).trend(), Trend::Increasing);
+        assert_eq!(usage(&[1, 1, 5, 5, 5]).trend(), Trend::Stable);
+    }
+
+    #[test]
+    fn the_rhythm_of_the_week_is_no_trend() {
+        let week = [10, 12, 11, 13, 9, 1, 0];
+        let fortnight = usage(&[week, week].concat());
+        assert_eq!(fortnight.trend(), Trend::Stable);
+        let shifted: Vec<i64> = (0..14).map(|day| week[(day + 3) % 7]).collect();
+        assert_eq!(usage(&shifted).trend(), Trend::Stable);
+    }
+
+    #[test]
+    fn where_nothing_can_be_foretold_the_reason_is_told() {
+        let reason = |reading: &Reading, units: &[i64]| reading.forecast(&usage(units)).exhausts_at;
+        assert_eq!(reason(&november(Some(9)), &[5, 5]), Err(NoForecast::TooFewDays));
+        assert_eq!(reason(&november(Some(9)), &[5, 0, 0, 0, 0, 0, 0, 0]), Err(NoForecast::NoUsage));
+        assert_eq!(reason(&november(Some(900)), &[5; 7]), Err(NoForecast::ResetsBefore));
+        assert_eq!(reason(&november(None), &[5; 7]), Err(NoForecast::Unlimited));
+        let lifetime = Reading { window: Window::LIFETIME, ..november(Some(u64::MAX)) };
+        assert_eq!(reason(&lifetime, &[1; 7]), Err(NoForecast::TooFar));
+        assert_eq!(lifetime.forecast(&usage(&[1; 7])).recommended_daily, None);
+        assert_eq!(lifetime.expected(&usage(&[1; 7])), None);
+    }
+
+    #[test]
+    fn a_spent_limit_is_reached_now_and_leaves_nothing_a_day() {
+        let forecast = november(Some(0)).forecast(&usage(&[]));
+        assert_eq!(forecast.exhausts_at, Ok(at("2026-11-10T18:00:00Z")));
+        assert_eq!((forecast.days_until_limit, forecast.recommended_daily), (Some(0), Some(0)));
+    }
+
+    #[test]
+    fn days_are_counted_from_the_first_with_usage_and_today_is_not_whole() {
+        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
+        let found = [
+            (day("2026-11-06"), 2),
+            (day("2026-11-06"), 3),
+            (day("2026-11-09"), -7),
+            (day("2026-11-10"), 50),
+        ];
+        assert_eq!(DailyUsage::before(day("2026-11-10"), &found).units, [5, 0, 0, 0]);
+        assert_eq!(DailyUsage::before(day("2026-11-10"), &[]).units, Vec::<i64>::new());
+    }
 }

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod decision;
 pub mod denial;
 pub mod event;
+pub mod forecast;
 pub mod grace;
 pub mod level_limits;
 pub mod limit;

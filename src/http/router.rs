@@ -20,6 +20,7 @@ use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::forecasts;
 use super::routes::images;
 use super::routes::logs;
 use super::routes::models;
@@ -75,6 +76,7 @@ fn facts() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(analytics::denials))
         .routes(routes!(analytics::near_limit))
         .routes(routes!(analytics::months))
+        .routes(routes!(forecasts::read))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

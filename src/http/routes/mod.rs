@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod forecasts;
 pub mod images;
 pub mod logs;
 pub mod models;

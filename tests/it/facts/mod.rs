@@ -2,6 +2,7 @@
 
 mod analytics;
 mod denials;
+mod forecast;
 mod logs;
 
 use crate::support::TestApp;

@@ -5,7 +5,7 @@ mod audit;
 mod base;
 mod catalogues;
 mod errors;
-mod fixture;
+pub(crate) mod fixture;
 mod flush;
 mod keys;
 mod migrations;
