@@ -16,6 +16,7 @@ use crate::background::flusher;
 use crate::background::upkeep;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::RetentionConfig;
 use crate::config::Role;
 use crate::config::ServerConfig;
 use crate::config::StoreAway;
@@ -44,6 +45,8 @@ use crate::quota::StartError;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two looks for facts that are older than they are kept.
+const RETENTION_PAUSE: Duration = Duration::from_mins(10);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
@@ -278,12 +281,27 @@ fn start_background(core: &Core, config: &Config) {
             async move { quota.ensure_partitions().await }
         })
     });
+    if config.retention.months > 0 {
+        start_retention(core, &config.retention);
+    }
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("rollups", move |stop| {
         let quota = quota.clone();
         upkeep::every(ROLLUPS_PAUSE, stop, move || {
             let quota = quota.clone();
             async move { quota.fold_rollups().await }
+        })
+    });
+}
+
+fn start_retention(core: &Core, config: &RetentionConfig) {
+    let quota = core.quota.clone();
+    let (months, drop_unarchived) = (config.months, config.drop_unarchived);
+    core.supervisor.spawn_loop("retention", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(RETENTION_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.drop_old_facts(months, drop_unarchived).await }
         })
     });
 }

@@ -1,12 +1,14 @@
 //! The command line: one binary, a subcommand a task.
 
 mod admin;
+mod archive;
 mod audit;
 mod catalogue;
 mod core;
 mod dev;
 mod keys;
 mod output;
+mod person;
 mod reset;
 mod serve;
 mod subject;
@@ -68,6 +70,15 @@ enum Command {
     Reset(reset::ResetArguments),
     /// Print what admins did, newest first
     Audit(audit::AuditArguments),
+    /// Print all that there is about a subject and what lies below it, one JSON document a line
+    ExportPerson {
+        /// A path such as `user:u_1`
+        subject: String,
+    },
+    /// Erase a subject and all below it; levels above and totals keep their sums
+    ErasePerson(person::EraseArguments),
+    /// Move months of the log into Parquet files
+    Archive(archive::ArchiveArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -116,6 +127,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Set(set) => usage::set(&config, &set).await,
             Command::Reset(reset) => reset::reset(&config, &reset).await,
             Command::Audit(audit) => audit::audit(&config, &audit).await,
+            Command::ExportPerson { subject } => person::export(&config, &subject).await,
+            Command::ErasePerson(erase) => person::erase(&config, &erase).await,
+            Command::Archive(archive) => archive::archive(&config, &archive).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }

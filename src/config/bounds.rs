@@ -34,6 +34,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::postgres::BOUNDS,
         super::quota::BOUNDS,
         super::flusher::BOUNDS,
+        super::retention::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,
         super::clock::BOUNDS,

@@ -14,6 +14,7 @@ pub mod forecast;
 pub mod grace;
 pub mod level_limits;
 pub mod limit;
+pub mod logged;
 pub mod model;
 pub mod period;
 pub mod plan;

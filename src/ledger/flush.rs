@@ -138,13 +138,13 @@ pub(super) async fn write_events<'a>(
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
     let logged = message_logs::insert(tx, shard, epoch, events).await?;
-    if guards.dedupe {
-        usage_counters::add(tx, &logged.fresh).await?;
-    } else {
-        let all: Vec<&Event> = events.iter().collect();
-        usage_counters::add(tx, &all).await?;
-    }
-    rollups::add(tx, shard, &logged.fresh).await?;
+    let all: Vec<&Event> = if guards.dedupe { Vec::new() } else { events.iter().collect() };
+    let counted = if guards.dedupe { &logged.fresh } else { &all };
+    // The sums of the second are made while Postgres adds those of the first.
+    futures_util::try_join!(
+        usage_counters::add(tx, counted),
+        rollups::add(tx, shard, &logged.fresh)
+    )?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }

@@ -8,6 +8,7 @@
 
 mod analytics;
 mod api_keys;
+mod archives;
 mod audit_log;
 mod catalogues;
 mod convert;
@@ -22,6 +23,7 @@ mod logs;
 mod message_logs;
 mod migrate;
 mod partitions;
+mod persons;
 mod pool;
 mod recover;
 mod rollups;
@@ -67,6 +69,7 @@ pub use logs::LogPage;
 pub use logs::LogPlace;
 pub use logs::LogRow;
 pub use migrate::MigrationReport;
+pub use persons::Erased;
 pub use pool::LedgerOptions;
 pub use recover::RecoveryTx;
 pub use settings::Settings;
