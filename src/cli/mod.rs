@@ -1,6 +1,7 @@
 //! The command line: one binary, a subcommand a task.
 
 mod admin;
+mod archive;
 mod audit;
 mod catalogue;
 mod core;
@@ -9,6 +10,7 @@ mod grants;
 mod keys;
 mod output;
 mod reservations;
+mod person;
 mod reset;
 mod serve;
 mod subject;
@@ -96,6 +98,15 @@ enum Command {
     },
     /// Print what admins did, newest first
     Audit(audit::AuditArguments),
+    /// Print all that there is about a subject and what lies below it, one JSON document a line
+    ExportPerson {
+        /// A path such as `user:u_1`
+        subject: String,
+    },
+    /// Erase a subject and all below it; levels above and totals keep their sums
+    ErasePerson(person::EraseArguments),
+    /// Move months of the log into Parquet files
+    Archive(archive::ArchiveArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -155,6 +166,9 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             }
             Command::Refund { event_id } => reservations::refund(&config, event_id).await,
             Command::Audit(audit) => audit::audit(&config, &audit).await,
+            Command::ExportPerson { subject } => person::export(&config, &subject).await,
+            Command::ErasePerson(erase) => person::erase(&config, &erase).await,
+            Command::Archive(archive) => archive::archive(&config, &archive).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }
