@@ -1,3 +1,5 @@
+use headroom::domain::Denial;
+use headroom::domain::DenialCode;
 use headroom::ledger::Action;
 use headroom::ledger::AuditFilter;
 use headroom::ledger::Expected;
@@ -37,6 +39,9 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     ledger.ensure_partitions(4).await.unwrap();
     ledger.settings().await.unwrap();
     configure(&ledger).await;
+    assert_eq!(ledger.fold_rollups().await.unwrap(), 2);
+    ledger.write_denials(&[denial()]).await.unwrap();
+    ledger.drop_old_facts(3, false).await.unwrap();
     fixture::assert_sums_agree(&ledger).await;
 
     let forbidden = [
@@ -55,10 +60,31 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
         "DELETE FROM subjects",
         "INSERT INTO profile_versions DEFAULT VALUES",
         "DELETE FROM profile_versions",
+        "UPDATE denials SET amount = 0",
+        "DELETE FROM denials",
+        "DELETE FROM usage_days",
+        "DELETE FROM archives",
+        "SELECT drop_message_log_partition('2026-01-01', NULL, NULL, NULL)",
         "UPDATE audit_log SET actor = 'cli'",
         "DELETE FROM audit_log",
     ];
     assert_refused(&database, &url, &forbidden).await;
+}
+
+fn denial() -> Denial {
+    Denial {
+        denial_id: fixture::id_at(1_795_305_600_000),
+        denied_at_ms: 1_795_305_600_000,
+        subject: "user:u_1".to_owned(),
+        code: DenialCode::NoPlan,
+        limit: None,
+        metric: None,
+        model: None,
+        amount: 1,
+        plan: String::new(),
+        request_id: "r_1".to_owned(),
+        trace_id: None,
+    }
 }
 
 /// Everything that a node does with the catalogue and the profiles.
@@ -88,6 +114,21 @@ async fn an_analyst_reads_the_log_and_no_keys() {
          SELECT count(*) FROM outbox_cursors; SELECT count(*) FROM catalogues;
          SELECT count(plan) FROM subjects";
     database.try_run(&url, allowed).await.unwrap();
+    let views = [
+        "user_usage",
+        "daily_usage",
+        "active_users",
+        "model_usage",
+        "denials_realtime",
+        "usage_spikes",
+        "premium_adoption",
+        "denials",
+        "usage_days",
+        "archives",
+    ];
+    for view in views {
+        database.try_run(&url, &format!("SELECT * FROM {view}")).await.unwrap();
+    }
 
     let forbidden = [
         "SELECT id FROM api_keys",
@@ -97,6 +138,8 @@ async fn an_analyst_reads_the_log_and_no_keys() {
         "INSERT INTO incidents DEFAULT VALUES",
         "UPDATE usage_counters SET used = 0",
         "SELECT ensure_message_log_partitions(4)",
+        "SELECT drop_old_facts(1, true)",
+        "DELETE FROM denials",
     ];
     assert_refused(&database, &url, &forbidden).await;
 }
