@@ -94,8 +94,7 @@ async fn archive_month(
             format!("events of {month} came meanwhile; nothing was dropped, run again").into()
         );
     }
-    let sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Archived { month, location, rows: written.rows(), sha256 })
+    Ok(Archived { month, location, rows: written.rows(), sha256: hexadecimal(&sha256) })
 }
 
 async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerprint, Failure> {
@@ -106,11 +105,18 @@ async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerp
         let rows = ledger.logged_in_month(month, after, ROWS_MAX).await?;
         let Some(last) = rows.last() else { break };
         after = last.event_id;
-        rows.iter().for_each(|row| fingerprint.add(row));
+        for row in &rows {
+            fingerprint.add(row);
+        }
         writer.write(&rows)?;
     }
     writer.finish()?;
     Ok(fingerprint)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A file of this run, which goes with it.

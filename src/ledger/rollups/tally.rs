@@ -47,7 +47,8 @@ impl<'a> Tally<'a> {
     /// What `events` charged; those that are no usage are left out.
     pub(super) fn of(events: &[&'a Event]) -> Result<Self, LedgerError> {
         let mut tally = Self::default();
-        let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> = HashMap::new();
+        let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> =
+            HashMap::new();
         for event in events {
             let sign = event.kind.usage_sign();
             if sign == 0 {
