@@ -6,6 +6,9 @@ pub enum ArchiveError {
     /// The place cannot be understood or reached.
     #[error("the archive's place cannot be used")]
     Place(#[source] object_store::Error),
+    /// This build knows no S3.
+    #[error("this build knows no s3: build with --features s3, or name a folder")]
+    NoS3,
     /// The format.
     #[error("the parquet file cannot be written or read")]
     Format(#[source] parquet::errors::ParquetError),

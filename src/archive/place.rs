@@ -7,7 +7,6 @@ use futures_util::StreamExt;
 use object_store::ObjectStore;
 use object_store::ObjectStoreExt;
 use object_store::WriteMultipart;
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use tokio::io::AsyncReadExt;
@@ -29,11 +28,12 @@ pub struct Place {
 
 impl Place {
     /// A folder, which is made when it is absent, or `s3://bucket/prefix`. The credentials, the region and the endpoint of an S3
-    /// store come from the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT` and the like.
+    /// store come from the variables `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT` and the like; it
+    /// takes a build with the feature `s3`.
     ///
     /// # Errors
     ///
-    /// [`ArchiveError::Place`] or [`ArchiveError::File`] when it cannot be used.
+    /// [`ArchiveError::Place`], [`ArchiveError::File`] or [`ArchiveError::NoS3`] when it cannot be used.
     pub fn open(text: &str) -> Result<Self, ArchiveError> {
         let name = text.trim_end_matches('/').to_owned();
         let Some(rest) = name.strip_prefix(S3) else {
@@ -42,8 +42,7 @@ impl Place {
             return Ok(Self { store, prefix: ObjectPath::default(), name });
         };
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let store = AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
-        Ok(Self { store: Box::new(store), prefix: ObjectPath::from(prefix), name })
+        Ok(Self { store: s3(bucket)?, prefix: ObjectPath::from(prefix), name })
     }
 
     /// Where a file of that name is, for people.
@@ -91,4 +90,15 @@ impl Place {
     fn path(&self, file: &str) -> ObjectPath {
         self.prefix.clone().join(file)
     }
+}
+
+#[cfg(feature = "s3")]
+fn s3(bucket: &str) -> Result<Box<dyn ObjectStore>, ArchiveError> {
+    let store = object_store::aws::AmazonS3Builder::from_env().with_bucket_name(bucket).build()?;
+    Ok(Box::new(store))
+}
+
+#[cfg(not(feature = "s3"))]
+const fn s3(_bucket: &str) -> Result<Box<dyn ObjectStore>, ArchiveError> {
+    Err(ArchiveError::NoS3)
 }
