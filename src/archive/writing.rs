@@ -48,10 +48,10 @@ impl Writer {
     pub fn write(&mut self, rows: &[LoggedEvent]) -> Result<(), ArchiveError> {
         let mut group = self.file.next_row_group()?;
         texts(&mut group, rows.iter().map(|row| row.event_id.to_string()))?;
-        numbers(&mut group, rows.iter().map(|row| row.occurred_at_us).collect())?;
-        numbers(&mut group, rows.iter().map(|row| row.epoch).collect())?;
-        numbers(&mut group, rows.iter().map(|row| row.seq).collect())?;
-        numbers(&mut group, rows.iter().map(|row| row.shard).collect())?;
+        numbers(&mut group, &rows.iter().map(|row| row.occurred_at_us).collect::<Vec<_>>())?;
+        numbers(&mut group, &rows.iter().map(|row| row.epoch).collect::<Vec<_>>())?;
+        numbers(&mut group, &rows.iter().map(|row| row.seq).collect::<Vec<_>>())?;
+        numbers(&mut group, &rows.iter().map(|row| row.shard).collect::<Vec<_>>())?;
         texts(&mut group, rows.iter().map(|row| row.subject.clone()))?;
         texts(&mut group, rows.iter().map(|row| row.kind.clone()))?;
         optional(&mut group, rows.iter().map(|row| row.model.as_deref()))?;
@@ -76,9 +76,9 @@ impl Writer {
     }
 }
 
-fn numbers(group: &mut Group<'_>, values: Vec<i64>) -> Result<(), ArchiveError> {
+fn numbers(group: &mut Group<'_>, values: &[i64]) -> Result<(), ArchiveError> {
     if let Some(mut column) = group.next_column()? {
-        column.typed::<Int64Type>().write_batch(&values, None, None)?;
+        column.typed::<Int64Type>().write_batch(values, None, None)?;
         column.close()?;
     }
     Ok(())

@@ -94,7 +94,7 @@ async fn archive_month(
             format!("events of {month} came meanwhile; nothing was dropped, run again").into()
         );
     }
-    let sha256 = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hex(&sha256);
     Ok(Archived { month, location, rows: written.rows(), sha256 })
 }
 
@@ -106,7 +106,9 @@ async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerp
         let rows = ledger.logged_in_month(month, after, ROWS_MAX).await?;
         let Some(last) = rows.last() else { break };
         after = last.event_id;
-        rows.iter().for_each(|row| fingerprint.add(row));
+        for row in &rows {
+            fingerprint.add(row);
+        }
         writer.write(&rows)?;
     }
     writer.finish()?;
@@ -151,4 +153,8 @@ fn print(archived: &[Archived]) -> Result<ExitCode, Failure> {
         .map(|it| vec![it.month.to_string(), it.rows.to_string(), it.location.clone()])
         .collect();
     print_table(&value, &["month", "events", "archived to"], &rows)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -112,7 +112,7 @@ async fn delete_profiles(
         for path in &page {
             let level = Subject::parse(path)?;
             match core.quota.delete_subject(&level, Expected::Any, &actor).await {
-                Ok(_) | Err(QuotaError::UnknownSubject) => {}
+                Ok(()) | Err(QuotaError::UnknownSubject) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -47,15 +47,16 @@ impl<'a> Tally<'a> {
     /// What `events` charged; those that are no usage are left out.
     pub(super) fn of(events: &[&'a Event]) -> Result<Self, LedgerError> {
         let mut tally = Self::default();
-        let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> = HashMap::new();
+        let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> =
+            HashMap::new();
         for event in events {
             let sign = event.kind.usage_sign();
             if sign == 0 {
                 continue;
             }
             let of_sheet = charges.entry((event.kind, Arc::as_ptr(&event.deltas)));
-            let charged = || charges_of(event.kind, &event.deltas.lines);
-            for (metric, units) in of_sheet.or_insert_with(charged) {
+            let of_event = || charges_of(event.kind, &event.deltas.lines);
+            for (metric, units) in of_sheet.or_insert_with(of_event) {
                 let sum = Sum { events: sign.max(0), units: sign * units.abs() };
                 tally.add(event, metric, sum)?;
             }

@@ -44,7 +44,7 @@ async fn with_march() -> (TestApp, Vec<LoggedEvent>) {
     let events: Vec<Event> = events.collect();
     let batch = Batch { epoch: 1, to_seq: EVENTS, events, ..Batch::default() };
     app.ledger().flush(&batch, FlushGuards::default()).await.unwrap();
-    let march = march().to_owned();
+    let march = march();
     let rows = app.ledger().logged_in_month(march, Uuid::nil(), 10_000).await.unwrap();
     assert_eq!(rows.len() as u64, EVENTS);
     (app, rows)
