@@ -48,10 +48,10 @@ impl Writer {
     pub fn write(&mut self, rows: &[LoggedEvent]) -> Result<(), ArchiveError> {
         let mut group = self.file.next_row_group()?;
         texts(&mut group, rows.iter().map(|row| row.event_id.to_string()))?;
-        numbers(&mut group, &rows.iter().map(|row| row.occurred_at_us).collect::<Vec<_>>())?;
-        numbers(&mut group, &rows.iter().map(|row| row.epoch).collect::<Vec<_>>())?;
-        numbers(&mut group, &rows.iter().map(|row| row.seq).collect::<Vec<_>>())?;
-        numbers(&mut group, &rows.iter().map(|row| row.shard).collect::<Vec<_>>())?;
+        numbers(&mut group, rows.iter().map(|row| row.occurred_at_us))?;
+        numbers(&mut group, rows.iter().map(|row| row.epoch))?;
+        numbers(&mut group, rows.iter().map(|row| row.seq))?;
+        numbers(&mut group, rows.iter().map(|row| row.shard))?;
         texts(&mut group, rows.iter().map(|row| row.subject.clone()))?;
         texts(&mut group, rows.iter().map(|row| row.kind.clone()))?;
         optional(&mut group, rows.iter().map(|row| row.model.as_deref()))?;
@@ -76,9 +76,10 @@ impl Writer {
     }
 }
 
-fn numbers(group: &mut Group<'_>, values: &[i64]) -> Result<(), ArchiveError> {
+fn numbers(group: &mut Group<'_>, values: impl Iterator<Item = i64>) -> Result<(), ArchiveError> {
+    let values: Vec<i64> = values.collect();
     if let Some(mut column) = group.next_column()? {
-        column.typed::<Int64Type>().write_batch(values, None, None)?;
+        column.typed::<Int64Type>().write_batch(&values, None, None)?;
         column.close()?;
     }
     Ok(())

@@ -94,8 +94,7 @@ async fn archive_month(
             format!("events of {month} came meanwhile; nothing was dropped, run again").into()
         );
     }
-    let sha256 = hex(&sha256);
-    Ok(Archived { month, location, rows: written.rows(), sha256 })
+    Ok(Archived { month, location, rows: written.rows(), sha256: hexadecimal(&sha256) })
 }
 
 async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerprint, Failure> {
@@ -113,6 +112,11 @@ async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerp
     }
     writer.finish()?;
     Ok(fingerprint)
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('?');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// A file of this run, which goes with it.
@@ -153,8 +157,4 @@ fn print(archived: &[Archived]) -> Result<ExitCode, Failure> {
         .map(|it| vec![it.month.to_string(), it.rows.to_string(), it.location.clone()])
         .collect();
     print_table(&value, &["month", "events", "archived to"], &rows)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

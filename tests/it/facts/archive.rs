@@ -44,8 +44,7 @@ async fn with_march() -> (TestApp, Vec<LoggedEvent>) {
     let events: Vec<Event> = events.collect();
     let batch = Batch { epoch: 1, to_seq: EVENTS, events, ..Batch::default() };
     app.ledger().flush(&batch, FlushGuards::default()).await.unwrap();
-    let march = march();
-    let rows = app.ledger().logged_in_month(march, Uuid::nil(), 10_000).await.unwrap();
+    let rows = app.ledger().logged_in_month(march(), Uuid::nil(), 10_000).await.unwrap();
     assert_eq!(rows.len() as u64, EVENTS);
     (app, rows)
 }
@@ -98,11 +97,12 @@ async fn an_archived_month_is_in_its_file_row_for_row_and_its_sums_stay() {
 #[tokio::test]
 async fn a_kill_in_the_middle_of_an_archive_loses_nothing() {
     let (mut app, rows) = with_march().await;
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let arguments = ["archive", "--before", "2026-04", "--to", folder.path().to_str().unwrap()];
     for round in 1..=12 {
         let mut command = program();
-        let quiet = command.args(arguments).envs(env_of(&app)).stdout(Stdio::null());
+        command.args(arguments).envs(env_of(&app)).env("TMPDIR", scratch.path());
+        let quiet = command.stdout(Stdio::null());
         let mut child = quiet.stderr(Stdio::null()).spawn().unwrap();
         pass_time(Duration::from_millis(round * 40)).await;
         child.kill().await.unwrap();
