@@ -56,6 +56,8 @@ const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks whether a day has begun whose limits are to be computed.
+const RECOMPUTE_PAUSE: Duration = Duration::from_mins(1);
 /// The pause between two looks for holds that have lapsed, and for transfers that were left unfinished.
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 /// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
@@ -299,6 +301,25 @@ fn start_background(core: &Core, config: &Config) {
         })
     });
     start_sweepers(core);
+    start_recomputing(core);
+}
+
+/// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.
+fn start_recomputing(core: &Core) {
+    let quota = core.quota.clone();
+    // Outside of the loop, which begins again after an error.
+    let done_on = Arc::new(Mutex::new(None));
+    core.supervisor.spawn_loop("recompute", move |stop| {
+        let (quota, done_on) = (quota.clone(), done_on.clone());
+        upkeep::every(RECOMPUTE_PAUSE, stop, move || {
+            let (quota, done_on) = (quota.clone(), done_on.clone());
+            async move {
+                let mut done_on = done_on.lock().await;
+                *done_on = quota.recompute_after(*done_on).await?;
+                Ok::<(), QuotaError>(())
+            }
+        })
+    });
 }
 
 fn start_retention(core: &Core, config: &RetentionConfig) {
