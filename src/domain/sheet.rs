@@ -53,9 +53,9 @@ impl Line {
     #[must_use]
     pub fn would_refuse(&self, counts: Counts, amount: Units) -> bool {
         let units = self.units(amount).saturating_sub(counts.granted.get());
-        let ceiling =
-            self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
-        units > 0 && counts.taken().saturating_add(units) > ceiling
+        // Not held at the largest count: a counter that is there already has no room.
+        let ceiling = self.limit.ceiling().unwrap_or(Units::MAX).get() + counts.carried.get();
+        units > 0 && counts.taken().get().saturating_add(units) > ceiling
     }
 
     /// Whether a hold of the amount is refused for the share of the limit that may be held.
