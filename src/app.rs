@@ -11,10 +11,12 @@ use tokio::sync::Mutex;
 
 use crate::background::Shutdown;
 use crate::background::Supervisor;
+use crate::background::denials;
 use crate::background::flusher;
 use crate::background::upkeep;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::RetentionConfig;
 use crate::config::Role;
 use crate::config::ServerConfig;
 use crate::config::StoreAway;
@@ -47,9 +49,15 @@ use crate::quota::TransferPolicy;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two looks for facts that are older than they are kept.
+const RETENTION_PAUSE: Duration = Duration::from_mins(10);
+/// The pause between two folds of what was flushed into the rollups of the subjects.
+const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks whether a day has begun whose limits are to be computed.
+const RECOMPUTE_PAUSE: Duration = Duration::from_mins(1);
 /// The pause between two looks for holds that have lapsed, and for transfers that were left unfinished.
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 /// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
@@ -139,7 +147,7 @@ impl Core {
             &hooks.guards_off,
         )
         .map_err(AppError::Counters)?;
-        let ledger = Ledger::connect(&ledger_options(config)).map_err(AppError::Ledger)?;
+        let ledger = ledger(config).map_err(AppError::Ledger)?;
         let supervisor = Supervisor::new();
         for lane in lanes {
             supervisor.spawn("lane", lane.run());
@@ -281,7 +289,49 @@ fn start_background(core: &Core, config: &Config) {
             async move { quota.ensure_partitions().await }
         })
     });
+    if config.retention.months > 0 {
+        start_retention(core, &config.retention);
+    }
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("rollups", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(ROLLUPS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.fold_rollups().await }
+        })
+    });
     start_sweepers(core);
+    start_recomputing(core);
+}
+
+/// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.
+fn start_recomputing(core: &Core) {
+    let quota = core.quota.clone();
+    // Outside of the loop, which begins again after an error.
+    let done_on = Arc::new(Mutex::new(None));
+    core.supervisor.spawn_loop("recompute", move |stop| {
+        let (quota, done_on) = (quota.clone(), done_on.clone());
+        upkeep::every(RECOMPUTE_PAUSE, stop, move || {
+            let (quota, done_on) = (quota.clone(), done_on.clone());
+            async move {
+                let mut done_on = done_on.lock().await;
+                *done_on = quota.recompute_after(*done_on).await?;
+                Ok::<(), QuotaError>(())
+            }
+        })
+    });
+}
+
+fn start_retention(core: &Core, config: &RetentionConfig) {
+    let quota = core.quota.clone();
+    let (months, drop_unarchived) = (config.months, config.drop_unarchived);
+    core.supervisor.spawn_loop("retention", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(RETENTION_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.drop_old_facts(months, drop_unarchived).await }
+        })
+    });
 }
 
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
@@ -336,6 +386,8 @@ fn start_upkeep(core: &Core, config: &Config) {
             }
         })
     });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("denials", move |stop| denials::run(quota.clone(), stop));
     core.supervisor.spawn_loop("metrics", |stop| {
         upkeep::every(METRICS_PAUSE, stop, || async {
             crate::telemetry::metrics().run_upkeep();
@@ -357,6 +409,18 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, AppError> {
     let failed = |source| AppError::CatalogueFile { path: path.clone(), source };
     let text = std::fs::read_to_string(Path::new(path)).map_err(failed)?;
     Catalogue::parse(&text).map_err(AppError::Catalogue)
+}
+
+/// Postgres, with a pool of its own for analysts when that is elsewhere.
+fn ledger(config: &Config) -> Result<Ledger, LedgerError> {
+    let options = ledger_options(config);
+    let ledger = Ledger::connect(&options)?;
+    match config.postgres.analysts_url() {
+        Some(url) => {
+            ledger.with_analysts(&LedgerOptions { url: url.expose().to_owned(), ..options })
+        }
+        None => Ok(ledger),
+    }
 }
 
 /// How Postgres is reached.

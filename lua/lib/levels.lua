@@ -52,8 +52,9 @@ local function answer(value)
 end
 
 -- Where a state has which count. Most subjects have the same fields in the same order. `holds` has
--- for a field the places and ends of what is held of it, and is nil when nothing is held or carried:
--- then only used units count. What was carried counts though its limit may roll over no more.
+-- for a field the places and ends of what is held of it, and is nil when nothing is held or
+-- carried: then only used units count. What was carried counts though its limit may roll over no
+-- more.
 local layouts = {}
 local function layout_of(fields)
   local layout = layouts[fields]

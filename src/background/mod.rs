@@ -1,5 +1,6 @@
 //! Work that no request waits for.
 
+pub mod denials;
 pub mod flusher;
 pub mod supervisor;
 pub mod upkeep;

@@ -1,6 +1,7 @@
 //! The command line: one binary, a subcommand a task.
 
 mod admin;
+mod archive;
 mod audit;
 mod catalogue;
 mod core;
@@ -8,6 +9,8 @@ mod dev;
 mod grants;
 mod keys;
 mod output;
+mod person;
+mod recompute;
 mod reservations;
 mod reset;
 mod serve;
@@ -94,8 +97,19 @@ enum Command {
         /// The `event_id` of a consume or a commit
         event_id: uuid::Uuid,
     },
+    /// Compute the limits that follow usage now, and print what changes, one JSON document a line
+    Recompute(recompute::RecomputeArguments),
     /// Print what admins did, newest first
     Audit(audit::AuditArguments),
+    /// Print all that there is about a subject and what lies below it, one JSON document a line
+    ExportPerson {
+        /// A path such as `user:u_1`
+        subject: String,
+    },
+    /// Erase a subject and all below it; levels above and totals keep their sums
+    ErasePerson(person::EraseArguments),
+    /// Move months of the log into Parquet files
+    Archive(archive::ArchiveArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -154,7 +168,11 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 reservations::release(&config, &reservation_id).await
             }
             Command::Refund { event_id } => reservations::refund(&config, event_id).await,
+            Command::Recompute(recompute) => recompute::recompute(&config, &recompute).await,
             Command::Audit(audit) => audit::audit(&config, &audit).await,
+            Command::ExportPerson { subject } => person::export(&config, &subject).await,
+            Command::ErasePerson(erase) => person::erase(&config, &erase).await,
+            Command::Archive(archive) => archive::archive(&config, &archive).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }

@@ -94,6 +94,6 @@ fn given_row(given: &GivenBack) -> Vec<String> {
     let of_grant = || format!("{metric} of grant {}", grant.unwrap_or_default());
     let of = period.map_or_else(of_grant, |period| format!("{metric}-{}", period.as_str()));
     let is_window = period.is_some() && *window != Window::LIFETIME;
-    let since = is_window.then(|| window.start_at().to_rfc3339()).unwrap_or_default();
+    let since = if is_window { window.start_at().to_rfc3339() } else { String::new() };
     vec![subject.clone(), of, since, units.to_string()]
 }

@@ -16,6 +16,7 @@ mod log;
 mod postgres;
 mod quota;
 mod redis;
+mod retention;
 mod secret;
 mod server;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use postgres::PostgresConfig;
 pub use quota::QuotaConfig;
 pub use quota::StoreAway;
 pub use redis::RedisConfig;
+pub use retention::RetentionConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
@@ -69,6 +71,8 @@ pub struct Config {
     pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
+    /// How long facts are kept.
+    pub retention: RetentionConfig,
     /// API keys.
     pub auth: AuthConfig,
     /// Tokens of end users.

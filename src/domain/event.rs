@@ -54,6 +54,23 @@ impl EventKind {
         }
     }
 
+    /// What the event's charges do to the sums of usage: 1 adds them, -1 takes them off, 0 leaves them out.
+    #[must_use]
+    pub const fn usage_sign(self) -> i64 {
+        match self {
+            Self::Consume | Self::Commit => 1,
+            Self::Refund => -1,
+            Self::Reset
+            | Self::Set
+            | Self::Reserve
+            | Self::Release
+            | Self::Expire
+            | Self::Extend
+            | Self::Transfer
+            | Self::Rollover => 0,
+        }
+    }
+
     /// The number in the outbox. Numbers are never given to another kind.
     #[must_use]
     pub const fn code(self) -> u8 {

@@ -3,14 +3,19 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod analytics;
 pub mod api_key;
 pub mod calendar;
 pub mod catalogue;
 pub mod decision;
+pub mod denial;
+pub mod dynamic;
 pub mod event;
+pub mod forecast;
 pub mod grant;
 pub mod level_limits;
 pub mod limit;
+pub mod logged;
 pub mod memo;
 pub mod model;
 pub mod period;
@@ -36,6 +41,12 @@ pub use catalogue::Change;
 pub use decision::Decision;
 pub use decision::LimitState;
 pub use decision::Warning;
+pub use denial::Denial;
+pub use denial::DenialCode;
+pub use denial::DeniedLimit;
+pub use dynamic::DaysUsed;
+pub use dynamic::Dynamic;
+pub use dynamic::DynamicError;
 pub use event::Event;
 pub use event::EventKind;
 pub use event::Tally;

@@ -68,6 +68,14 @@ pub struct TransferReadProblems;
 #[derive(Debug)]
 pub struct CatalogueReadProblems;
 
+/// Why analysts get no answer.
+#[derive(Debug)]
+pub struct AnalyticsProblems;
+
+/// Why the log cannot be read.
+#[derive(Debug)]
+pub struct LogProblems;
+
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
 pub struct CatalogueWriteProblems;
@@ -259,6 +267,27 @@ impl IntoResponses for CatalogueReadProblems {
             ApiError::PermissionDenied(Permission::Read),
             ApiError::Fenced,
             ApiError::UnknownPlan,
+        ])
+    }
+}
+
+impl IntoResponses for AnalyticsProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("days", "must be 1 to 92"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::Fenced,
+            ApiError::UnknownMetric,
+        ])
+    }
+}
+
+impl IntoResponses for LogProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("limit", "must be 1 to 1000"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
         ])
     }
 }

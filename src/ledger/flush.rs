@@ -1,4 +1,5 @@
-//! Moving a batch of the outbox into Postgres: log, counters, reservations, grants, audit log and cursor in one transaction.
+//! Moving a batch of the outbox into Postgres: log, counters, rollups, reservations, grants, audit log and cursor in one
+//! transaction.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +17,7 @@ use super::grants;
 use super::message_logs;
 use super::message_logs::Logged;
 use super::reservations;
+use super::rollups;
 use super::tx::Tx;
 use super::usage_counters;
 
@@ -82,6 +84,18 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// Logs events of the first shard and epoch and does nothing else, for the benchmark to compare a flush with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::flush`].
+    #[doc(hidden)]
+    pub async fn log_alone(&self, events: &[Event]) -> Result<(), LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = message_logs::insert(&tx, 0, 1, events).await.map(|_| ());
+        tx.end(outcome).await
+    }
+
     /// Whether Postgres can store these events. Nothing is kept.
     ///
     /// # Errors
@@ -127,12 +141,13 @@ pub(super) async fn write_events<'a>(
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
     let logged = message_logs::insert(tx, shard, epoch, events).await?;
-    if guards.dedupe {
-        usage_counters::add(tx, &logged.fresh).await?;
-    } else {
-        let all: Vec<&Event> = events.iter().collect();
-        usage_counters::add(tx, &all).await?;
-    }
+    let all: Vec<&Event> = if guards.dedupe { Vec::new() } else { events.iter().collect() };
+    let counted = if guards.dedupe { &logged.fresh } else { &all };
+    // The sums of the second are made while Postgres adds those of the first.
+    futures_util::try_join!(
+        usage_counters::add(tx, counted),
+        rollups::add(tx, shard, &logged.fresh)
+    )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;

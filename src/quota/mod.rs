@@ -4,16 +4,22 @@
 //! Redis once and Postgres never.
 
 mod actor;
+mod analytics;
 mod catalogue;
 mod decide;
+mod denials;
+mod dynamic;
 mod effective;
 mod error;
 mod flush;
 mod flushed;
+mod forecast;
 mod grants;
 mod identity;
 pub mod keys;
 mod loader;
+mod logs;
+mod near_limit;
 mod order;
 mod outcome;
 mod profiles;
@@ -24,6 +30,7 @@ mod reset_within;
 mod resolve;
 mod rewrite;
 mod rollover;
+mod rollups;
 mod salvage;
 mod settle;
 mod transfers;
@@ -49,14 +56,19 @@ use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
 pub use self::actor::Actor;
+pub use self::analytics::TrailingDays;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
+pub use self::dynamic::Recomputation;
+pub use self::dynamic::RecomputePlace;
+pub use self::dynamic::Recomputed;
 pub use self::effective::Effective;
 pub use self::error::MissingFeature;
 pub use self::error::QuotaError;
 pub use self::error::Store;
 pub use self::flush::FlushState;
 pub use self::flush::FlushStep;
+pub use self::forecast::ForecastReport;
 pub use self::grants::GrantOrder;
 pub use self::grants::GrantRow;
 pub use self::grants::GrantState;
@@ -98,9 +110,15 @@ pub use self::usage::Usage;
 pub use crate::counters::HoldEnd;
 pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
+pub use crate::ledger::DENIED;
 pub use crate::ledger::Expected;
+pub use crate::ledger::LogFilter;
+pub use crate::ledger::LogPage;
+pub use crate::ledger::LogPlace;
+pub use crate::ledger::LogRow;
 pub use crate::ledger::TransferState;
 
+use self::denials::DenialQueue;
 use self::loader::LoadEntrance;
 use self::profiles::Profiles;
 use self::recover::RecoveryEntrance;
@@ -162,6 +180,7 @@ pub struct Quota {
     keys: KeyRing,
     edition: RwLock<Arc<Edition>>,
     profiles: Profiles,
+    denials: DenialQueue,
     /// The sheet of an operation that is yet to be measured.
     nothing: Arc<PackedSheet>,
     loads: LoadEntrance,
@@ -260,6 +279,7 @@ impl Quota {
             keys: parts.keys,
             edition: RwLock::new(edition),
             profiles: Profiles::default(),
+            denials: DenialQueue::default(),
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,

@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod dev;
 mod embedded;
+mod facts;
 mod faults;
 mod first;
 mod guards;
@@ -22,4 +23,6 @@ mod scripts;
 mod statemachine;
 mod support;
 mod systems;
+#[path = "../../bench/traffic.rs"]
+mod traffic;
 mod windows;

@@ -1,12 +1,15 @@
 //! One file a group of routes.
 
+pub mod analytics;
 pub mod audit;
 pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod forecasts;
 pub mod grants;
 pub mod images;
+pub mod logs;
 pub mod models;
 pub mod operations;
 pub mod plans;

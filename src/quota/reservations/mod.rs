@@ -76,10 +76,16 @@ impl Quota {
             amount: order.amount.into(),
             ..self.operation(OperationKind::Reserve, &order.subject, &order.context)
         };
-        let settled = self.settle_on(Box::new(operation), &order).await?;
-        let mut decision = self.answer(settled, &order)?;
+        let outcome = self.hold(operation, &order).await;
+        self.note_denial(&order, &outcome);
+        outcome
+    }
+
+    async fn hold(&self, operation: Operation, order: &Order) -> Result<Decision, QuotaError> {
+        let settled = self.settle_on(Box::new(operation), order).await?;
+        let mut decision = self.answer(settled, order)?;
         if let Some(hold) = decision.hold.take() {
-            let id = self.id_of(&hold, &order, &decision);
+            let id = self.id_of(&hold, order, &decision);
             decision.hold = Some(Hold { id, ..hold });
         }
         outcome::count(&decision);

@@ -94,20 +94,22 @@ async fn what_has_become_of_each_grant_is_shown() {
     give(3, json!("2027-02-10T19:00:00Z")).await;
     let revoked = give(4, json!("2027-02-11T00:00:00Z")).await;
     give(6, Value::Null).await;
-    assert!(caller.charge("user:u_1", "messages", 8).await.is_allowed());
+    assert!(caller.charge("user:u_1", "messages", 11).await.is_allowed());
 
     let gone = caller.delete(&format!("{GRANTS}/{revoked}")).await;
     let again = caller.delete(&format!("{GRANTS}/{revoked}")).await;
     app.flush().await;
+    let report = app.verify().await;
     app.clock.advance(7 * 3_600_000 + 60_000);
     let list = caller.get(GRANTS).await;
 
+    assert!(report.is_clean(), "what is used of a revoked grant still counts: {report:?}");
     assert_eq!(gone.status, StatusCode::OK, "{gone:?}");
     assert_eq!((&gone.body["state"], &gone.body["remaining"]), (&json!("revoked"), &json!(0)));
     assert!(gone.body["revoked_at"].is_string());
     assert_problem(&again, StatusCode::NOT_FOUND, "unknown_grant", &["no such grant"]);
     let expected =
-        [(6, 0, 6, "open"), (4, 0, 0, "revoked"), (3, 1, 0, "expired"), (2, 2, 0, "expired")];
+        [(6, 0, 6, "open"), (4, 1, 0, "revoked"), (3, 3, 0, "expired"), (2, 2, 0, "expired")];
     assert_eq!(listed(&list), expected);
     assert!(caller.charge("user:u_1", "messages", 6).await.is_allowed());
     assert_eq!(told(&caller.charge("user:u_1", "messages", 1).await), (429, "limit_exceeded"));
