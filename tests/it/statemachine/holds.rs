@@ -4,6 +4,7 @@ use headroom::quota::Ask;
 
 use super::claims::Available;
 use super::claims::Group;
+use super::limits::UNITS_MAX;
 use super::lines::Line;
 use super::lines::is_short;
 use super::reference::Reference;
@@ -197,7 +198,7 @@ impl Reference {
         let spared: Vec<u64> = (0..lines.len()).map(|at| claims.of(at).spared()).collect();
         let mut taken = Vec::new();
         for (held, (line, spared)) in hold.lines.iter().zip(lines.iter().zip(spared)) {
-            let units = line.units - spared;
+            let units = (line.units - spared).min(UNITS_MAX.saturating_sub(self.used(line)));
             if units > 0 {
                 self.count(&held.line).used += units;
                 taken.push(Taken::of_line(&held.line, units));

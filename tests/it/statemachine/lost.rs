@@ -6,6 +6,7 @@ use super::holds::HeldGrant;
 use super::holds::HeldLine;
 use super::holds::Hold;
 use super::limits;
+use super::limits::UNITS_MAX;
 use super::lines::Line;
 use super::lines::lines_at;
 use super::reference::Reference;
@@ -63,6 +64,12 @@ impl Reference {
         let has_ended = |it: &Hold| it.lines.iter().any(|it| it.line.has_ended(self.now_s()));
         let has_ended = has_ended(hold) || has_ended(&now);
         if !is_known && hold.is_vague {
+            return false;
+        }
+        // Nor whether a counter has room for what is charged there.
+        let is_full =
+            |it: &HeldLine| it.line.has_ended(self.now_s()) && self.used(&it.line) > UNITS_MAX / 2;
+        if now.lines.iter().any(is_full) {
             return false;
         }
         let is_open = ["open", "expired"].contains(&hold.state);
