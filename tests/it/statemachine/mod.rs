@@ -15,6 +15,16 @@
 //! | `case.rs`, `units.rs`, `codes.rs` | commands to the service, and what it says |
 //! | `world.rs`, `ending.rs` | the servers, the nodes, and what is broken in them; what they hold when a case ends |
 
+#![allow(
+    clippy::cognitive_complexity,
+    clippy::needless_pass_by_value,
+    clippy::redundant_closure_for_method_calls,
+    clippy::similar_names,
+    clippy::too_many_arguments,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "a reference reads like the rules it is written from"
+)]
+
 mod acts;
 mod case;
 mod catalogues;
