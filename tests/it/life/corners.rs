@@ -93,7 +93,7 @@ async fn a_hold_whose_windows_ended_before_it_was_extended_is_swept() {
     let limits = "{ metric = \"messages\", period = \"minute\", max = 9 }";
     let app = start_on(plans(limits, "")).await;
     let quota = app.quota();
-    let held = quota.reserve(messages(USER, 3), Duration::from_secs(600)).await.unwrap();
+    let held = quota.reserve(messages(USER, 3), Duration::from_mins(10)).await.unwrap();
     app.flush().await;
     app.clock.advance(120_000);
     orders::accept(quota, USER, 1).await;
