@@ -48,6 +48,7 @@ mod units;
 mod world;
 
 use std::rc::Rc;
+use std::thread::ScopedJoinHandle;
 
 use proptest::test_runner::Config;
 use proptest::test_runner::RngAlgorithm;
@@ -118,6 +119,11 @@ fn run(seed: u64) -> u64 {
     steps.get()
 }
 
+/// What a thread made; its panic goes on in this one.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
 /// Guards promises 1, 2, 4 and 6 and I1 to I8 for plans, overrides, calendars, levels, features and acts, for holds, refunds,
 /// grants, gifts and rollover, in any order and with any loss of caches. Each run has other seeds, unless
 /// `HEADROOM_TEST_SEED` repeats one.
@@ -134,7 +140,7 @@ fn random_commands_give_the_answers_of_a_reference() {
         let threads =
             (0..AT_ONCE).map(|thread| scope.spawn(move || of_thread(thread).map(run).sum::<u64>()));
         let threads: Vec<_> = threads.collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        threads.into_iter().map(joined).sum()
     });
     print(&format!("{steps} commands"));
     assert!(setting("HEADROOM_TEST_CASES").is_some() || steps >= STEPS_MIN, "{steps}");
