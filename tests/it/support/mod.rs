@@ -252,6 +252,7 @@ impl TestApp {
         assert!(report.is_clean(), "{}", serde_json::to_string_pretty(&report).unwrap());
         assert_eq!(report.pending, 0, "everything is in postgres");
         self.stop_nodes().await;
+        self.stores.remove_database().await;
     }
 }
 

@@ -23,6 +23,8 @@ pub type PostgresClient = tokio_postgres::Client;
 pub const SHARDS: u16 = 2;
 /// The migrated database that the tests' databases are copied from.
 const TEMPLATE: &str = "template_headroom";
+/// What the folder of the shared Postgres is called, before the process id.
+const SHARED_PREFIX: &str = "headroom-test-shared-";
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -64,6 +66,16 @@ impl Stores {
         self.folder.path()
     }
 
+    /// Removes the database from the shared Postgres. Hundreds of them would take gigabytes.
+    pub async fn remove_database(&self) {
+        let Some((server, name)) = self.postgres_url.rsplit_once('/') else { return };
+        if self.postgres.is_some() {
+            return;
+        }
+        let client = connect(&format!("{server}/postgres")).await;
+        client.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    }
+
     /// A connection to Redis.
     pub async fn redis_connection(&self) -> redis::aio::MultiplexedConnection {
         connect_redis(&self.redis).await
@@ -86,8 +98,12 @@ pub async fn connect_redis(server: &RedisServer) -> redis::aio::MultiplexedConne
 
 /// A folder that the account of Postgres can enter.
 pub fn open_folder() -> TempDir {
+    folder_named("headroom-test-")
+}
+
+fn folder_named(prefix: &str) -> TempDir {
     tempfile::Builder::new()
-        .prefix("headroom-test-")
+        .prefix(prefix)
         .permissions(Permissions::from_mode(0o755))
         .tempdir()
         .unwrap()
@@ -101,6 +117,19 @@ pub async fn connect(url: &str) -> PostgresClient {
         let _ = connection.await;
     });
     client
+}
+
+/// Removes the shared folders of runs that have ended: nothing is dropped at the end of a process.
+fn remove_left_behind() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix(SHARED_PREFIX));
+        let Some((pid, _)) = pid.and_then(|rest| rest.split_once('-')) else { continue };
+        if !Path::new("/proc").join(pid).exists() {
+            // Another run may remove it at the same time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 async fn own_database(folder: &Path) -> (Option<PostgresServer>, String) {
@@ -120,7 +149,8 @@ async fn shared_database() -> (Option<PostgresServer>, String) {
 }
 
 async fn start_shared() -> Shared {
-    let folder = open_folder();
+    remove_left_behind();
+    let folder = folder_named(&format!("{SHARED_PREFIX}{}-", std::process::id()));
     let options = PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
     let server = PostgresServer::start(options).await.unwrap();
     let client = connect(&server.url("postgres")).await;
