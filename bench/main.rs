@@ -7,11 +7,13 @@
 mod bare;
 mod child;
 mod drain;
+mod facts;
 mod load;
 mod memory;
 mod report;
 mod rounds;
 mod stand;
+mod traffic;
 mod wire;
 
 use std::io::Write;
@@ -51,10 +53,16 @@ struct Arguments {
     workers: usize,
 }
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// How much of Redis' memory subjects, pending events and idempotency records take
     Memory,
+    /// How fast the flusher keeps rollups, and how long analysts wait for answers
+    Facts {
+        /// Rows in the log, in millions, one run after the other
+        #[arg(long, value_delimiter = ',', default_value = "1,10,50")]
+        millions: Vec<u64>,
+    },
     /// The bare handler
     #[command(hide = true)]
     Bare {
@@ -124,32 +132,58 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         return bare::serve(address, workers);
     }
     let plan = Plan::of(arguments);
-    let is_memory = arguments.command.is_some();
+    let subject = match &arguments.command {
+        None | Some(Command::Bare { .. }) => Subject::Decisions,
+        Some(Command::Memory) => Subject::Memory,
+        Some(Command::Facts { millions }) => Subject::Facts(millions),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let text = runtime.block_on(measure(plan, is_memory))?;
+    let text = runtime.block_on(measure(plan, subject))?;
     std::io::stdout().write_all(text.as_bytes())?;
     if arguments.record {
-        report::record(if is_memory { "memory" } else { "results" }, &text)?;
+        report::record(subject.section(), &text)?;
     }
     Ok(())
 }
 
-async fn measure(plan: Plan, is_memory: bool) -> Result<String, Failure> {
+/// What is measured.
+#[derive(Clone, Copy, Debug)]
+enum Subject<'a> {
+    Decisions,
+    Memory,
+    /// With so many million rows.
+    Facts(&'a [u64]),
+}
+
+impl Subject<'_> {
+    /// Its section of docs/BENCHMARKS.md.
+    const fn section(self) -> &'static str {
+        match self {
+            Self::Decisions => "results",
+            Self::Memory => "memory",
+            Self::Facts(_) => "facts",
+        }
+    }
+}
+
+async fn measure(plan: Plan, subject: Subject<'_>) -> Result<String, Failure> {
     let dir = std::env::temp_dir().join(format!("headroom-bench-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let measured = measure_in(&dir, plan, is_memory).await;
+    let measured = measure_in(&dir, plan, subject).await;
     // What is left behind costs disk space and nothing else.
     let _ = std::fs::remove_dir_all(&dir);
     measured
 }
 
-async fn measure_in(dir: &Path, plan: Plan, is_memory: bool) -> Result<String, Failure> {
+async fn measure_in(dir: &Path, plan: Plan, subject: Subject<'_>) -> Result<String, Failure> {
     let mut postgres = stand::postgres(dir).await?;
-    let text = if is_memory {
-        memory::text(&memory::run(dir, &postgres, plan).await?)
-    } else {
-        let rounds = rounds::run(dir, &postgres, plan).await?;
-        report::text(plan, &rounds, &drain::run(dir, &postgres, plan).await?)
+    let text = match subject {
+        Subject::Memory => memory::text(&memory::run(dir, &postgres, plan).await?),
+        Subject::Facts(millions) => facts::run(&postgres, plan, millions).await?,
+        Subject::Decisions => {
+            let rounds = rounds::run(dir, &postgres, plan).await?;
+            report::text(plan, &rounds, &drain::run(dir, &postgres, plan).await?)
+        }
     };
     // A Postgres that is slow to stop ends with this process, and is no reason to lose the results.
     if let Err(error) = postgres.stop().await {

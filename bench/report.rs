@@ -99,7 +99,7 @@ pub(crate) fn machine() -> String {
 }
 
 /// The middle value; of two middle ones the mean. NaN when there is none.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;

@@ -11,6 +11,8 @@ use tokio::sync::Mutex;
 
 use crate::background::Shutdown;
 use crate::background::Supervisor;
+use crate::background::denials;
+use crate::background::feed;
 use crate::background::flusher;
 use crate::background::upkeep;
 use crate::clock::Clock;
@@ -47,6 +49,10 @@ use crate::quota::TransferPolicy;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two folds of what was flushed into the rollups of the subjects.
+const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
+/// The pause between two looks for old rows of the feed, at 1,000 a look.
+const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -139,7 +145,7 @@ impl Core {
             &hooks.guards_off,
         )
         .map_err(AppError::Counters)?;
-        let ledger = Ledger::connect(&ledger_options(config)).map_err(AppError::Ledger)?;
+        let ledger = ledger(config).map_err(AppError::Ledger)?;
         let supervisor = Supervisor::new();
         for lane in lanes {
             supervisor.spawn("lane", lane.run());
@@ -249,6 +255,7 @@ impl App {
     /// configured grace.
     pub async fn stop(self) -> Shutdown {
         let started_at = Instant::now();
+        self.core.quota.close_feed();
         // The flushers stop when the outbox is empty, so the last request has to be answered before.
         let edge = self.edge.shutdown(self.grace).await;
         let grace_left = self.grace.saturating_sub(started_at.elapsed());
@@ -302,6 +309,22 @@ fn start_sweepers(core: &Core) {
             async move { quota.finish_transfers().await.map(|_| ()) }
         })
     });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("rollups", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(ROLLUPS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.fold_rollups().await }
+        })
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("feed_upkeep", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(FEED_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.drop_old_feed().await }
+        })
+    });
 }
 
 fn start_upkeep(core: &Core, config: &Config) {
@@ -336,6 +359,10 @@ fn start_upkeep(core: &Core, config: &Config) {
             }
         })
     });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("denials", move |stop| denials::run(quota.clone(), stop));
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("feed", move |stop| feed::run(quota.clone(), stop));
     core.supervisor.spawn_loop("metrics", |stop| {
         upkeep::every(METRICS_PAUSE, stop, || async {
             crate::telemetry::metrics().run_upkeep();
@@ -357,6 +384,18 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, AppError> {
     let failed = |source| AppError::CatalogueFile { path: path.clone(), source };
     let text = std::fs::read_to_string(Path::new(path)).map_err(failed)?;
     Catalogue::parse(&text).map_err(AppError::Catalogue)
+}
+
+/// Postgres, with a pool of its own for analysts when that is elsewhere.
+fn ledger(config: &Config) -> Result<Ledger, LedgerError> {
+    let options = ledger_options(config);
+    let ledger = Ledger::connect(&options)?;
+    match config.postgres.analysts_url() {
+        Some(url) => {
+            ledger.with_analysts(&LedgerOptions { url: url.expose().to_owned(), ..options })
+        }
+        None => Ok(ledger),
+    }
 }
 
 /// How Postgres is reached.
@@ -408,6 +447,7 @@ fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
         batch_events_max: config.flusher.batch_events_max,
         trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
         trim_bytes_max: config.flusher.trim_bytes_max,
+        feed_keep: config.feed.keep(),
         transfers: transfer_policy(&config.transfers),
         guards,
     }

@@ -102,7 +102,8 @@ do
     for _, it in ipairs(by_line) do
       local units = it.units - it.group.spared
       if units > 0 then
-        made[#made + 1] = { it.depth, it.field, units, -1, it.end_s }
+        local limit = it.allowance < UNITS_MAX and it.allowance or -1
+        made[#made + 1] = { it.depth, it.field, units, limit, it.end_s }
         if it.used + it.held + units > it.ceiling + it.carried then is_overage = true end
       end
     end

@@ -35,6 +35,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::quota::BOUNDS,
         super::transfers::BOUNDS,
         super::flusher::BOUNDS,
+        super::feed::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,
         super::clock::BOUNDS,

@@ -17,8 +17,11 @@ pub(super) const CONFIG_VARIABLE: &str = "HEADROOM_CONFIG";
 const PREFIX: &str = "HEADROOM_";
 const FILE_SUFFIX: &str = "_FILE";
 /// Names that other tools agree on, and the keys they set.
-pub(super) const WELL_KNOWN: [(&str, &str); 2] =
-    [("DATABASE_URL", "postgres.url"), ("REDIS_URL", "redis.url")];
+pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
+    ("DATABASE_URL", "postgres.url"),
+    ("ANALYTICS_DATABASE_URL", "postgres.analytics_url"),
+    ("REDIS_URL", "redis.url"),
+];
 /// Variables that steer the program and are not keys.
 const CONTROL: [&str; 1] = [CONFIG_VARIABLE];
 /// Longest content of a secret file, in bytes.

@@ -16,8 +16,14 @@ use super::DEFAULT_TOML;
 use super::error::ConfigError;
 
 /// The keys that may not be shown, and that `<VARIABLE>_FILE` may set.
-const SECRETS: [&str; 5] =
-    ["redis.url", "postgres.url", "postgres.owner_url", "auth.admin_key", "jwt.secret"];
+const SECRETS: [&str; 6] = [
+    "redis.url",
+    "postgres.url",
+    "postgres.owner_url",
+    "postgres.analytics_url",
+    "auth.admin_key",
+    "jwt.secret",
+];
 
 /// The keys that exist, with their types: those of the default file.
 pub(super) struct Schema {

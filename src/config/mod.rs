@@ -9,6 +9,7 @@ mod clock;
 mod docs;
 mod env;
 mod error;
+mod feed;
 mod flusher;
 mod jwt;
 mod layer;
@@ -34,6 +35,7 @@ pub use clock::ClockConfig;
 pub use docs::markdown;
 pub use env::process_env;
 pub use error::ConfigError;
+pub use feed::FeedConfig;
 pub use flusher::FlusherConfig;
 pub use jwt::JwtAlgorithm;
 pub use jwt::JwtConfig;
@@ -69,6 +71,8 @@ pub struct Config {
     pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
+    /// The live feed.
+    pub feed: FeedConfig,
     /// API keys.
     pub auth: AuthConfig,
     /// Tokens of end users.

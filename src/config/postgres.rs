@@ -18,6 +18,8 @@ pub struct PostgresConfig {
     pub url: SecretUrl,
     /// The same for the owner of the tables; empty means [`PostgresConfig::url`].
     pub owner_url: SecretUrl,
+    /// The same for what analysts ask; empty means [`PostgresConfig::url`].
+    pub analytics_url: SecretUrl,
     /// Connections kept by one process; 2 to 256.
     pub pool_max: usize,
     /// Time to open a connection, in milliseconds; 10 to 60,000.
@@ -41,6 +43,12 @@ impl PostgresConfig {
         if self.owner_url.is_empty() { &self.url } else { &self.owner_url }
     }
 
+    /// Where analysts' questions go, when that is elsewhere.
+    #[must_use]
+    pub fn analysts_url(&self) -> Option<&SecretUrl> {
+        Some(&self.analytics_url).filter(|url| !url.is_empty())
+    }
+
     /// [`PostgresConfig::connect_timeout_ms`] as a duration.
     #[must_use]
     pub const fn connect_timeout(&self) -> Duration {
@@ -49,7 +57,8 @@ impl PostgresConfig {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         check_scheme("postgres.url", &self.url)?;
-        check_scheme("postgres.owner_url", self.migration_url())
+        check_scheme("postgres.owner_url", self.migration_url())?;
+        self.analysts_url().map_or(Ok(()), |url| check_scheme("postgres.analytics_url", url))
     }
 }
 

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::period::Period;
 use super::period::Window;
 use super::units::Metric;
+use super::units::Units;
 
 /// What kind of change an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +55,23 @@ impl EventKind {
         }
     }
 
+    /// What the event's charges do to the sums of usage: 1 adds them, -1 takes them off, 0 leaves them out.
+    #[must_use]
+    pub const fn usage_sign(self) -> i64 {
+        match self {
+            Self::Consume | Self::Commit => 1,
+            Self::Refund => -1,
+            Self::Reset
+            | Self::Set
+            | Self::Reserve
+            | Self::Release
+            | Self::Expire
+            | Self::Extend
+            | Self::Transfer
+            | Self::Rollover => 0,
+        }
+    }
+
     /// The number in the outbox. Numbers are never given to another kind.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -70,6 +88,12 @@ impl EventKind {
             Self::Transfer => 10,
             Self::Rollover => 11,
         }
+    }
+
+    /// The kind with that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        (0..=u8::MAX).filter_map(Self::coded).find(|kind| kind.as_str() == name)
     }
 
     /// The kind with that number.
@@ -128,6 +152,19 @@ pub struct Delta {
     pub units: i64,
     /// The count after an admin's act; `None` for other events, which do not carry it.
     pub after: Option<i64>,
+    /// The limit that was in force; `None` when it was unlimited or the event does not carry it.
+    pub limit: Option<LimitInForce>,
+}
+
+/// A limit as it was when an event was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitInForce {
+    /// The most units in the window, without those carried into it.
+    pub max: Units,
+    /// The share of `max` from which the counter warns, in percent.
+    pub warning_percent: u8,
+    /// The share of `max` from which the counter is critical, in percent.
+    pub critical_percent: u8,
 }
 
 /// The deltas of an event, shared by all events of an outbox entry that were measured against one sheet.

@@ -3,11 +3,14 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod analytics;
 pub mod api_key;
 pub mod calendar;
 pub mod catalogue;
 pub mod decision;
+pub mod denial;
 pub mod event;
+pub mod forecast;
 pub mod grant;
 pub mod level_limits;
 pub mod limit;
@@ -18,6 +21,7 @@ pub mod plan;
 pub mod portion;
 pub mod profile;
 pub mod sheet;
+pub mod signal;
 pub mod subject;
 pub mod units;
 
@@ -36,6 +40,9 @@ pub use catalogue::Change;
 pub use decision::Decision;
 pub use decision::LimitState;
 pub use decision::Warning;
+pub use denial::Denial;
+pub use denial::DenialCode;
+pub use denial::DeniedLimit;
 pub use event::Event;
 pub use event::EventKind;
 pub use event::Tally;
@@ -61,6 +68,8 @@ pub use profile::ProfileError;
 pub use sheet::Counts;
 pub use sheet::Line;
 pub use sheet::Sheet;
+pub use signal::Signal;
+pub use signal::SignalKind;
 pub use subject::Scope;
 pub use subject::Subject;
 pub use subject::SubjectError;

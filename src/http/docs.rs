@@ -64,6 +64,10 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "usage", description = "What a subject has used, and what admins do to that."),
         (name = "subjects", description = "What is configured for a subject: plan, limits of its own, features, calendar."),
         (name = "catalogue", description = "Metrics, features, plans and models. A change makes a new version."),
+        (name = "logs", description = "What happened: events and refusals."),
+        (name = "analytics", description = "What usage adds up to. Days and months are those of UTC; of a path the root stands for all of it. \
+            Sums of subjects are a few seconds behind the log."),
+        (name = "stream", description = "What happens, as it happens."),
         (name = "audit", description = "What admins did."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),

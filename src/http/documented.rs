@@ -16,6 +16,7 @@ use super::error::ApiError;
 use super::problem::Problem;
 use crate::domain::Permission;
 use crate::quota::MissingFeature;
+use crate::quota::QuotaError;
 use crate::quota::Store;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
@@ -39,6 +40,18 @@ pub struct ActProblems;
 /// Why something about all subjects cannot be read.
 #[derive(Debug)]
 pub struct CatalogueReadProblems;
+
+/// Why analysts get no answer.
+#[derive(Debug)]
+pub struct AnalyticsProblems;
+
+/// Why the log cannot be read.
+#[derive(Debug)]
+pub struct LogProblems;
+
+/// Why what happens cannot be followed.
+#[derive(Debug)]
+pub struct StreamProblems;
 
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
@@ -135,6 +148,38 @@ impl IntoResponses for CatalogueReadProblems {
             ApiError::PermissionDenied(Permission::Read),
             ApiError::Fenced,
             ApiError::UnknownPlan,
+        ])
+    }
+}
+
+impl IntoResponses for AnalyticsProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("days", "must be 1 to 92"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::Fenced,
+            ApiError::UnknownMetric,
+        ])
+    }
+}
+
+impl IntoResponses for StreamProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("Last-Event-ID", "must be the id of an event"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
+            QuotaError::FeedGone.into(),
+        ])
+    }
+}
+
+impl IntoResponses for LogProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("limit", "must be 1 to 1000"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
         ])
     }
 }

@@ -208,6 +208,8 @@ pub enum ProblemCode {
     SubjectBlocked,
     /// Plans and profiles give a level of the subject more limits than a level may have.
     TooManyLimits,
+    /// What comes after that event of the feed is not there.
+    FeedGone,
     /// What an admin's write is based on is not in force.
     StaleWrite,
     /// An admin's write does not say what it is based on.
@@ -429,6 +431,7 @@ impl From<QuotaError> for ApiError {
             }
             QuotaError::UnknownEvent => Self::missing(ProblemCode::UnknownEvent, &error),
             QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
+            QuotaError::FeedGone => Self::unfit(StatusCode::GONE, ProblemCode::FeedGone, &error),
             QuotaError::CommitDoesNotFit => Self::conflict(ProblemCode::CommitDoesNotFit, &error),
             QuotaError::NotRefundable => Self::conflict(ProblemCode::NotRefundable, &error),
             QuotaError::AlreadyRefunded => Self::conflict(ProblemCode::AlreadyRefunded, &error),

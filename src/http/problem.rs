@@ -169,6 +169,7 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::ReservationAlreadyCommitted => "The reservation is committed",
         ProblemCode::ReservationAlreadyReleased => "The reservation is released",
         ProblemCode::ReservationExpired => "The reservation has expired",
+        ProblemCode::FeedGone => "The feed has moved on",
         ProblemCode::ReservationExists => "The reservation exists",
         ProblemCode::CommitDoesNotFit => "The amount does not fit",
         ProblemCode::UnknownEvent => "The event is unknown",

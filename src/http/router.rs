@@ -14,16 +14,20 @@ use utoipa_axum::routes;
 use super::docs;
 use super::error::ApiError;
 use super::layers;
+use super::routes::analytics;
 use super::routes::audit;
 use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::forecasts;
 use super::routes::images;
+use super::routes::logs;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
 use super::routes::resets;
+use super::routes::stream;
 use super::routes::subjects;
 use super::routes::usage;
 use super::state::Api;
@@ -35,6 +39,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
+        .merge(facts())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
         .routes(routes!(operations::livez))
@@ -58,6 +63,22 @@ fn catalogue() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plans::list))
         .routes(routes!(plans::read, plans::put))
         .routes(routes!(models::read, models::put))
+}
+
+/// What happened, and what it adds up to.
+fn facts() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(logs::of_subject))
+        .routes(routes!(logs::of_all))
+        .routes(routes!(analytics::summary))
+        .routes(routes!(analytics::subjects))
+        .routes(routes!(analytics::distribution))
+        .routes(routes!(analytics::models))
+        .routes(routes!(analytics::denials))
+        .routes(routes!(analytics::near_limit))
+        .routes(routes!(analytics::months))
+        .routes(routes!(forecasts::read))
+        .routes(routes!(stream::follow))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

@@ -1,6 +1,7 @@
 //! Numbers, instants and documents between this crate and Postgres, whose integers are signed.
 
 use chrono::DateTime;
+use chrono::NaiveDate;
 use chrono::Utc;
 use serde_json::value::RawValue;
 use tokio_postgres::types::Json;
@@ -37,6 +38,11 @@ pub(super) fn instant_ms(at_ms: i64) -> Result<DateTime<Utc>, LedgerError> {
 /// An instant from Unix seconds, between 1970 and 9999.
 pub(super) fn instant_s(at_s: i64) -> Result<DateTime<Utc>, LedgerError> {
     instant_ms(at_s.saturating_mul(1_000))
+}
+
+/// A date from days since 1970-01-01, between 1970 and 9999.
+pub(super) fn date(day: i64) -> Result<NaiveDate, LedgerError> {
+    instant_s(day.saturating_mul(86_400)).map(|at| at.date_naive())
 }
 
 /// A document for a jsonb, from JSON text.

@@ -1,4 +1,5 @@
-//! Moving a batch of the outbox into Postgres: log, counters, reservations, grants, audit log and cursor in one transaction.
+//! Moving a batch of the outbox into Postgres: log, counters, reservations, grants, rollups, audit log and cursor in one
+//! transaction.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +7,19 @@ use crate::domain::event::Event;
 
 use super::Ledger;
 use super::audit_log;
+use super::crossings;
 use super::cursors;
 use super::cursors::Cursor;
 use super::cursors::Move;
 use super::dead_letters;
 use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
+use super::feed;
 use super::grants;
 use super::message_logs;
 use super::message_logs::Logged;
 use super::reservations;
+use super::rollups;
 use super::tx::Tx;
 use super::usage_counters;
 
@@ -82,6 +86,18 @@ impl Ledger {
 }
 
 impl Ledger {
+    /// Logs events of the first shard and epoch and does nothing else, for the benchmark to compare a flush with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::flush`].
+    #[doc(hidden)]
+    pub async fn log_alone(&self, events: &[Event]) -> Result<(), LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = message_logs::insert(&tx, 0, 1, events).await.map(|_| ());
+        tx.end(outcome).await
+    }
+
     /// Whether Postgres can store these events. Nothing is kept.
     ///
     /// # Errors
@@ -127,14 +143,16 @@ pub(super) async fn write_events<'a>(
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
     let logged = message_logs::insert(tx, shard, epoch, events).await?;
-    if guards.dedupe {
-        usage_counters::add(tx, &logged.fresh).await?;
+    let crossed = if guards.dedupe {
+        usage_counters::add(tx, &logged.fresh).await?
     } else {
         let all: Vec<&Event> = events.iter().collect();
-        usage_counters::add(tx, &all).await?;
-    }
+        usage_counters::add(tx, &all).await?
+    };
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
+    rollups::add(tx, shard, &logged.fresh).await?;
+    feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }

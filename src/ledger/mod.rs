@@ -6,20 +6,25 @@
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
+mod analytics;
 mod api_keys;
 mod audit_log;
 mod catalogues;
 mod charges;
 mod convert;
+mod crossings;
 mod cursors;
 mod dead_letters;
+mod denials;
 mod error;
+mod feed;
 mod flush;
 mod grants;
 mod incidents;
 mod lines;
 mod load;
 mod logged_event;
+mod logs;
 mod message_logs;
 mod migrate;
 mod partitions;
@@ -27,6 +32,7 @@ mod pool;
 mod previous;
 mod recover;
 mod reservations;
+mod rollups;
 mod settings;
 mod subjects;
 mod transfers;
@@ -37,6 +43,12 @@ mod within;
 
 use std::time::Duration;
 
+pub use analytics::DayTotal;
+pub use analytics::DenialTotals;
+pub use analytics::HourTotal;
+pub use analytics::MonthTotal;
+pub use analytics::OpenCounter;
+pub use analytics::SubjectDay;
 pub use api_keys::ApiKeyRow;
 pub use audit_log::Act;
 pub use audit_log::Action;
@@ -48,6 +60,8 @@ pub use cursors::Cursor;
 pub use dead_letters::DeadLetter;
 pub use error::Cause;
 pub use error::LedgerError;
+pub use feed::FeedItem;
+pub use feed::FeedRow;
 pub use flush::Batch;
 pub use flush::FlushGuards;
 pub use flush::Flushed;
@@ -65,6 +79,11 @@ pub use load::GrantUsed;
 pub use load::HeldCounter;
 pub use load::LevelProfile;
 pub use logged_event::LoggedEvent;
+pub use logs::DENIED;
+pub use logs::LogFilter;
+pub use logs::LogPage;
+pub use logs::LogPlace;
+pub use logs::LogRow;
 pub use migrate::MigrationReport;
 pub use pool::LedgerOptions;
 pub use previous::Previous;
@@ -101,6 +120,8 @@ use tx::Tx;
 #[derive(Clone)]
 pub struct Ledger {
     pool: deadpool_postgres::Pool,
+    /// Where analysts' questions go: a replica, or the same pool.
+    analysts: deadpool_postgres::Pool,
     /// How long one statement may go unanswered before the connection is given up.
     answer_within: Duration,
 }
@@ -112,7 +133,18 @@ impl Ledger {
     ///
     /// [`LedgerError::BadUrl`] when the connection string cannot be read.
     pub fn connect(options: &LedgerOptions) -> Result<Self, LedgerError> {
-        Ok(Self { pool: pool::open(options)?, answer_within: pool::answer_within(options) })
+        let pool = pool::open(options)?;
+        let analysts = pool.clone();
+        Ok(Self { pool, analysts, answer_within: pool::answer_within(options) })
+    }
+
+    /// The same ledger, whose analysts' questions go elsewhere: to a replica, which may lag behind.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::BadUrl`] when the connection string cannot be read.
+    pub fn with_analysts(self, options: &LedgerOptions) -> Result<Self, LedgerError> {
+        Ok(Self { analysts: pool::open(options)?, ..self })
     }
 
     /// Asks Postgres for an answer.
@@ -127,6 +159,11 @@ impl Ledger {
 
     async fn connection(&self) -> Result<Connection, LedgerError> {
         Connection::take(&self.pool, self.answer_within).await
+    }
+
+    /// A connection for analysts' questions, which write nothing.
+    async fn analyst(&self) -> Result<Connection, LedgerError> {
+        Connection::take(&self.analysts, self.answer_within).await
     }
 
     async fn begin(&self) -> Result<Tx, LedgerError> {

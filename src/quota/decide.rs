@@ -72,7 +72,9 @@ impl Quota {
             idempotency: identity.idempotency,
             ..self.operation(OperationKind::Consume, &order.subject, &order.context)
         };
-        self.decide(&order, operation).await
+        let outcome = self.decide(&order, operation).await;
+        self.note_denial(&order, &outcome);
+        outcome
     }
 
     /// Decides without charging. Writes nothing but counters that were missing in Redis.

@@ -76,6 +76,9 @@ pub enum QuotaError {
     /// A catalogue that is not one.
     #[error("the catalogue does not fit")]
     BadCatalogue(#[source] CatalogueError),
+    /// What comes after that place of the live feed is no longer there, or never was.
+    #[error("what comes after that event is not there")]
+    FeedGone,
     /// What an admin's write is based on is not in force.
     #[error("version {found} is in force")]
     Stale {

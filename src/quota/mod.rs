@@ -4,16 +4,23 @@
 //! Redis once and Postgres never.
 
 mod actor;
+mod analytics;
 mod catalogue;
+mod cloud_event;
 mod decide;
+mod denials;
 mod effective;
 mod error;
+mod feed;
 mod flush;
 mod flushed;
+mod forecast;
 mod grants;
 mod identity;
 pub mod keys;
 mod loader;
+mod logs;
+mod near_limit;
 mod order;
 mod outcome;
 mod profiles;
@@ -24,6 +31,7 @@ mod reset_within;
 mod resolve;
 mod rewrite;
 mod rollover;
+mod rollups;
 mod salvage;
 mod settle;
 mod transfers;
@@ -49,14 +57,20 @@ use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
 pub use self::actor::Actor;
+pub use self::analytics::TrailingDays;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
+pub use self::cloud_event::cloud_event;
 pub use self::effective::Effective;
 pub use self::error::MissingFeature;
 pub use self::error::QuotaError;
 pub use self::error::Store;
+pub use self::feed::FeedPlace;
+pub use self::feed::FeedReader;
+pub use self::feed::is_within;
 pub use self::flush::FlushState;
 pub use self::flush::FlushStep;
+pub use self::forecast::ForecastReport;
 pub use self::grants::GrantOrder;
 pub use self::grants::GrantRow;
 pub use self::keys::KeyError;
@@ -95,8 +109,17 @@ pub use self::usage::Usage;
 pub use crate::counters::HoldEnd;
 pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
+pub use crate::ledger::DENIED;
 pub use crate::ledger::Expected;
+pub use crate::ledger::FeedItem;
+pub use crate::ledger::FeedRow;
+pub use crate::ledger::LogFilter;
+pub use crate::ledger::LogPage;
+pub use crate::ledger::LogPlace;
+pub use crate::ledger::LogRow;
 
+use self::denials::DenialQueue;
+use self::feed::Feed;
 use self::loader::LoadEntrance;
 use self::profiles::Profiles;
 use self::recover::RecoveryEntrance;
@@ -115,6 +138,8 @@ pub struct QuotaOptions {
     pub trim_lag: Duration,
     /// How many bytes of flushed events stay in the outbox.
     pub trim_bytes_max: u64,
+    /// How long the live feed is kept.
+    pub feed_keep: Duration,
     /// What gifts must keep to.
     pub transfers: TransferPolicy,
     /// Guards of the protocol; all on outside tests.
@@ -158,6 +183,8 @@ pub struct Quota {
     keys: KeyRing,
     edition: RwLock<Arc<Edition>>,
     profiles: Profiles,
+    denials: DenialQueue,
+    feed: Feed,
     /// The sheet of an operation that is yet to be measured.
     nothing: Arc<PackedSheet>,
     loads: LoadEntrance,
@@ -256,6 +283,8 @@ impl Quota {
             keys: parts.keys,
             edition: RwLock::new(edition),
             profiles: Profiles::default(),
+            denials: DenialQueue::default(),
+            feed: Feed::default(),
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,

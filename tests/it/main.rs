@@ -8,6 +8,7 @@ mod catalogue;
 mod cli;
 mod dev;
 mod embedded;
+mod facts;
 mod faults;
 mod first;
 mod guards;
@@ -19,7 +20,10 @@ mod random;
 mod recovery;
 mod resetting;
 mod scripts;
+mod signals;
 mod statemachine;
 mod support;
 mod systems;
+#[path = "../../bench/traffic.rs"]
+mod traffic;
 mod windows;

@@ -1,14 +1,18 @@
 //! One file a group of routes.
 
+pub mod analytics;
 pub mod audit;
 pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod forecasts;
 pub mod images;
+pub mod logs;
 pub mod models;
 pub mod operations;
 pub mod plans;
 pub mod resets;
+pub mod stream;
 pub mod subjects;
 pub mod usage;

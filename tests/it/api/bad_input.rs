@@ -40,7 +40,7 @@ pub(super) async fn send(
 }
 
 /// Fails unless the answer is a problem with these words in its detail.
-pub(super) fn assert_problem(answer: &Answer, status: StatusCode, code: &str, words: &[&str]) {
+pub(crate) fn assert_problem(answer: &Answer, status: StatusCode, code: &str, words: &[&str]) {
     assert_eq!((answer.status, answer.code()), (status, code), "{answer:?}");
     assert_eq!(answer.header("content-type"), "application/problem+json");
     assert_eq!(answer.body["status"], status.as_u16());

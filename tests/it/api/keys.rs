@@ -36,7 +36,7 @@ async fn make(app: &TestApp, request: KeyRequest) -> String {
 }
 
 /// A key with those permissions, fenced into a part of the tree.
-pub(super) async fn fenced_key(app: &TestApp, permissions: &[&str], prefix: &str) -> String {
+pub(crate) async fn fenced_key(app: &TestApp, permissions: &[&str], prefix: &str) -> String {
     let subject_prefix = Some(prefix.to_owned());
     make(app, KeyRequest { subject_prefix, ..request(permissions) }).await
 }

@@ -2,7 +2,7 @@
 
 mod audit;
 mod bad_fields;
-mod bad_input;
+pub(crate) mod bad_input;
 mod bounds;
 mod catalogue;
 mod chat;

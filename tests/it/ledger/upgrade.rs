@@ -60,6 +60,10 @@ async fn a_database_of_the_first_release_is_brought_up_to_date_with_its_data() {
     flush(&ledger, &batch(3, vec![message(4, "user:u_1")])).await.unwrap();
     assert_eq!(fixture::used(&ledger, "user:u_1", "messages").await, Some(4));
     fixture::assert_sums_agree(&ledger).await;
+    ledger.fold_rollups().await.unwrap();
+    let usage =
+        "SELECT units FROM subject_months WHERE subject = 'user:u_1' AND month = '2026-11-01'";
+    assert_eq!(database.number(usage).await, 4);
 }
 
 /// The check is replaced in partitions of every making: the default one, those attached, and those made later.

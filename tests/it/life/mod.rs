@@ -1,7 +1,7 @@
 //! The life of a unit: held, settled, given back, granted, given away, carried over.
 
 mod expiring;
-mod fixture;
+pub(crate) mod fixture;
 mod gifts;
 mod lost;
 mod refunding;

@@ -1,0 +1,163 @@
+//! Sums by subject, of a month or of days.
+
+use chrono::NaiveDate;
+use tokio_postgres::Row;
+
+use super::super::Ledger;
+use super::super::error::LedgerError;
+use super::super::tx::column;
+use crate::domain::analytics::Bucket;
+use crate::domain::analytics::Distribution;
+use crate::domain::analytics::SubjectUsage;
+use crate::domain::analytics::TopSubjects;
+use crate::domain::analytics::permille;
+
+/// The most subjects in one answer.
+const SUBJECTS_MAX: u32 = 1_000;
+/// Where buckets begin.
+const BUCKETS: [i64; 15] =
+    [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000, 100_000, 1_000_000, 1_000_000_000];
+
+/// What a subject used on a day with a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubjectDay {
+    /// The day in UTC.
+    pub day: NaiveDate,
+    /// The model; empty when a metric was named.
+    pub model: String,
+    /// Units charged.
+    pub units: i64,
+}
+
+const TOP_SUBJECTS: &str = "-- top_subjects
+SELECT top.subject, top.events, top.own, total.units AS total
+FROM (SELECT sum(units)::bigint AS units FROM subject_months WHERE month = $1 AND metric = $2) AS total
+CROSS JOIN LATERAL (
+    SELECT subject, events, units FROM subject_months
+    WHERE month = $1 AND metric = $2
+    ORDER BY units DESC, subject LIMIT $3
+) AS top (subject, events, own)
+ORDER BY top.own DESC, top.subject";
+
+const DISTRIBUTION: &str = "-- distribution
+SELECT
+    count(*) AS subjects,
+    coalesce(sum(units), 0)::bigint AS units,
+    coalesce(max(units), 0) AS max,
+    coalesce(percentile_disc(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY units), ARRAY[0, 0, 0]::bigint[])
+        AS percentiles
+FROM subject_months WHERE month = $1 AND metric = $2";
+
+const BUCKET_COUNTS: &str = "-- bucket_counts
+SELECT width_bucket(units, $3::bigint[])::bigint AS bucket, count(*) AS subjects
+FROM subject_months WHERE month = $1 AND metric = $2
+GROUP BY 1 ORDER BY 1";
+
+const SUBJECT_USAGE: &str = "-- subject_usage
+SELECT day, model, units FROM usage_days
+WHERE day = ANY (ARRAY(SELECT generate_series($1::date, $2::date, interval '1 day')::date))
+    AND subject = $3 AND metric = $4
+ORDER BY day, model LIMIT 10000";
+
+// What lies below a root has no rollup of its own.
+const SUBJECT_USAGE_LOGGED: &str = "-- subject_usage_logged
+SELECT
+    (occurred_at AT TIME ZONE 'UTC')::date AS day, coalesce(model, '') AS model,
+    sum((charges ->> $4)::bigint)::bigint AS units
+FROM message_logs
+WHERE subject = $3 AND occurred_at >= $1::date::timestamp AT TIME ZONE 'UTC'
+    AND occurred_at < ($2::date + 1)::timestamp AT TIME ZONE 'UTC'
+    AND kind IN ('consume', 'commit') AND jsonb_exists(charges, $4)
+GROUP BY 1, 2 ORDER BY 1, 2 LIMIT 10000";
+
+impl Ledger {
+    /// The root subjects that used most of the metric in the month, which is a first day; at most `limit` and at most
+    /// 1,000.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn top_subjects(
+        &self,
+        month: NaiveDate,
+        metric: &str,
+        limit: u32,
+    ) -> Result<TopSubjects, LedgerError> {
+        let limit = i64::from(limit.min(SUBJECTS_MAX));
+        let rows = self.analyst().await?.rows(TOP_SUBJECTS, &[&month, &metric, &limit]).await?;
+        let subjects = rows.iter().map(subject).collect::<Result<_, _>>()?;
+        Ok(TopSubjects { month, metric: metric.to_owned(), subjects })
+    }
+
+    /// How the units of the metric are spread over root subjects in the month, which is a first day.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn distribution(
+        &self,
+        month: NaiveDate,
+        metric: &str,
+    ) -> Result<Distribution, LedgerError> {
+        let connection = self.analyst().await?;
+        let row = connection.row(DISTRIBUTION, &[&month, &metric]).await?;
+        let percentiles: Vec<i64> = column(&row, "percentiles")?;
+        let percentile = |place: usize| percentiles.get(place).copied().unwrap_or_default();
+        let buckets = BUCKETS.as_slice();
+        let counted = connection.rows(BUCKET_COUNTS, &[&month, &metric, &buckets]).await?;
+        Ok(Distribution {
+            month,
+            metric: metric.to_owned(),
+            subjects: column(&row, "subjects")?,
+            units: column(&row, "units")?,
+            p50: percentile(0),
+            p90: percentile(1),
+            p99: percentile(2),
+            max: column(&row, "max")?,
+            buckets: counted.iter().map(bucket).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What a subject used of the metric, by model, on each of the days from `from` to `to` with usage; at most 10,000
+    /// lines. Of a root that is a look into the rollups; a deeper subject's own events are read in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn subject_usage(
+        &self,
+        from: NaiveDate,
+        to: NaiveDate,
+        subject: &str,
+        metric: &str,
+    ) -> Result<Vec<SubjectDay>, LedgerError> {
+        let sql = if subject.contains('/') { SUBJECT_USAGE_LOGGED } else { SUBJECT_USAGE };
+        let params: super::super::tx::Params<'_> = &[&from, &to, &subject, &metric];
+        let rows = self.analyst().await?.rows(sql, params).await?;
+        let read = |row| {
+            let (day, model) = (column(row, "day")?, column(row, "model")?);
+            Ok(SubjectDay { day, model, units: column(row, "units")? })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+fn subject(row: &Row) -> Result<SubjectUsage, LedgerError> {
+    let units = column(row, "own")?;
+    Ok(SubjectUsage {
+        subject: column(row, "subject")?,
+        events: column(row, "events")?,
+        units,
+        share_permille: permille(units, column(row, "total")?),
+    })
+}
+
+/// Bucket 0 is what lies below the first bound, where refunds of an earlier month may have taken a sum.
+fn bucket(row: &Row) -> Result<Bucket, LedgerError> {
+    let number: i64 = column(row, "bucket")?;
+    let place = usize::try_from(number.max(1)).unwrap_or(1);
+    let from = BUCKETS.get(place - 1).copied().unwrap_or_default();
+    let from = if number < 1 { i64::MIN } else { from };
+    let below = if number < 1 { Some(0) } else { BUCKETS.get(place).copied() };
+    Ok(Bucket { from, below, subjects: column(row, "subjects")? })
+}

@@ -1,0 +1,135 @@
+//! What analysts sum up must be what plain SQL finds in the log.
+
+use headroom::domain::Event;
+use headroom::domain::EventKind;
+use headroom::ledger::Batch;
+use headroom::ledger::Ledger;
+
+use super::fixture;
+use super::fixture::Database;
+use super::fixture::batch;
+use super::fixture::consume;
+use super::fixture::delta;
+use super::fixture::deltas;
+use super::fixture::flush;
+use super::fixture::message;
+use crate::traffic::Traffic;
+
+/// Each rollup beside the same by plain SQL over the log.
+const ROLLUPS: [(&str, &str); 4] = [
+    (
+        "SELECT hour, shard, metric, model, events, units FROM usage_hours",
+        "SELECT date_trunc('hour', occurred_at, 'UTC'), shard, key, coalesce(model, ''), count(*), sum(value::bigint)
+         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "SELECT day, subject, metric, model, events, units FROM usage_days",
+        "SELECT (occurred_at AT TIME ZONE 'UTC')::date, split_part(subject, '/', 1), key, coalesce(model, ''),
+            count(*), sum(value::bigint)
+         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3, 4",
+    ),
+    (
+        "SELECT month, subject, metric, events, units, bit_count(days::bit(64)) FROM subject_months",
+        "SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date, split_part(subject, '/', 1), key,
+            count(*), sum(value::bigint), count(DISTINCT (occurred_at AT TIME ZONE 'UTC')::date)
+         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3",
+    ),
+    (
+        "SELECT day, metric, subjects FROM active_days",
+        "SELECT (occurred_at AT TIME ZONE 'UTC')::date, key, count(DISTINCT split_part(subject, '/', 1))
+         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2",
+    ),
+];
+
+/// Folds what waits, and compares.
+async fn assert_rollups_agree(database: &Database, ledger: &Ledger) {
+    while ledger.fold_rollups().await.unwrap() > 0 {}
+    for (rollup, plain) in ROLLUPS {
+        for (one, other) in [(rollup, plain), (plain, rollup)] {
+            let difference =
+                format!("SELECT count(*) FROM (({one}) EXCEPT ALL ({other})) AS difference");
+            assert_eq!(database.number(&difference).await, 0, "{one}");
+        }
+    }
+}
+
+/// Guards that analysts' answers are exact: the rollups change with the log, by its new rows alone.
+#[tokio::test]
+async fn rollups_are_the_sums_of_the_log_also_when_events_come_again() {
+    let (database, ledger) = fixture::ledger().await;
+    let start_s = fixture::DAY.start_s - 40 * 86_400;
+    let traffic = Traffic { seed: 7, events: 4_000, subjects: 300, start_s, days: 40 };
+    let events: Vec<Event> = traffic.events().collect();
+    let (mut seq, mut last) = (0, Vec::new());
+    for part in events.chunks(450) {
+        // Some of the batch before come again, under new seqs.
+        let again: Vec<Event> = std::mem::take(&mut last);
+        let all = again.into_iter().chain(part.iter().cloned());
+        let all: Vec<Event> =
+            (seq + 1..).zip(all).map(|(seq, event)| Event { seq, ..event }).collect();
+        flush(&ledger, &batch(seq, all.clone())).await.unwrap();
+        seq += all.len() as u64;
+        last = all[..40].to_vec();
+        if seq % 3 == 0 {
+            ledger.fold_rollups().await.unwrap();
+        }
+    }
+    let other_shard = Batch { shard: 2, ..batch(0, vec![message(1, "user:elsewhere")]) };
+    flush(&ledger, &other_shard).await.unwrap();
+
+    assert_rollups_agree(&database, &ledger).await;
+    assert_eq!(
+        database
+            .number("SELECT sum(events)::bigint FROM usage_hours WHERE metric = 'messages'")
+            .await,
+        4_001
+    );
+    fixture::assert_sums_agree(&ledger).await;
+}
+
+/// What admins set and clear is no usage.
+#[tokio::test]
+async fn a_reset_leaves_the_rollups_as_they_are() {
+    let (database, ledger) = fixture::ledger().await;
+    let off = deltas(vec![delta(1, "messages", -1)]);
+    let reset = Event { kind: EventKind::Reset, model: None, ..consume(2, "org:acme", &off) };
+
+    flush(&ledger, &batch(0, vec![message(1, "org:acme/user:u_1"), reset])).await.unwrap();
+
+    assert_rollups_agree(&database, &ledger).await;
+    let units = "SELECT units FROM usage_days WHERE subject = 'org:acme' AND model = 'claude-4'";
+    assert_eq!(database.number(units).await, 1);
+}
+
+/// A flush that fails half-way leaves nothing behind in the rollups either.
+#[tokio::test]
+async fn a_batch_that_is_not_written_does_not_count() {
+    let (database, ledger) = fixture::ledger().await;
+    let batch = batch(0, vec![message(1, "user:u_1")]);
+    flush(&ledger, &batch).await.unwrap();
+
+    flush(&ledger, &batch).await.unwrap_err();
+    ledger.can_take(&[message(2, "user:u_1")]).await.unwrap();
+
+    assert_rollups_agree(&database, &ledger).await;
+    assert_eq!(database.number("SELECT units FROM subject_months").await, 1);
+}
+
+/// Any number of nodes fold; no sum is folded twice.
+#[tokio::test]
+async fn folds_at_once_count_each_flush_once() {
+    let (database, ledger) = fixture::ledger().await;
+    for seq in 0..60 {
+        let subject = format!("user:u_{}", seq % 3);
+        flush(&ledger, &batch(seq, vec![message(seq + 1, &subject)])).await.unwrap();
+    }
+
+    let folds = tokio::join!(ledger.fold_rollups(), ledger.fold_rollups(), ledger.fold_rollups());
+
+    let folded = folds.0.unwrap() + folds.1.unwrap() + folds.2.unwrap();
+    assert_eq!(
+        folded + database.number("SELECT count(*) FROM rollup_queue").await.unsigned_abs(),
+        60
+    );
+    assert_rollups_agree(&database, &ledger).await;
+}

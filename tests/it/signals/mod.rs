@@ -1,0 +1,5 @@
+//! Telling of what happens: the live feed, limits that are neared, webhooks, alerts.
+
+mod crossings;
+mod stream;
+mod streamed;
