@@ -15,6 +15,7 @@ use crate::background::denials;
 use crate::background::feed;
 use crate::background::flusher;
 use crate::background::upkeep;
+use crate::background::webhooks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::Role;
@@ -289,6 +290,15 @@ fn start_background(core: &Core, config: &Config) {
         })
     });
     start_sweepers(core);
+    start_webhooks(core, config);
+}
+
+fn start_webhooks(core: &Core, config: &Config) {
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
+    let (quota, config) = (core.quota.clone(), config.webhooks.clone());
+    core.supervisor
+        .spawn_loop("webhooks", move |stop| webhooks::deliver(quota.clone(), config.clone(), stop));
 }
 
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
@@ -322,7 +332,10 @@ fn start_sweepers(core: &Core) {
         let quota = quota.clone();
         upkeep::every(FEED_PAUSE, stop, move || {
             let quota = quota.clone();
-            async move { quota.drop_old_feed().await }
+            async move {
+                quota.drop_old_feed().await?;
+                quota.drop_old_deliveries().await
+            }
         })
     });
 }

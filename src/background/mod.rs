@@ -5,6 +5,7 @@ pub mod feed;
 pub mod flusher;
 pub mod supervisor;
 pub mod upkeep;
+pub mod webhooks;
 
 pub use supervisor::Shutdown;
 pub use supervisor::Supervisor;

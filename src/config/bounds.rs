@@ -36,6 +36,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::transfers::BOUNDS,
         super::flusher::BOUNDS,
         super::feed::BOUNDS,
+        super::webhooks::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,
         super::clock::BOUNDS,

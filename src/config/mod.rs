@@ -22,6 +22,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod transfers;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -49,6 +50,7 @@ pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
 pub use transfers::TransfersConfig;
+pub use webhooks::WebhooksConfig;
 
 /// The default file.
 const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -73,6 +75,8 @@ pub struct Config {
     pub flusher: FlusherConfig,
     /// The live feed.
     pub feed: FeedConfig,
+    /// Deliveries to receivers of others.
+    pub webhooks: WebhooksConfig,
     /// API keys.
     pub auth: AuthConfig,
     /// Tokens of end users.

@@ -24,6 +24,7 @@ pub mod sheet;
 pub mod signal;
 pub mod subject;
 pub mod units;
+pub mod webhook;
 
 pub use api_key::ApiKey;
 pub use api_key::ApiKeyError;
@@ -76,3 +77,9 @@ pub use subject::SubjectError;
 pub use units::Amount;
 pub use units::Metric;
 pub use units::Units;
+pub use webhook::Attempt;
+pub use webhook::Delivery;
+pub use webhook::Webhook;
+pub use webhook::WebhookFormat;
+pub use webhook::WebhookSecret;
+pub use webhook::retry_after_s;

@@ -53,6 +53,10 @@ pub struct LogProblems;
 #[derive(Debug)]
 pub struct StreamProblems;
 
+/// Why webhooks cannot be read or changed.
+#[derive(Debug)]
+pub struct WebhookProblems;
+
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
 pub struct CatalogueWriteProblems;
@@ -160,6 +164,19 @@ impl IntoResponses for AnalyticsProblems {
             ApiError::Fenced,
             ApiError::UnknownMetric,
         ])
+    }
+}
+
+impl IntoResponses for WebhookProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("url", "must be an https url of at most 2000 bytes"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+            QuotaError::UnknownWebhook.into(),
+            QuotaError::TooManyWebhooks.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
     }
 }
 

@@ -210,6 +210,10 @@ pub enum ProblemCode {
     TooManyLimits,
     /// What comes after that event of the feed is not there.
     FeedGone,
+    /// No such webhook.
+    UnknownWebhook,
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks,
     /// What an admin's write is based on is not in force.
     StaleWrite,
     /// An admin's write does not say what it is based on.
@@ -431,6 +435,8 @@ impl From<QuotaError> for ApiError {
             }
             QuotaError::UnknownEvent => Self::missing(ProblemCode::UnknownEvent, &error),
             QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
+            QuotaError::UnknownWebhook => Self::missing(ProblemCode::UnknownWebhook, &error),
+            QuotaError::TooManyWebhooks => Self::conflict(ProblemCode::TooManyWebhooks, &error),
             QuotaError::FeedGone => Self::unfit(StatusCode::GONE, ProblemCode::FeedGone, &error),
             QuotaError::CommitDoesNotFit => Self::conflict(ProblemCode::CommitDoesNotFit, &error),
             QuotaError::NotRefundable => Self::conflict(ProblemCode::NotRefundable, &error),

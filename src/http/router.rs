@@ -30,6 +30,7 @@ use super::routes::resets;
 use super::routes::stream;
 use super::routes::subjects;
 use super::routes::usage;
+use super::routes::webhooks;
 use super::state::Api;
 
 fn documented() -> OpenApiRouter<Arc<Api>> {
@@ -40,6 +41,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(catalogue())
         .routes(routes!(audit::read))
         .merge(facts())
+        .merge(signals())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
         .routes(routes!(operations::livez))
@@ -78,7 +80,16 @@ fn facts() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(analytics::near_limit))
         .routes(routes!(analytics::months))
         .routes(routes!(forecasts::read))
+}
+
+/// Telling of what happens.
+fn signals() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(stream::follow))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::read, webhooks::put, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::replay))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

@@ -39,6 +39,7 @@ mod transfers;
 mod tx;
 mod usage_counters;
 mod verify;
+mod webhooks;
 mod within;
 
 use std::time::Duration;
@@ -107,6 +108,9 @@ pub use transfers::TransferState;
 pub use verify::Difference;
 pub use verify::Disagreement;
 pub use verify::Totals;
+pub use webhooks::DeliveryRow;
+pub use webhooks::NewDelivery;
+pub use webhooks::WebhookFan;
 #[doc(hidden)]
 pub use within::SUBJECTS_WITHIN;
 

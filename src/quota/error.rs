@@ -76,6 +76,12 @@ pub enum QuotaError {
     /// A catalogue that is not one.
     #[error("the catalogue does not fit")]
     BadCatalogue(#[source] CatalogueError),
+    /// There is no such webhook.
+    #[error("no such webhook")]
+    UnknownWebhook,
+    /// There are as many webhooks as there may be.
+    #[error("there are 100 webhooks, which is the most")]
+    TooManyWebhooks,
     /// What comes after that place of the live feed is no longer there, or never was.
     #[error("what comes after that event is not there")]
     FeedGone,

@@ -16,3 +16,4 @@ pub mod resets;
 pub mod stream;
 pub mod subjects;
 pub mod usage;
+pub mod webhooks;
