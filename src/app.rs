@@ -52,6 +52,8 @@ const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
+/// The pause between two looks for rules that are due, which is each every five seconds.
+const ALERTS_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two looks for old rows of the feed, at 1,000 a look.
 const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
@@ -290,10 +292,19 @@ fn start_background(core: &Core, config: &Config) {
         })
     });
     start_sweepers(core);
-    start_webhooks(core, config);
+    start_signals(core, config);
 }
 
-fn start_webhooks(core: &Core, config: &Config) {
+/// Who looks at the rules, and who tells receivers.
+fn start_signals(core: &Core, config: &Config) {
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("alerts", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(ALERTS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.evaluate_alerts().await }
+        })
+    });
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
     let (quota, config) = (core.quota.clone(), config.webhooks.clone());

@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod alert;
 pub mod analytics;
 pub mod api_key;
 pub mod calendar;
@@ -26,6 +27,9 @@ pub mod subject;
 pub mod units;
 pub mod webhook;
 
+pub use alert::AlertKind;
+pub use alert::AlertRule;
+pub use alert::risk_of;
 pub use api_key::ApiKey;
 pub use api_key::ApiKeyError;
 pub use api_key::NewApiKey;

@@ -53,6 +53,10 @@ pub struct LogProblems;
 #[derive(Debug)]
 pub struct StreamProblems;
 
+/// Why alerts cannot be read or their rules changed.
+#[derive(Debug)]
+pub struct AlertProblems;
+
 /// Why webhooks cannot be read or changed.
 #[derive(Debug)]
 pub struct WebhookProblems;
@@ -164,6 +168,19 @@ impl IntoResponses for AnalyticsProblems {
             ApiError::Fenced,
             ApiError::UnknownMetric,
         ])
+    }
+}
+
+impl IntoResponses for AlertProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("threshold", "must be 1 to 2147483648"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+            QuotaError::UnknownRule.into(),
+            QuotaError::TooManyRules.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
     }
 }
 

@@ -210,6 +210,10 @@ pub enum ProblemCode {
     TooManyLimits,
     /// What comes after that event of the feed is not there.
     FeedGone,
+    /// No such rule.
+    UnknownRule,
+    /// There are as many rules as there may be.
+    TooManyRules,
     /// No such webhook.
     UnknownWebhook,
     /// There are as many webhooks as there may be.
@@ -435,6 +439,8 @@ impl From<QuotaError> for ApiError {
             }
             QuotaError::UnknownEvent => Self::missing(ProblemCode::UnknownEvent, &error),
             QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
+            QuotaError::UnknownRule => Self::missing(ProblemCode::UnknownRule, &error),
+            QuotaError::TooManyRules => Self::conflict(ProblemCode::TooManyRules, &error),
             QuotaError::UnknownWebhook => Self::missing(ProblemCode::UnknownWebhook, &error),
             QuotaError::TooManyWebhooks => Self::conflict(ProblemCode::TooManyWebhooks, &error),
             QuotaError::FeedGone => Self::unfit(StatusCode::GONE, ProblemCode::FeedGone, &error),

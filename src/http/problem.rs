@@ -169,6 +169,8 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::ReservationAlreadyCommitted => "The reservation is committed",
         ProblemCode::ReservationAlreadyReleased => "The reservation is released",
         ProblemCode::ReservationExpired => "The reservation has expired",
+        ProblemCode::UnknownRule => "The rule is unknown",
+        ProblemCode::TooManyRules => "Too many rules",
         ProblemCode::UnknownWebhook => "The webhook is unknown",
         ProblemCode::TooManyWebhooks => "Too many webhooks",
         ProblemCode::FeedGone => "The feed has moved on",

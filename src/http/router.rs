@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 use super::docs;
 use super::error::ApiError;
 use super::layers;
+use super::routes::alerts;
 use super::routes::analytics;
 use super::routes::audit;
 use super::routes::catalogue;
@@ -86,6 +87,8 @@ fn facts() -> OpenApiRouter<Arc<Api>> {
 fn signals() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(stream::follow))
+        .routes(routes!(alerts::read))
+        .routes(routes!(alerts::put, alerts::delete))
         .routes(routes!(webhooks::list, webhooks::create))
         .routes(routes!(webhooks::read, webhooks::put, webhooks::delete))
         .routes(routes!(webhooks::deliveries))

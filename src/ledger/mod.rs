@@ -6,6 +6,7 @@
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
+mod alerts;
 mod analytics;
 mod api_keys;
 mod audit_log;
@@ -44,6 +45,7 @@ mod within;
 
 use std::time::Duration;
 
+pub use alerts::AlertRow;
 pub use analytics::DayTotal;
 pub use analytics::DenialTotals;
 pub use analytics::HourTotal;

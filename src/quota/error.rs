@@ -76,6 +76,12 @@ pub enum QuotaError {
     /// A catalogue that is not one.
     #[error("the catalogue does not fit")]
     BadCatalogue(#[source] CatalogueError),
+    /// There is no such rule.
+    #[error("no such rule")]
+    UnknownRule,
+    /// There are as many rules as there may be.
+    #[error("there are 100 rules, which is the most")]
+    TooManyRules,
     /// There is no such webhook.
     #[error("no such webhook")]
     UnknownWebhook,

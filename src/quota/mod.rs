@@ -4,6 +4,7 @@
 //! Redis once and Postgres never.
 
 mod actor;
+mod alerts;
 mod analytics;
 mod catalogue;
 mod cloud_event;
@@ -58,6 +59,7 @@ use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
 pub use self::actor::Actor;
+pub use self::alerts::AlertsView;
 pub use self::analytics::TrailingDays;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
@@ -109,6 +111,7 @@ pub use self::transfers::TransferRow;
 pub use self::usage::Usage;
 pub use self::webhooks::WebhookOrder;
 pub use crate::counters::HoldEnd;
+pub use crate::ledger::AlertRow;
 pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
 pub use crate::ledger::DENIED;

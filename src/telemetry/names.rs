@@ -35,6 +35,8 @@ pub const DENIALS_DROPPED_TOTAL: &str = "headroom_denials_dropped_total";
 pub const FEED_PLACE: &str = "headroom_feed_place";
 /// Gauge: streams that follow the live feed on this node.
 pub const FEED_READERS: &str = "headroom_feed_readers";
+/// Counter: alerts, each about a subject.
+pub const ALERTS_TOTAL: &str = "headroom_alerts_total";
 /// Counter, label `outcome`: attempts to deliver to webhooks: `delivered`, `failed` or `given_up`.
 pub const WEBHOOK_ATTEMPTS_TOTAL: &str = "headroom_webhook_attempts_total";
 /// Counter: requests allowed without a decision because Redis was away.
@@ -87,6 +89,7 @@ fn describe_flusher() {
 
 fn describe_feed() {
     describe_gauge!(FEED_PLACE, Unit::Count, "last place of the live feed");
+    describe_counter!(ALERTS_TOTAL, Unit::Count, "alerts, each about a subject");
     describe_counter!(WEBHOOK_ATTEMPTS_TOTAL, Unit::Count, "attempts to deliver to webhooks");
     describe_gauge!(FEED_READERS, Unit::Count, "streams that follow the live feed on this node");
 }

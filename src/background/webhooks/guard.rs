@@ -55,7 +55,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !is_special && !is_reserved
 }
 
-/// Public IPv6 is 2000::/3. What carries an IPv4 address inside (mapped, NAT64, 6to4, Teredo) is not reached by its name, and
+/// Public `IPv6` is `2000::/3`. What carries an `IPv4` address inside (mapped, NAT64, 6to4, Teredo) is not reached by its name, and
 /// neither are examples of documentation.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();

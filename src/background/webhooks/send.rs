@@ -39,9 +39,10 @@ impl Sender {
             .user_agent(USER_AGENT)
             .https_only(!config.allow_private)
             .no_proxy();
-        let client = match config.allow_private {
-            true => client,
-            false => client.dns_resolver(Arc::new(PublicResolver)),
+        let client = if config.allow_private {
+            client
+        } else {
+            client.dns_resolver(Arc::new(PublicResolver))
         };
         Ok(Self { client: client.build()?, allow_private: config.allow_private })
     }

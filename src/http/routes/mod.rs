@@ -1,5 +1,6 @@
 //! One file a group of routes.
 
+pub mod alerts;
 pub mod analytics;
 pub mod audit;
 pub mod catalogue;

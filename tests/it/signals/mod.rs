@@ -1,5 +1,6 @@
 //! Telling of what happens: the live feed, limits that are neared, webhooks, alerts.
 
+mod alerts;
 mod crossings;
 mod receiver;
 mod stream;

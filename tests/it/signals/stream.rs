@@ -159,10 +159,8 @@ async fn under_load_another_node_tells_of_an_event_within_a_second() {
     let caller = app.caller_of(0);
     let load = async {
         for round in 0..40 {
-            let consumes = (0..25).map(|number| {
-                let (caller, subject) = (caller.clone(), format!("user:u_{round}_{number}"));
-                async move { caller.consume(&subject, "gemini-2.0-flash").await }
-            });
+            let subjects: Vec<_> = (0..25).map(|it| format!("user:u_{round}_{it}")).collect();
+            let consumes = subjects.iter().map(|it| caller.consume(it, "gemini-2.0-flash"));
             futures_util::future::join_all(consumes).await;
         }
     };

@@ -46,9 +46,9 @@ impl Stream {
             let chunk = tokio::time::timeout(WITHIN, self.response.chunk()).await;
             let chunk = chunk.expect("an event was told of in time").unwrap()?;
             self.text.push_str(std::str::from_utf8(&chunk).unwrap());
-            while let Some((block, rest)) = self.text.split_once("\n\n") {
-                self.ready.extend(event(block));
-                self.text = rest.to_owned();
+            while let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                self.ready.extend(event(&block));
             }
         }
         self.ready.pop_front()

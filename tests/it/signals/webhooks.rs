@@ -63,10 +63,10 @@ async fn an_event_is_delivered_once_and_its_signature_is_verified() {
 
     let mut found = Vec::new();
     for _ in 0..10 {
-        let received = receiver.next().await;
-        verifier.verify(received.body.as_bytes(), &received.headers).unwrap();
-        let event: Value = serde_json::from_str(&received.body).unwrap();
-        assert_eq!(event["id"], json!(received.header("webhook-id")));
+        let came = receiver.next().await;
+        verifier.verify(came.body.as_bytes(), &came.headers).unwrap();
+        let event: Value = serde_json::from_str(&came.body).unwrap();
+        assert_eq!(event["id"], json!(came.header("webhook-id")));
         assert_eq!(event["type"], json!("quota-consumed"));
         found.push(event["id"].as_str().unwrap().to_owned());
     }
@@ -156,7 +156,7 @@ async fn a_receiver_that_is_gone_is_disabled() {
     app.finish().await;
 }
 
-/// Guards the filters: by type, by the part of the tree, and nothing from before the webhook was made.
+/// Guards the filters: by type and by the part of the tree; and the message of a chat.
 #[tokio::test]
 async fn a_webhook_is_told_of_what_it_asks_for_alone() {
     let (app, receiver) = start(1).await;
@@ -172,8 +172,8 @@ async fn a_webhook_is_told_of_what_it_asks_for_alone() {
         caller.delete(&format!("/v1/subjects/{subject}/usage")).await;
     }
 
-    let received: Value = serde_json::from_str(&receiver.next().await.body).unwrap();
-    let text = received["text"].as_str().unwrap();
+    let message: Value = serde_json::from_str(&receiver.next().await.body).unwrap();
+    let text = message["text"].as_str().unwrap();
     assert!(text.starts_with("quota-reset org:a/user:u_1\n"), "{text}");
     assert!(receiver.is_idle().await);
     app.finish().await;
