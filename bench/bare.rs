@@ -72,6 +72,7 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         used: 45,
         reserved: 0,
         remaining: Some(999_999_955),
+        carried: None,
         overage: None,
         granted_remaining: 0,
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),

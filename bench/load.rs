@@ -20,6 +20,8 @@ pub(crate) struct Load {
     /// The API key.
     pub(crate) key: String,
     pub(crate) who: Who,
+    /// Whether each request is a reserve, and the commit of what it holds.
+    pub(crate) holds: bool,
     /// Subjects are chosen among so many.
     pub(crate) subjects: u64,
     /// Put in front of each idempotency key; `None` sends none.
@@ -126,11 +128,7 @@ impl Client {
                 tokio::time::sleep(wait).await;
             }
             let from = if self.is_paced() { due_at } else { Instant::now() };
-            self.write_request()?;
-            let status = self.wire.call(&self.request).await?;
-            if status != self.load.status {
-                return Err(format!("answered {}", self.wire.answer()).into());
-            }
+            self.send().await?;
             latencies.push(u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX));
             self.sent += 1;
         }
@@ -163,13 +161,34 @@ impl Client {
         }
     }
 
-    fn write_request(&mut self) -> Result<(), Failure> {
+    async fn send(&mut self) -> Result<(), Failure> {
         let subject = self.load.who.path(self.subject());
         let body = format!(r#"{{"subject":"{subject}","model":"claude-sonnet-4"}}"#);
+        if !self.load.holds {
+            return self.call("/v1/consume", &body).await;
+        }
+        self.call("/v1/reservations", &body).await?;
+        let answer = self.wire.answer();
+        let id =
+            answer.split_once(r#""reservation_id":""#).and_then(|(_, rest)| rest.split_once('"'));
+        let (id, _) = id.ok_or("an answer without a reservation")?;
+        self.call(&format!("/v1/reservations/{id}:commit"), r#"{"amount":1}"#).await
+    }
+
+    async fn call(&mut self, path: &str, body: &str) -> Result<(), Failure> {
+        self.write_request(path, body)?;
+        let status = self.wire.call(&self.request).await?;
+        if status != self.load.status {
+            return Err(format!("answered {}", self.wire.answer()).into());
+        }
+        Ok(())
+    }
+
+    fn write_request(&mut self, path: &str, body: &str) -> Result<(), Failure> {
         self.request.clear();
         write!(
             self.request,
-            "POST /v1/consume HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {}\r\n\
+            "POST {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {}\r\n\
              content-type: application/json\r\n",
             self.load.key
         )?;

@@ -26,6 +26,7 @@ pub(crate) fn text(plan: Plan, rounds: &[Round], drains: &[Drain]) -> String {
         text += &line(*case, place, rounds);
     }
     text += &levels(plan, rounds);
+    text += &holds(plan, rounds);
     if !drains.is_empty() {
         text += &drained(drains);
     }
@@ -45,6 +46,15 @@ fn levels(plan: Plan, rounds: &[Round]) -> String {
         "\nTwo levels with six limits each take {cpu:.2} × the CPU of one level with two; Redis \
          alone {redis:.2} ×.\n"
     )
+}
+
+/// What a reserve and its commit cost together, within each round; empty when that was not measured.
+fn holds(plan: Plan, rounds: &[Round]) -> String {
+    let place = |wanted| plan.cases.iter().position(|case| *case == wanted);
+    let one = place(Case::Consume(Flusher::Elsewhere));
+    let (Some(one), Some(both)) = (one, place(Case::HoldAndCommit)) else { return String::new() };
+    let ratios = rounds.iter().map(|round| round[both].cpu_us / round[one].cpu_us);
+    format!("\nA reserve and its commit take {:.2} × the CPU of one consume.\n", median(ratios))
 }
 
 fn line(case: Case, place: usize, rounds: &[Round]) -> String {

@@ -24,6 +24,8 @@ pub(crate) enum Case {
     Consume(Flusher),
     /// On two levels that have six limits each.
     Levels,
+    /// A reserve, and the commit of what it holds.
+    HoldAndCommit,
     ConsumeWithKey(Flusher),
     /// At half the rate that the round's [`Case::ConsumeWithKey`] reached.
     HalfRate,
@@ -38,6 +40,7 @@ impl Case {
         Self::BareOnAllCores,
         Self::Consume(Flusher::Elsewhere),
         Self::Levels,
+        Self::HoldAndCommit,
         Self::ConsumeWithKey(Flusher::Elsewhere),
         Self::HalfRate,
         Self::Refused,
@@ -54,6 +57,7 @@ impl Case {
             Self::Levels => {
                 "accepted on two levels with six limits each, flusher in another process"
             }
+            Self::HoldAndCommit => "a reserve and its commit, flusher in another process",
             Self::ConsumeWithKey(Flusher::Inside) => {
                 "accepted with a new idempotency key, flusher in the same process"
             }
@@ -163,7 +167,8 @@ impl Bench {
         let outcome = load.run().await?;
         let (spent, redis_spent) = (cpu_us(&pids)? - before, cpu_us(&redis)? - redis_before);
         if case != Case::Refused {
-            stand.accepted += outcome.count();
+            let events = if case == Case::HoldAndCommit { 2 } else { 1 };
+            stand.accepted += outcome.count() * events;
         }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         let lag = stand.lag().await? as f64;
@@ -192,6 +197,7 @@ impl Bench {
                 Load { idempotency: key("half"), ..plain(apart, until) }
             }
             Case::Levels => Load { who: Who::Member, ..plain(apart, length) },
+            Case::HoldAndCommit => Load { holds: true, ..plain(apart, length) },
             Case::Refused => Load { who: Who::Anonymous, status: 429, ..plain(apart, length) },
         }
     }

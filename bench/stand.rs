@@ -169,6 +169,7 @@ impl Stand {
     /// A load of accepted requests without idempotency keys.
     pub(crate) fn load(&self, subjects: u64, until: Until) -> Load {
         Load {
+            holds: false,
             address: self.api.address,
             key: self.key.clone(),
             who: Who::User,

@@ -7,9 +7,9 @@
 SET LOCAL lock_timeout = '5s';
 SET LOCAL statement_timeout = '60s';
 
--- squawk-ignore adding-field-with-default
 ALTER TABLE settings
 ADD COLUMN signing_key bytea NOT NULL
+-- squawk-ignore adding-field-with-default
 DEFAULT decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex');
 
 COMMENT ON COLUMN settings.signing_key IS 'Signs the ids of reservations; a secret';

@@ -18,6 +18,7 @@ use crate::background::upkeep;
 use crate::background::webhooks;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::config::RetentionConfig;
 use crate::config::Role;
 use crate::config::ServerConfig;
 use crate::config::StoreAway;
@@ -50,6 +51,8 @@ use crate::quota::TransferPolicy;
 const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
+/// The pause between two looks for facts that are older than they are kept.
+const RETENTION_PAUSE: Duration = Duration::from_mins(10);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for rules that are due, which is each every five seconds.
@@ -291,6 +294,17 @@ fn start_background(core: &Core, config: &Config) {
             async move { quota.ensure_partitions().await }
         })
     });
+    if config.retention.months > 0 {
+        start_retention(core, &config.retention);
+    }
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("rollups", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(ROLLUPS_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.fold_rollups().await }
+        })
+    });
     start_sweepers(core);
     start_signals(core, config);
 }
@@ -312,6 +326,18 @@ fn start_signals(core: &Core, config: &Config) {
         .spawn_loop("webhooks", move |stop| webhooks::deliver(quota.clone(), config.clone(), stop));
 }
 
+fn start_retention(core: &Core, config: &RetentionConfig) {
+    let quota = core.quota.clone();
+    let (months, drop_unarchived) = (config.months, config.drop_unarchived);
+    core.supervisor.spawn_loop("retention", move |stop| {
+        let quota = quota.clone();
+        upkeep::every(RETENTION_PAUSE, stop, move || {
+            let quota = quota.clone();
+            async move { quota.drop_old_facts(months, drop_unarchived).await }
+        })
+    });
+}
+
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
 fn start_sweepers(core: &Core) {
     let quota = core.quota.clone();
@@ -328,14 +354,6 @@ fn start_sweepers(core: &Core) {
         upkeep::every(SWEEP_PAUSE, stop, move || {
             let quota = quota.clone();
             async move { quota.finish_transfers().await.map(|_| ()) }
-        })
-    });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("rollups", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(ROLLUPS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.fold_rollups().await }
         })
     });
     let quota = core.quota.clone();

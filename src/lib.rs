@@ -1,6 +1,7 @@
 //! Headroom: a Redis-first quota service. Start at `docs/ARCHITECTURE.md`.
 
 pub mod app;
+pub mod archive;
 pub mod background;
 pub mod cli;
 pub mod clock;

@@ -29,7 +29,18 @@ pub(super) async fn on_core<T>(
 
 /// Brings what is counted below the subject's root into Postgres.
 pub(super) async fn flush(core: &Core, subject: &Subject) -> Result<(), Failure> {
-    let shard = subject.shard(core.quota.shard_count());
+    flush_shard(core, subject.shard(core.quota.shard_count())).await
+}
+
+/// Brings everything that is counted into Postgres.
+pub(super) async fn flush_all(core: &Core) -> Result<(), Failure> {
+    for shard in 0..core.quota.shard_count() {
+        flush_shard(core, shard).await?;
+    }
+    Ok(())
+}
+
+async fn flush_shard(core: &Core, shard: u16) -> Result<(), Failure> {
     let mut state = FlushState::default();
     for _ in 0..FLUSH_PASSES_MAX {
         if core.quota.flush(shard, &mut state).await? == FlushStep::Idle {

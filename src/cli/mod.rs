@@ -1,12 +1,16 @@
 //! The command line: one binary, a subcommand a task.
 
 mod admin;
+mod archive;
 mod audit;
 mod catalogue;
 mod core;
 mod dev;
+mod grants;
 mod keys;
 mod output;
+mod person;
+mod reservations;
 mod reset;
 mod serve;
 mod subject;
@@ -66,8 +70,43 @@ enum Command {
     Set(usage::SetArguments),
     /// Clear counters in their current windows: a subject's, or with `/**` those of all below it too
     Reset(reset::ResetArguments),
+    /// Give a subject bonus units, or raise a limit for a while
+    Grant(grants::GrantArguments),
+    /// Print a subject's grants, newest first
+    Grants {
+        /// A path such as `user:u_1` or `org:acme/user:u_1`
+        subject: String,
+    },
+    /// Take a grant back; what was used of it stays used
+    GrantRevoke(grants::RevokeArguments),
+    /// Move units of one subject's grants to another
+    Transfer(grants::TransferArguments),
+    /// Print a subject's open reservations, newest first
+    Reservations {
+        /// A path such as `user:u_1` or `org:acme/user:u_1`
+        subject: String,
+    },
+    /// Give back what a reservation holds
+    Release {
+        /// Its id, `rsv_…`
+        reservation_id: String,
+    },
+    /// Give back what an event took
+    Refund {
+        /// The `event_id` of a consume or a commit
+        event_id: uuid::Uuid,
+    },
     /// Print what admins did, newest first
     Audit(audit::AuditArguments),
+    /// Print all that there is about a subject and what lies below it, one JSON document a line
+    ExportPerson {
+        /// A path such as `user:u_1`
+        subject: String,
+    },
+    /// Erase a subject and all below it; levels above and totals keep their sums
+    ErasePerson(person::EraseArguments),
+    /// Move months of the log into Parquet files
+    Archive(archive::ArchiveArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -115,7 +154,21 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::Usage { subject } => usage::usage(&config, &subject).await,
             Command::Set(set) => usage::set(&config, &set).await,
             Command::Reset(reset) => reset::reset(&config, &reset).await,
+            Command::Grant(grant) => grants::grant(&config, &grant).await,
+            Command::Grants { subject } => grants::grants(&config, &subject).await,
+            Command::GrantRevoke(revoke) => grants::revoke(&config, &revoke).await,
+            Command::Transfer(transfer) => grants::transfer(&config, &transfer).await,
+            Command::Reservations { subject } => {
+                reservations::reservations(&config, &subject).await
+            }
+            Command::Release { reservation_id } => {
+                reservations::release(&config, &reservation_id).await
+            }
+            Command::Refund { event_id } => reservations::refund(&config, event_id).await,
             Command::Audit(audit) => audit::audit(&config, &audit).await,
+            Command::ExportPerson { subject } => person::export(&config, &subject).await,
+            Command::ErasePerson(erase) => person::erase(&config, &erase).await,
+            Command::Archive(archive) => archive::archive(&config, &archive).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }

@@ -77,7 +77,7 @@ fn print(usage: &Usage) -> Result<ExitCode, Failure> {
         "limits": limits,
     });
     let limits = Table {
-        header: &["level", "limit", "used", "max", "remaining", "resets at"],
+        header: &["level", "limit", "used", "held", "max", "remaining", "granted", "resets at"],
         rows: usage.limits.iter().map(limit_row).collect(),
     };
     let on = |is_on: bool| if is_on { "on" } else { "off" }.to_owned();
@@ -93,8 +93,11 @@ fn limit_json(state: &LimitState) -> Value {
         "name": state.name(),
         "subject": &*state.subject,
         "used": state.used,
+        "reserved": state.reserved,
         "limit": state.max,
         "remaining": state.remaining(),
+        "carried": state.carried,
+        "granted_remaining": state.granted,
         "unlimited": state.max.is_none(),
         "resets_at": resets_at(state),
         "mode": state.mode,
@@ -108,7 +111,9 @@ fn limit_row(state: &LimitState) -> Vec<String> {
     };
     let resets_at = resets_at(state).map_or_else(|| "never".to_owned(), |at| at.to_rfc3339());
     let (max, remaining) = (or_unlimited(state.max), or_unlimited(state.remaining()));
-    vec![state.subject.to_string(), state.name(), state.used.to_string(), max, remaining, resets_at]
+    let (used, held) = (state.used.to_string(), state.reserved.to_string());
+    let (level, granted) = (state.subject.to_string(), state.granted.to_string());
+    vec![level, state.name(), used, held, max, remaining, granted, resets_at]
 }
 
 fn resets_at(state: &LimitState) -> Option<DateTime<Utc>> {

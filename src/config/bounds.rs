@@ -37,6 +37,7 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::flusher::BOUNDS,
         super::feed::BOUNDS,
         super::webhooks::BOUNDS,
+        super::retention::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,
         super::clock::BOUNDS,

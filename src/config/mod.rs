@@ -17,6 +17,7 @@ mod log;
 mod postgres;
 mod quota;
 mod redis;
+mod retention;
 mod secret;
 mod server;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use postgres::PostgresConfig;
 pub use quota::QuotaConfig;
 pub use quota::StoreAway;
 pub use redis::RedisConfig;
+pub use retention::RetentionConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
@@ -77,6 +79,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// Deliveries to receivers of others.
     pub webhooks: WebhooksConfig,
+    /// How long facts are kept.
+    pub retention: RetentionConfig,
     /// API keys.
     pub auth: AuthConfig,
     /// Tokens of end users.

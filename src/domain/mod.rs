@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod grant;
 pub mod level_limits;
 pub mod limit;
+pub mod logged;
 pub mod memo;
 pub mod model;
 pub mod period;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::body::Bytes;
+use axum::body::HttpBody as _;
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use axum::http::HeaderMap;
@@ -14,7 +15,11 @@ use futures_util::future::poll_immediate;
 use http_body_util::BodyExt;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
+use serde::Deserialize as _;
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
+use serde::de::Error as _;
+use serde_json::Value;
 
 use super::error::ApiError;
 use super::state::Api;
@@ -28,6 +33,21 @@ impl FromRequest<Arc<Api>> for JsonBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        json_bytes(request, api.server.body_bytes_max, api).await.map(Self)
+    }
+}
+
+/// The same where a body may be left out: then there are no bytes.
+#[derive(Clone, Debug)]
+pub struct JsonBytesOrNone(pub Bytes);
+
+impl FromRequest<Arc<Api>> for JsonBytesOrNone {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(Bytes::new()));
+        }
         json_bytes(request, api.server.body_bytes_max, api).await.map(Self)
     }
 }
@@ -79,6 +99,19 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // Serde reads the fields of an object out of a list too.
     let is_object = bytes.trim_ascii_start().starts_with(b"{");
     if is_object { Ok(document) } else { Err(ApiError::invalid("the body", "must be an object")) }
+}
+
+/// A whole number of at least `MIN` and at most `MAX`, for a field that says `deserialize_with`.
+///
+/// # Errors
+///
+/// The bounds.
+pub fn within<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
+    input: D,
+) -> Result<u64, D::Error> {
+    let count = Value::deserialize(input)?.as_u64().filter(|count| (MIN..=MAX).contains(count));
+    let rule = || D::Error::custom(format!("must be a whole number between {MIN} and {MAX}"));
+    count.ok_or_else(rule)
 }
 
 fn not_json(error: &serde_json::Error) -> ApiError {

@@ -83,6 +83,9 @@ pub struct LimitBody<'a> {
     /// Units left in the window.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remaining: Option<u64>,
+    /// Units that the window before left to this one, beside `limit`; absent when there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<u64>,
     /// Units above the limit, which soft and shadow limits let pass; absent when there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overage: Option<u64>,
@@ -117,8 +120,9 @@ impl<'a> LimitBody<'a> {
             used: state.used.get(),
             reserved: state.reserved.get(),
             remaining: state.remaining().map(Units::get),
+            carried: Some(state.carried.get()).filter(|units| *units > 0),
             overage: Some(state.overage().get()).filter(|units| *units > 0),
-            granted_remaining: 0, // there are no grants yet
+            granted_remaining: state.granted.get(),
             resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
             sliding: state.sliding.then_some(true),
             mode: state.mode,
@@ -169,7 +173,7 @@ pub fn response(decision: &Decision, style: Style<'_>) -> Response {
     response
 }
 
-/// A [`DecisionBody`]: the same bytes as serde writes, which takes many times as long.
+/// A [`DecisionBody`], or a [`ReservationBody`](super::hold::ReservationBody): the same bytes as serde writes, which takes many times as long.
 fn body(decision: &Decision, texts: &LimitTexts) -> Vec<u8> {
     let mut out = Text::with_capacity(256 + LIMIT_BYTES * decision.limits.len());
     out.raw(r#"{"allowed":"#).flag(decision.allowed);
@@ -185,6 +189,11 @@ fn body(decision: &Decision, texts: &LimitTexts) -> Vec<u8> {
     }
     out.field(r#","upgrade_url":"#, decision.upgrade_url.as_deref(), Text::string);
     out.field(r#","recommended_plan":"#, decision.recommended_plan.as_deref(), Text::string);
+    if let Some(hold) = &decision.hold {
+        out.raw(r#","reservation_id":"#).string(&hold.id);
+        out.raw(r#","expires_at":"#).second(DateTime::from_timestamp(hold.until_s, 0));
+        out.raw(r#","amount":"#).number(hold.amount.get());
+    }
     out.raw("}");
     out.finish()
 }
@@ -212,7 +221,11 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
     let pairs = decision.limits.iter().zip(names);
     let violated: Vec<_> =
         pairs.filter(|(state, _)| state.violated).map(|(_, name)| name.as_str()).collect();
-    let detail = format!("no room for the request in {}", violated.join(", "));
+    let (code, why) = match decision.free_at_s {
+        Some(_) => (ProblemCode::ReservedByOthers, " while others hold what they do"),
+        None => (ProblemCode::LimitExceeded, ""),
+    };
+    let detail = format!("no room for the request in {}{why}", violated.join(", "));
     Problem {
         instance: Some(path),
         violated_policies: Some(violated),
@@ -224,7 +237,7 @@ fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Pr
         limits: Some(LimitBody::list(&decision.limits, names)),
         degraded: Some(decision.degraded),
         plan: Some(decision.plan.as_str()).filter(|plan| !plan.is_empty()),
-        ..Problem::new(ProblemCode::LimitExceeded, StatusCode::TOO_MANY_REQUESTS, detail)
+        ..Problem::new(code, StatusCode::TOO_MANY_REQUESTS, detail)
     }
 }
 
@@ -234,6 +247,8 @@ mod tests {
 
     use super::*;
     use crate::domain::Memo;
+    use crate::domain::decision::Hold;
+    use crate::http::hold::ReservationBody;
     use crate::http::samples;
 
     const STYLE: Style<'_> =
@@ -325,6 +340,9 @@ mod tests {
                     mode: Mode::Shadow,
                     sliding: true,
                     would_deny: true,
+                    reserved: Units::new(2).unwrap(),
+                    carried: Units::new(1).unwrap(),
+                    granted: Units::new(3).unwrap(),
                     ..samples::limit(subject, "messages", Period::Hour, Some(5), 7)
                 },
             ]
@@ -342,6 +360,18 @@ mod tests {
             let by_serde = serde_json::to_vec(&accepted(&decision, &texts.names)).unwrap();
             assert_eq!(body(&decision, &texts), by_serde);
         }
+    }
+
+    #[test]
+    fn an_accepted_reserve_is_written_as_serde_would() {
+        let (id, amount) = ("rsv_WyIw-_9".to_owned(), Units::new(4_096).unwrap());
+        let hold = Hold { id, amount, until_s: 1_763_800_120 };
+        let limits = vec![samples::limit("user:u_1", "tokens", Period::Day, Some(9), 7)];
+        let decision = Decision { hold: Some(hold.clone()), ..samples::decision(limits) };
+        let texts = LimitTexts::of(&decision.limits);
+        let reservation = ReservationBody::of(accepted(&decision, &texts.names), &hold);
+        let by_serde = serde_json::to_vec(&reservation).unwrap();
+        assert_eq!(body(&decision, &texts), by_serde);
     }
 
     #[test]

@@ -24,6 +24,8 @@ use utoipa_swagger_ui::Config;
 use super::error::ApiError;
 use super::problem::Problem;
 use super::routes::counts;
+use super::routes::refunds;
+use super::routes::reservations;
 
 /// The page loads its own files only. Swagger UI sets styles on elements.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
@@ -61,6 +63,8 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
     ),
     tags(
         (name = "decisions", description = "May this subject do that?"),
+        (name = "reservations", description = "Units held for work whose cost is not known yet, and refunds of what was charged."),
+        (name = "grants", description = "Bonus units beside what a plan allows, limits that are higher for a while, and gifts."),
         (name = "usage", description = "What a subject has used, and what admins do to that."),
         (name = "subjects", description = "What is configured for a subject: plan, limits of its own, features, calendar."),
         (name = "catalogue", description = "Metrics, features, plans and models. A change makes a new version."),
@@ -75,7 +79,13 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
-    paths(counts::decrement),
+    paths(
+        counts::decrement,
+        reservations::commit,
+        reservations::release,
+        reservations::extend,
+        refunds::refund
+    ),
     components(schemas(Problem)),
     modifiers(&Credentials)
 )]

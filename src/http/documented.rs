@@ -15,9 +15,12 @@ use utoipa::openapi::example::ExampleBuilder;
 use super::error::ApiError;
 use super::problem::Problem;
 use crate::domain::Permission;
+use crate::domain::Units;
+use crate::quota::HoldEnd;
 use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
+use crate::quota::TransferRefusal;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
@@ -36,6 +39,30 @@ pub struct WriteProblems;
 /// Why counters of a subject cannot be changed.
 #[derive(Debug)]
 pub struct ActProblems;
+
+/// Why a reservation cannot be settled.
+#[derive(Debug)]
+pub struct HoldProblems;
+
+/// Why an event cannot be refunded.
+#[derive(Debug)]
+pub struct RefundProblems;
+
+/// Why a grant cannot be given.
+#[derive(Debug)]
+pub struct GrantProblems;
+
+/// Why a grant cannot be revoked.
+#[derive(Debug)]
+pub struct RevokeProblems;
+
+/// Why units cannot be given away.
+#[derive(Debug)]
+pub struct TransferProblems;
+
+/// Why a transfer cannot be read.
+#[derive(Debug)]
+pub struct TransferReadProblems;
 
 /// Why something about all subjects cannot be read.
 #[derive(Debug)]
@@ -64,6 +91,21 @@ pub struct WebhookProblems;
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
 pub struct CatalogueWriteProblems;
+
+/// What a caller says of a request that they may send again.
+#[derive(Debug, utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct RepeatHeaders {
+    /// 1 to 255 visible ASCII characters, quoted or not; remembered for a subject and an operation.
+    #[param(rename = "Idempotency-Key", example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\"")]
+    pub idempotency_key: Option<String>,
+    /// 1 to 64 visible ASCII characters, sent back; made when absent.
+    #[param(rename = "X-Request-Id")]
+    pub request_id: Option<String>,
+    /// W3C Trace Context, carried into logs and events.
+    #[param(rename = "traceparent")]
+    pub traceparent: Option<String>,
+}
 
 /// What an admin says about an act.
 #[derive(Debug, utoipa::IntoParams)]
@@ -146,6 +188,87 @@ impl IntoResponses for ActProblems {
             ApiError::IdempotencyMismatch,
         ];
         documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for HoldProblems {
+    fn responses() -> Responses {
+        let ended = |end| QuotaError::ReservationEnded { end, amount: Units::ZERO };
+        let own = [
+            ApiError::invalid("amount", "must be a whole number between 0 and 2147483648"),
+            ApiError::PermissionDenied(Permission::Consume),
+            QuotaError::UnknownReservation.into(),
+            ended(HoldEnd::Committed).into(),
+            ended(HoldEnd::Released).into(),
+            ended(HoldEnd::Expired).into(),
+            QuotaError::CommitDoesNotFit.into(),
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for RefundProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("event_id", "must be a uuid"),
+            ApiError::PermissionDenied(Permission::Consume),
+            QuotaError::UnknownEvent.into(),
+            QuotaError::NotRefundable.into(),
+            QuotaError::AlreadyRefunded.into(),
+            QuotaError::NothingToRefund.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for GrantProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("amount", "must be a whole number between 1 and 2147483648"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+            QuotaError::TooManyGrants.into(),
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for RevokeProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("grant_id", "must be the number of a grant"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::UnknownSubject,
+            QuotaError::UnknownGrant.into(),
+        ])
+    }
+}
+
+impl IntoResponses for TransferProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("to", "must be another subject than from"),
+            ApiError::PermissionDenied(Permission::Consume),
+            ApiError::UnknownSubject,
+            ApiError::UnknownMetric,
+            QuotaError::TransferRefused(TransferRefusal::BelowMinimum).into(),
+            QuotaError::InsufficientGrant.into(),
+            ApiError::IdempotencyMismatch,
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for TransferReadProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("transfer_id", "must be a uuid"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::unknown_transfer(),
+        ])
     }
 }
 

@@ -11,10 +11,9 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::hold_end::ended;
 use crate::domain::Permission;
 use crate::domain::SubjectError;
-use crate::domain::Units;
-use crate::quota::HoldEnd;
 use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
@@ -170,6 +169,8 @@ pub enum ProblemCode {
     UnknownGrant,
     /// The subject has as many open grants as it may.
     TooManyGrants,
+    /// No such transfer.
+    UnknownTransfer,
     /// A rule for gifts does not allow the transfer.
     TransferRefused,
     /// The grants do not have as much.
@@ -346,8 +347,14 @@ impl ApiError {
 }
 
 impl ApiError {
-    fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
+    pub(super) fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
         Self::Unfit { status, code, detail: detail.to_string() }
+    }
+
+    /// A transfer that does not exist, or lies outside the caller's reach.
+    #[must_use]
+    pub fn unknown_transfer() -> Self {
+        Self::unfit(StatusCode::NOT_FOUND, ProblemCode::UnknownTransfer, "no such transfer")
     }
 
     fn missing(code: ProblemCode, error: &QuotaError) -> Self {
@@ -372,34 +379,6 @@ fn rule_of(refusal: TransferRefusal) -> String {
         }
         TransferRefusal::TooManyGrants => "the receiver has too many open grants".to_owned(),
     }
-}
-
-/// A reservation that has ended, or is there already.
-fn ended(end: HoldEnd, amount: Units) -> ApiError {
-    let amount = amount.get();
-    let (status, code, detail) = match end {
-        HoldEnd::Committed | HoldEnd::CommittedLate => (
-            StatusCode::CONFLICT,
-            ProblemCode::ReservationAlreadyCommitted,
-            format!("the reservation was committed before, with the amount {amount}"),
-        ),
-        HoldEnd::Released => (
-            StatusCode::GONE,
-            ProblemCode::ReservationAlreadyReleased,
-            "the reservation was released before".to_owned(),
-        ),
-        HoldEnd::Expired => (
-            StatusCode::GONE,
-            ProblemCode::ReservationExpired,
-            "the reservation has expired".to_owned(),
-        ),
-        HoldEnd::Open => (
-            StatusCode::CONFLICT,
-            ProblemCode::ReservationExists,
-            format!("the reservation is there already, with the amount {amount}"),
-        ),
-    };
-    ApiError::unfit(status, code, detail)
 }
 
 /// A text that may hold the caller's own, as it may stand in an answer: short and without control characters.

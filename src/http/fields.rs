@@ -8,6 +8,9 @@ use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Subject;
 
+/// The longest note, in bytes.
+const NOTE_BYTES_MAX: usize = 500;
+
 /// The subject that is a path's one parameter.
 ///
 /// # Errors
@@ -34,6 +37,20 @@ pub fn subject_and<T>(
 #[must_use]
 pub fn undecodable(field: &'static str) -> ApiError {
     ApiError::invalid(field, "must be percent-encoded utf-8")
+}
+
+/// What people say of a grant or a gift; an empty text is none.
+///
+/// # Errors
+///
+/// [`ApiError::InvalidRequest`] naming the bound.
+pub fn note(note: Option<String>) -> Result<Option<String>, ApiError> {
+    let fits = |text: &String| text.len() <= NOTE_BYTES_MAX && !text.chars().any(char::is_control);
+    let rule = format_args!("must be at most {NOTE_BYTES_MAX} bytes without control characters");
+    if !note.as_ref().is_none_or(fits) {
+        return Err(ApiError::invalid("note", rule));
+    }
+    Ok(note.filter(|text| !text.is_empty()))
 }
 
 /// A metric by its name.

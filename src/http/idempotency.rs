@@ -1,16 +1,37 @@
 //! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header-07).
 
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
+use axum::http::request::Parts;
 
 use super::error::ApiError;
+use super::request_id::RequestScope;
 
 /// Says that the answer repeats an earlier one.
 pub const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const X_IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("x-idempotency-key");
 const KEY_BYTES_MAX: usize = 255;
+
+/// Which request this is, and the key by which a repetition of it is known.
+#[derive(Clone, Debug)]
+pub struct Repeatable {
+    /// Which request.
+    pub scope: RequestScope,
+    /// The caller's idempotency key, when there is one.
+    pub key: Option<String>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Repeatable {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ok(scope) = RequestScope::from_request_parts(parts, state).await;
+        Ok(Self { scope, key: idempotency_key(&parts.headers)? })
+    }
+}
 
 /// The caller's idempotency key, unquoted: 1–255 visible ASCII characters.
 ///

@@ -54,11 +54,15 @@ impl LimitText {
         if let Some(remaining) = state.remaining() {
             out.raw(r#","remaining":"#).number(remaining.get());
         }
+        let carried = state.carried.get();
+        if carried > 0 {
+            out.raw(r#","carried":"#).number(carried);
+        }
         let overage = state.overage().get();
         if overage > 0 {
             out.raw(r#","overage":"#).number(overage);
         }
-        out.raw(r#","granted_remaining":0"#).raw(&self.tail); // there are no grants yet
+        out.raw(r#","granted_remaining":"#).number(state.granted.get()).raw(&self.tail);
         out.raw(if state.would_deny { r#","would_deny":true"# } else { "" });
         out.raw(r#","warning":""#).raw(state.warning().as_str()).raw("\"}");
     }

@@ -11,6 +11,8 @@ pub mod docs;
 pub mod documented;
 pub mod error;
 pub mod fields;
+pub mod hold;
+mod hold_end;
 pub mod idempotency;
 pub mod jwt;
 pub mod layers;
@@ -22,6 +24,7 @@ pub mod problem;
 pub mod rate_limit_headers;
 pub mod reply;
 pub mod request_id;
+pub mod reserve_body;
 pub mod router;
 pub mod routes;
 #[cfg(test)]

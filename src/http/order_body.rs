@@ -51,7 +51,7 @@ pub struct OrderBody<'a> {
 /// A text that is borrowed from the body unless it holds escapes. `Option<Cow<str>>` would always be copied.
 #[derive(Debug, Deserialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// A body that keeps every rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +74,7 @@ pub struct Wanted {
 /// body stops being JSON.
 pub fn parse(bytes: &[u8]) -> Result<Wanted, ApiError> {
     let body: OrderBody<'_> =
-        serde_json::from_slice(bytes).map_err(|error| explain(bytes, &error))?;
+        serde_json::from_slice(bytes).map_err(|error| explain(bytes, &error, broken_rule))?;
     let subject = body.subject.as_ref().map_or(Subject::ANYONE, |text| &text.0);
     Ok(Wanted {
         subject: Subject::parse(subject).map_err(ApiError::subject)?,
@@ -84,7 +84,7 @@ pub fn parse(bytes: &[u8]) -> Result<Wanted, ApiError> {
     })
 }
 
-fn ask(
+pub(super) fn ask(
     model: Option<Text<'_>>,
     metric: Option<Text<'_>>,
     feature: Option<Text<'_>>,
@@ -119,22 +119,33 @@ fn amount(count: u64) -> Result<Amount, ApiError> {
 
 /// Metadata is written anew, because Postgres refuses some texts that are JSON: NUL, half a surrogate pair, numbers
 /// out of its range. A refused row would hold up the flusher.
-fn metadata(raw: &RawValue) -> Result<String, ApiError> {
-    let invalid = |rule: &str| ApiError::invalid("metadata", rule);
-    let too_long = || invalid("must be at most 2048 bytes of json");
+pub(super) fn metadata(raw: &RawValue) -> Result<String, ApiError> {
     if raw.get().len() > METADATA_BYTES_MAX {
         return Err(too_long());
     }
-    let value: Value = serde_json::from_str(raw.get())
-        .map_err(|_| invalid("holds a text, number or nesting that cannot be stored"))?;
-    if !value.is_object() {
-        return Err(invalid("must be an object"));
+    let rule = "holds a text, number or nesting that cannot be stored";
+    let value = serde_json::from_str(raw.get()).map_err(|_| ApiError::invalid("metadata", rule))?;
+    storable(&value)
+}
+
+/// Metadata that was read already, as it is stored.
+///
+/// # Errors
+///
+/// [`ApiError::InvalidRequest`] naming the rule that it breaks.
+pub fn storable(metadata: &Value) -> Result<String, ApiError> {
+    if !metadata.is_object() {
+        return Err(ApiError::invalid("metadata", "must be an object"));
     }
-    if holds_nul(&value) {
-        return Err(invalid("must not hold the character \\u0000"));
+    if holds_nul(metadata) {
+        return Err(ApiError::invalid("metadata", "must not hold the character \\u0000"));
     }
-    let text = value.to_string();
+    let text = metadata.to_string();
     if text.len() > METADATA_BYTES_MAX { Err(too_long()) } else { Ok(text) }
+}
+
+fn too_long() -> ApiError {
+    ApiError::invalid("metadata", "must be at most 2048 bytes of json")
 }
 
 /// The parser bounds the nesting at 128.
@@ -152,7 +163,11 @@ fn holds_nul(value: &Value) -> bool {
 /// Says which field is wrong. Serde knows the place of a wrong type but not the field's name, so a refused body is
 /// read a second time, field by field.
 #[cold]
-fn explain(bytes: &[u8], error: &serde_json::Error) -> ApiError {
+pub(super) fn explain(
+    bytes: &[u8],
+    error: &serde_json::Error,
+    broken_rule: fn(&str, &RawValue) -> Option<&'static str>,
+) -> ApiError {
     let fields: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_slice(bytes) {
         Ok(fields) => fields,
         Err(error) if error.is_data() => return ApiError::invalid("the body", "must be an object"),
@@ -165,7 +180,7 @@ fn explain(bytes: &[u8], error: &serde_json::Error) -> ApiError {
     }
 }
 
-fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> {
+pub(super) fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> {
     let text = value.get();
     let is_null = text == "null";
     match name {

@@ -182,6 +182,7 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::NothingToRefund => "Nothing can be given back",
         ProblemCode::UnknownGrant => "The grant is unknown",
         ProblemCode::TooManyGrants => "The subject has too many grants",
+        ProblemCode::UnknownTransfer => "The transfer is unknown",
         ProblemCode::TransferRefused => "The transfer is not allowed",
         ProblemCode::InsufficientGrant => "The grants do not have as much",
         ProblemCode::InvalidRequest => "The request is not valid",

@@ -22,14 +22,18 @@ use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
 use super::routes::forecasts;
+use super::routes::grants;
 use super::routes::images;
 use super::routes::logs;
 use super::routes::models;
 use super::routes::operations;
 use super::routes::plans;
+use super::routes::refunds;
+use super::routes::reservations;
 use super::routes::resets;
 use super::routes::stream;
 use super::routes::subjects;
+use super::routes::transfers;
 use super::routes::usage;
 use super::routes::webhooks;
 use super::state::Api;
@@ -38,6 +42,8 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
+        .merge(reservations())
+        .merge(grants())
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
@@ -49,6 +55,22 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
         .routes(routes!(operations::openapi_json))
+}
+
+fn reservations() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(reservations::reserve))
+        .route(reservations::ROUTE, post(reservations::settle))
+        .routes(routes!(reservations::list))
+        .route(refunds::ROUTE, post(refunds::refund))
+}
+
+fn grants() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(grants::list, grants::give))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(transfers::make))
+        .routes(routes!(transfers::read))
 }
 
 fn subjects() -> OpenApiRouter<Arc<Api>> {

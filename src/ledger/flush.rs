@@ -1,4 +1,4 @@
-//! Moving a batch of the outbox into Postgres: log, counters, reservations, grants, rollups, audit log and cursor in one
+//! Moving a batch of the outbox into Postgres: log, counters, rollups, reservations, grants, audit log and cursor in one
 //! transaction.
 
 use std::collections::BTreeSet;
@@ -143,15 +143,15 @@ pub(super) async fn write_events<'a>(
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
     let logged = message_logs::insert(tx, shard, epoch, events).await?;
-    let crossed = if guards.dedupe {
-        usage_counters::add(tx, &logged.fresh).await?
-    } else {
-        let all: Vec<&Event> = events.iter().collect();
-        usage_counters::add(tx, &all).await?
-    };
+    let all: Vec<&Event> = if guards.dedupe { Vec::new() } else { events.iter().collect() };
+    let counted = if guards.dedupe { &logged.fresh } else { &all };
+    // The sums of the second are made while Postgres adds those of the first.
+    let (crossed, ()) = futures_util::try_join!(
+        usage_counters::add(tx, counted),
+        rollups::add(tx, shard, &logged.fresh)
+    )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
-    rollups::add(tx, shard, &logged.fresh).await?;
     feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)

@@ -23,7 +23,7 @@ pub struct Base {
     pub counters: Vec<Counter>,
     /// What open reservations hold of counters of days and longer, in the order of their keys.
     pub held: Vec<HeldCounter>,
-    /// The grants of which something is used, in the order of their levels and metrics.
+    /// The grants of which something is used, revoked ones too, in the order of their levels and metrics.
     pub grants: Vec<GrantUsed>,
     /// The last version that a profile of any subject was given; 0 before the first.
     pub profile_version: u64,
@@ -135,7 +135,7 @@ LEFT JOIN (
         given.subject, given.metric, NULL, NULL, coalesce(given.expires_at, to_timestamp($4::bigint)),
         given.used, NULL, NULL, NULL, NULL, NULL, given.id, NULL
     FROM grants AS given
-    WHERE given.subject = ANY ($2) AND given.revoked_at IS NULL AND given.used <> 0
+    WHERE given.subject = ANY ($2) AND given.used <> 0
         AND (given.expires_at IS NULL OR given.expires_at > $3)
     UNION ALL
     SELECT

@@ -37,7 +37,59 @@ pub struct GrantOrder {
     pub note: Option<String>,
 }
 
+/// Where a grant is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantState {
+    /// Units of it are left.
+    Open,
+    /// All of it is used.
+    UsedUp,
+    /// It has ended with its time.
+    Expired,
+    /// It was taken back.
+    Revoked,
+}
+
+impl GrantState {
+    /// The name in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::UsedUp => "used_up",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The state of a grant at an instant.
+    #[must_use]
+    pub fn of(row: &GrantRow, at: DateTime<Utc>) -> Self {
+        if row.revoked_at.is_some() {
+            Self::Revoked
+        } else if row.grant.end_s() <= at.timestamp() {
+            Self::Expired
+        } else if left(row) == 0 {
+            Self::UsedUp
+        } else {
+            Self::Open
+        }
+    }
+}
+
+/// Units that are not used.
+fn left(row: &GrantRow) -> u64 {
+    row.grant.amount.get().saturating_sub(u64::try_from(row.used).unwrap_or(0))
+}
+
 impl Quota {
+    /// Where a grant is in its life now, and how many units of it are left: none of one that is not open.
+    #[must_use]
+    pub fn standing(&self, row: &GrantRow) -> (GrantState, u64) {
+        let state = GrantState::of(row, self.redis_now());
+        (state, if state == GrantState::Open { left(row) } else { 0 })
+    }
+
     /// Gives the subject a grant. When this returns, every node goes by it. With the actor's idempotency key one is made,
     /// however often it is asked for in a month.
     ///

@@ -11,12 +11,17 @@ use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
+use crate::counters::StoredLine;
 use crate::counters::Taken;
 use crate::domain::EventKind;
 use crate::domain::Limit;
 use crate::domain::Line;
+use crate::domain::Metric;
+use crate::domain::Period;
 use crate::domain::Subject;
 use crate::domain::Tally;
+use crate::domain::Units;
+use crate::domain::Window;
 use crate::domain::event::Delta;
 use crate::ledger::LoggedEvent;
 
@@ -27,12 +32,10 @@ use super::order::RequestContext;
 use super::profiles::LevelProfiles;
 use super::resolve::Charge;
 use super::resolve::Edition;
-use super::rewrite::Rewritten;
-use super::rewrite::rewritten;
 use super::settle::Measure;
 use super::settle::Measured;
 
-/// An event that can be given back.
+/// An event of the log, which is to be given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refundable {
     /// Its id.
@@ -60,18 +63,36 @@ pub struct Refunded {
     pub event_id: Uuid,
     /// The event that was given back.
     pub refunds: Uuid,
-    /// The counters that changed, each with the units that were taken off.
-    pub counters: Vec<Rewritten>,
+    /// What was given back.
+    pub given: Vec<GivenBack>,
     /// Whether the answer repeats an earlier one.
     pub replayed: bool,
 }
 
+/// Units that a limit or a grant has again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenBack {
+    /// The level of the subject, as a path.
+    pub subject: String,
+    /// What is counted.
+    pub metric: Metric,
+    /// The limit's period; `None` when the units are of a grant.
+    pub period: Option<Period>,
+    /// The grant that has them again.
+    pub grant: Option<u64>,
+    /// The instance of the period, or, of a grant, the time until it ends.
+    pub window: Window,
+    /// How many.
+    pub units: Units,
+}
+
 impl Quota {
-    /// The event of that id, if it can be given back: a consume or a commit. One that is not in the log yet is waited for.
+    /// The event of that id. One that is not in the log yet is waited for. Whether it can be given back is for
+    /// [`Quota::refund`] to say, so that nobody learns of an event before they are known to be within reach of its subject.
     ///
     /// # Errors
     ///
-    /// [`QuotaError::UnknownEvent`], [`QuotaError::NotRefundable`], [`QuotaError::Unavailable`].
+    /// [`QuotaError::UnknownEvent`], [`QuotaError::Unavailable`].
     pub async fn refundable(&self, event_id: Uuid) -> Result<Refundable, QuotaError> {
         let mut event = self.ledger.event(event_id).await.map_err(QuotaError::of_ledger)?;
         if event.is_none() {
@@ -79,24 +100,25 @@ impl Quota {
             event = self.ledger.event(event_id).await.map_err(QuotaError::of_ledger)?;
         }
         let event = event.ok_or(QuotaError::UnknownEvent)?;
-        if !matches!(event.kind, EventKind::Consume | EventKind::Commit) {
-            return Err(QuotaError::NotRefundable);
-        }
         let subject = Subject::parse(&event.subject);
         let subject = subject.map_err(|error| QuotaError::Internal(Box::new(error)))?;
         Ok(Refundable { event_id, subject, event })
     }
 
-    /// Gives back what the event took of each limit and grant, once, where its window goes on and the limit allows it.
+    /// Gives back what a consume or a commit took of each limit and grant, once, where its window goes on and the limit allows
+    /// it.
     ///
     /// # Errors
     ///
-    /// [`QuotaError::AlreadyRefunded`], [`QuotaError::NothingToRefund`], [`QuotaError::Unavailable`].
+    /// [`QuotaError::NotRefundable`], [`QuotaError::AlreadyRefunded`], [`QuotaError::NothingToRefund`], [`QuotaError::Unavailable`].
     pub async fn refund(
         &self,
         of: &Refundable,
         order: &RefundOrder,
     ) -> Result<Refunded, QuotaError> {
+        if !matches!(of.event.kind, EventKind::Consume | EventKind::Commit) {
+            return Err(QuotaError::NotRefundable);
+        }
         let event_id = identity::of_settling("refund", of.event_id);
         let logged = self.ledger.event(event_id).await.map_err(QuotaError::of_ledger)?;
         let giving = Giving { of, is_done: logged.is_some() };
@@ -120,8 +142,20 @@ impl Quota {
             }
         };
         let given = lines.into_iter().filter(|line| line.tally == Tally::Used);
-        let counters = given.map(rewritten).collect();
-        Ok(Refunded { event_id, refunds: of.event_id, counters, replayed })
+        let given = given.map(|line| given_back(&of.subject, line)).collect();
+        Ok(Refunded { event_id, refunds: of.event_id, given, replayed })
+    }
+}
+
+fn given_back(subject: &Subject, line: StoredLine) -> GivenBack {
+    let StoredLine { depth, metric, period, window, grant, units, .. } = line;
+    GivenBack {
+        subject: subject.level(depth).to_owned(),
+        metric,
+        period: grant.is_none().then_some(period),
+        grant,
+        window,
+        units: Units::new(units.unsigned_abs()).unwrap_or(Units::MAX),
     }
 }
 

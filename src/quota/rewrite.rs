@@ -208,7 +208,7 @@ fn metadata(action: &str, actor: &Actor) -> String {
     serde_json::json!({ "action": action, "actor": name, "reason": reason }).to_string()
 }
 
-pub(super) fn rewritten(line: StoredLine) -> Rewritten {
+fn rewritten(line: StoredLine) -> Rewritten {
     let StoredLine { metric, period, window, units, .. } = line;
     Rewritten { metric, period, window, units }
 }

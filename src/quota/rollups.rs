@@ -7,6 +7,25 @@ use super::error::QuotaError;
 const FOLDS_MAX: usize = 100;
 
 impl Quota {
+    /// Drops refusals older than `months_kept` whole months and, with `drop_unarchived`, such months of the log, whose sums
+    /// are kept.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn drop_old_facts(
+        &self,
+        months_kept: u32,
+        drop_unarchived: bool,
+    ) -> Result<(), QuotaError> {
+        let dropped = self.ledger.drop_old_facts(months_kept, drop_unarchived).await;
+        let events = dropped.map_err(QuotaError::of_ledger)?;
+        if events > 0 {
+            tracing::warn!(events, "a month of the log was dropped without an archive");
+        }
+        Ok(())
+    }
+
     /// Brings what was flushed into the rollups of the subjects.
     ///
     /// # Errors

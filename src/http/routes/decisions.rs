@@ -23,6 +23,7 @@ use crate::http::error::ApiError;
 use crate::http::idempotency::idempotency_key;
 use crate::http::order_body;
 use crate::http::order_body::OrderBody;
+use crate::http::order_body::Wanted;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
@@ -40,7 +41,7 @@ pub struct Call {
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct DecisionQuery {
+pub(super) struct DecisionQuery {
     /// `200` answers a refusal with 200 and `"allowed": false` instead of 429.
     #[param(example = "200")]
     on_deny: Option<String>,
@@ -70,8 +71,11 @@ fn deny_with_200(parts: &Parts) -> Result<bool, ApiError> {
 }
 
 impl Call {
-    fn order<P>(&mut self, caller: &Caller<P>, body: &JsonBytes) -> Result<Order, ApiError> {
-        let wanted = order_body::parse(&body.0)?;
+    pub(super) fn order<P>(
+        &mut self,
+        caller: &Caller<P>,
+        wanted: Wanted,
+    ) -> Result<Order, ApiError> {
         Ok(Order {
             subject: caller.reach(wanted.subject)?,
             ask: wanted.ask,
@@ -82,7 +86,7 @@ impl Call {
         })
     }
 
-    fn answer(&self, decision: &Decision, path: &str, api: &Api) -> Response {
+    pub(super) fn answer(&self, decision: &Decision, path: &str, api: &Api) -> Response {
         let legacy_headers = api.server.legacy_rate_limit_headers;
         let deny_with_200 = self.deny_with_200;
         decision::response(decision, Style { path, deny_with_200, legacy_headers })
@@ -143,7 +147,7 @@ pub(crate) async fn check(
     mut call: Call,
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
-    let order = call.order(&caller, &body)?;
+    let order = call.order(&caller, order_body::parse(&body.0)?)?;
     let decision = api.quota.check(order).await?;
     Ok(call.answer(&decision, "/v1/check", &api))
 }
@@ -212,7 +216,7 @@ pub(crate) async fn consume(
     mut call: Call,
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
-    let order = call.order(&caller, &body)?;
+    let order = call.order(&caller, order_body::parse(&body.0)?)?;
     if matches!(order.ask, Ask::Feature(_)) {
         let rule = "can only be checked; a consume charges a model or a metric";
         return Err(ApiError::invalid("feature", rule));

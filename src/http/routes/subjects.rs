@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::domain::Limit;
 use crate::domain::Profile;
+use crate::domain::ProfileError;
 use crate::http::auth::Acting;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
@@ -27,6 +28,7 @@ use crate::http::precondition::Precondition;
 use crate::http::reply::no_content;
 use crate::http::reply::versioned;
 use crate::http::state::Api;
+use crate::quota::QuotaError;
 use crate::quota::SubjectView;
 
 /// What is configured for a subject, and what that comes to.
@@ -141,7 +143,7 @@ pub(crate) async fn put(
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     let subject = caller.reach(subject(path)?)?;
-    let profile: Profile = body::parse(&bytes.0)?;
+    let profile = profile(&bytes.0)?;
     let expected = precondition.expected();
     let view = api.quota.put_subject(&subject, profile, expected, &actor).await?;
     Ok(versioned(view.version, &SubjectBody::of(&view)))
@@ -172,6 +174,16 @@ pub(crate) async fn delete(
     let expected = precondition.expected();
     api.quota.delete_subject(&subject, expected, &actor).await?;
     Ok(no_content())
+}
+
+/// Reads a profile. Whatever it has as grants, the rule is that it has none.
+fn profile(bytes: &[u8]) -> Result<Profile, ApiError> {
+    body::parse(bytes).map_err(|error| match error {
+        ApiError::InvalidRequest { field, .. } if field.starts_with("grants") => {
+            QuotaError::BadProfile(ProfileError::Grants).into()
+        }
+        error => error,
+    })
 }
 
 impl<'a> SubjectBody<'a> {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::domain::EventKind;
 use crate::domain::event::Deltas;
 use crate::domain::event::Event;
+use crate::domain::event::EventKind;
 
 use super::super::charges::charges_of;
 use super::super::error::LedgerError;
@@ -47,16 +47,16 @@ impl<'a> Tally<'a> {
     /// What `events` charged; those that are no usage are left out.
     pub(super) fn of(events: &[&'a Event]) -> Result<Self, LedgerError> {
         let mut tally = Self::default();
-        let mut charges: HashMap<(*const Deltas, EventKind), BTreeMap<&'a str, i64>> =
+        let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> =
             HashMap::new();
         for event in events {
             let sign = event.kind.usage_sign();
             if sign == 0 {
                 continue;
             }
-            let of_sheet = charges.entry((Arc::as_ptr(&event.deltas), event.kind));
-            let charges_of_event = || charges_of(event.kind, &event.deltas.lines);
-            for (metric, units) in of_sheet.or_insert_with(charges_of_event) {
+            let of_sheet = charges.entry((event.kind, Arc::as_ptr(&event.deltas)));
+            let units = || charges_of(event.kind, &event.deltas.lines);
+            for (metric, units) in of_sheet.or_insert_with(units) {
                 let sum = Sum { events: sign.max(0), units: sign * units.abs() };
                 tally.add(event, metric, sum)?;
             }

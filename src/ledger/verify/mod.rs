@@ -60,7 +60,7 @@ SET LOCAL statement_timeout = '10min'";
 
 // Counters of minutes and hours live in Redis alone; a row of theirs was left by an older version.
 const LOG_SUMS_DIFFER: &str = "-- log_sums_differ
-WITH logged AS (
+WITH in_log AS (
     SELECT
         array_to_string((string_to_array(log.subject, '/'))[1:greatest((delta ->> 0)::integer, 1)], '/')
             AS subject,
@@ -75,6 +75,16 @@ WITH logged AS (
     FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
     WHERE delta ->> 2 NOT IN ('minute', 'hour')
         AND (delta ->> 6 IS NULL OR delta ->> 6 IN ('carried', 'refunded'))
+    GROUP BY 1, 2, 3, 4
+),
+-- What has left the log for an archive is in its sums.
+logged AS (
+    SELECT subject, metric, period, window_start, sum(units)::bigint AS units
+    FROM (
+        SELECT * FROM in_log
+        UNION ALL
+        SELECT subject, metric, period, window_start, units FROM archived_sums
+    ) AS every
     GROUP BY 1, 2, 3, 4
 )
 SELECT subject, metric, period, window_start, sums.tally, sums.counted, sums.logged

@@ -173,7 +173,7 @@ impl Quota {
             OperationKind::Release => "release",
             _ => "commit",
         };
-        let payload = format!("{id} {payload}");
+        let payload = format!("{id} {payload} {}", metadata.as_deref().unwrap_or_default());
         let keyed = idempotency_key.as_ref().map(|key| {
             identity::of_end(action, &reservation.subject, key, &payload, self.redis_now())
         });

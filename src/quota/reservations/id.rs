@@ -70,6 +70,10 @@ impl SigningKey {
 
 impl ReservationId {
     /// The id's text.
+    ///
+    /// # Panics
+    ///
+    /// Never: every field has a form in JSON.
     #[must_use]
     pub fn to_text(&self, key: &SigningKey) -> String {
         let (is_model, name) = match &self.ask {

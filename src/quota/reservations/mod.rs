@@ -6,6 +6,7 @@ mod ends;
 mod expire;
 mod id;
 mod known;
+mod open;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub use self::ends::EndOrder;
 pub use self::ends::HoldEnded;
 pub use self::id::ReservationId;
 pub use self::id::SigningKey;
+pub use self::open::OpenReservation;
 
 /// How long a hold lasts: its ends are so far apart that a counter never has more than about this many.
 const ENDS_MAX: u64 = 64;
@@ -51,8 +53,8 @@ fn end_of(at: DateTime<Utc>, time: Duration) -> i64 {
     let time = time.min(HoldTime::MAX).max(Duration::from_secs(1));
     let apart_s = (time.as_secs() / ENDS_MAX).max(1).cast_signed();
     let end_ms = at.timestamp_millis() + i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 2);
-    let end_s = -(-end_ms).div_euclid(1_000);
-    -(-end_s).div_euclid(apart_s) * apart_s
+    let whole_s = -(-end_ms).div_euclid(1_000);
+    -(-whole_s).div_euclid(apart_s) * apart_s
 }
 
 impl Quota {
@@ -74,16 +76,23 @@ impl Quota {
             amount: order.amount.into(),
             ..self.operation(OperationKind::Reserve, &order.subject, &order.context)
         };
-        let settled = self.settle_on(Box::new(operation), &order).await?;
-        let mut decision = self.answer(settled, &order)?;
-        let hold = decision.hold.take();
-        decision.hold = hold.map(|hold| self.named(hold, &order, &decision));
+        let outcome = self.hold(operation, &order).await;
+        self.note_denial(&order, &outcome);
+        outcome
+    }
+
+    async fn hold(&self, operation: Operation, order: &Order) -> Result<Decision, QuotaError> {
+        let settled = self.settle_on(Box::new(operation), order).await?;
+        let mut decision = self.answer(settled, order)?;
+        if let Some(hold) = decision.hold.take() {
+            let id = self.id_of(&hold, order, &decision);
+            decision.hold = Some(Hold { id, ..hold });
+        }
         outcome::count(&decision);
         Ok(decision)
     }
 
-    /// A hold with its id.
-    fn named(&self, hold: Hold, order: &Order, decision: &Decision) -> Hold {
+    fn id_of(&self, hold: &Hold, order: &Order, decision: &Decision) -> String {
         let id = ReservationId {
             event_id: decision.event_id.unwrap_or_default(),
             subject: order.subject.clone(),
@@ -92,7 +101,7 @@ impl Quota {
             at_s: decision.decided_at_ms.div_euclid(1_000),
             until_s: hold.until_s,
         };
-        Hold { id: id.to_text(&self.signing_key), ..hold }
+        id.to_text(&self.signing_key)
     }
 
     /// The reservation of that id.

@@ -7,6 +7,7 @@ mod profiles;
 mod resets;
 mod stores;
 mod subjects;
+mod units;
 
 use crate::support::TestApp;
 use crate::support::program::Outcome;

@@ -1,9 +1,11 @@
 //! What happened and what it adds up to: refusals, pages of the log, rollups, forecasts.
 
 mod analytics;
+mod archive;
 mod denials;
 mod forecast;
 mod logs;
+mod persons;
 
 use crate::support::TestApp;
 

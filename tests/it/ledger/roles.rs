@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use headroom::domain::Denial;
+use headroom::domain::DenialCode;
 use headroom::domain::EventKind;
 use headroom::domain::GrantSource;
 use headroom::domain::Metric;
@@ -50,6 +52,10 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     configure(&ledger).await;
     live(&ledger).await;
     lives::assert_agrees(&ledger).await;
+    assert_eq!(ledger.fold_rollups().await.unwrap(), 2);
+    ledger.write_denials(&[denial()]).await.unwrap();
+    ledger.drop_old_facts(3, false).await.unwrap();
+    fixture::assert_sums_agree(&ledger).await;
 
     let forbidden = [
         "UPDATE message_logs SET subject = 'user:x'",
@@ -71,10 +77,31 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
         "DELETE FROM grants",
         "DELETE FROM transfers",
         "UPDATE reservation_holds SET units = 0",
+        "UPDATE denials SET amount = 0",
+        "DELETE FROM denials",
+        "DELETE FROM usage_days",
+        "DELETE FROM archives",
+        "SELECT drop_message_log_partition('2026-01-01', NULL, NULL, NULL)",
         "UPDATE audit_log SET actor = 'cli'",
         "DELETE FROM audit_log",
     ];
     assert_refused(&database, &url, &forbidden).await;
+}
+
+fn denial() -> Denial {
+    Denial {
+        denial_id: fixture::id_at(1_795_305_600_000),
+        denied_at_ms: 1_795_305_600_000,
+        subject: "user:u_1".to_owned(),
+        code: DenialCode::NoPlan,
+        limit: None,
+        metric: None,
+        model: None,
+        amount: 1,
+        plan: String::new(),
+        request_id: "r_1".to_owned(),
+        trace_id: None,
+    }
 }
 
 /// Everything that a node does with the catalogue and the profiles.
@@ -152,6 +179,21 @@ async fn an_analyst_reads_the_log_and_no_keys() {
          SELECT count(*) FROM reservation_holds; SELECT count(*) FROM grants;
          SELECT count(*) FROM transfers";
     database.try_run(&url, allowed).await.unwrap();
+    let views = [
+        "user_usage",
+        "daily_usage",
+        "active_users",
+        "model_usage",
+        "denials_realtime",
+        "usage_spikes",
+        "premium_adoption",
+        "denials",
+        "usage_days",
+        "archives",
+    ];
+    for view in views {
+        database.try_run(&url, &format!("SELECT * FROM {view}")).await.unwrap();
+    }
 
     let forbidden = [
         "SELECT id FROM api_keys",
@@ -163,6 +205,8 @@ async fn an_analyst_reads_the_log_and_no_keys() {
         "UPDATE grants SET amount = 9",
         "INSERT INTO transfers DEFAULT VALUES",
         "SELECT ensure_message_log_partitions(4)",
+        "SELECT drop_old_facts(1, true)",
+        "DELETE FROM denials",
     ];
     assert_refused(&database, &url, &forbidden).await;
 }

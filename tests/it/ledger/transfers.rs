@@ -242,12 +242,12 @@ async fn transfers_at_once_keep_to_the_rules_together() {
     let begun = futures_util::future::join_all(begun);
     let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE NOT granted AND datname = current_database() AND application_name = 'headroom'";
+    let four_wait = || async { database.number(waiting).await == 4 };
     let begun = database.with(async |client| {
         // Nobody inserts until all connections of the pool wait: for that, or for who goes first.
         client.batch_execute("BEGIN; LOCK TABLE transfers IN SHARE MODE").await.unwrap();
         let release = async {
-            let all_wait = || async { database.number(waiting).await == 4 };
-            eventually("four that wait", Duration::from_secs(10), all_wait).await;
+            eventually("four that wait", Duration::from_secs(10), four_wait).await;
             client.batch_execute("COMMIT").await.unwrap();
         };
         tokio::join!(begun, release).0

@@ -39,8 +39,8 @@ async fn every_limit_and_grant_gets_back_what_it_gave() {
     let event = consumed(&app, 8).await;
     assert_eq!(counts_of(app.quota(), USER).await, (5, 0, 0, 7));
     let refunded = refund(&app, event).await.unwrap();
-    let given: Vec<i64> = refunded.counters.iter().map(|it| it.units).collect();
-    assert_eq!(given, [-5, -3]);
+    let given: Vec<u64> = refunded.given.iter().map(|it| it.units.get()).collect();
+    assert_eq!(given, [5, 3]);
     assert_eq!(counts_of(app.quota(), USER).await, (0, 0, 5, 10));
     app.finish().await;
 }
@@ -65,7 +65,7 @@ async fn an_event_is_given_back_once() {
     let held = reserve(app.quota(), 10).await;
     let ended = commit(app.quota(), &held, 6).await.unwrap();
     app.flush().await;
-    assert_eq!(refund(&app, ended.event_id).await.unwrap().counters[0].units, -6);
+    assert_eq!(refund(&app, ended.event_id).await.unwrap().given[0].units.get(), 6);
     app.finish().await;
 }
 

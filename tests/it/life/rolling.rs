@@ -23,7 +23,7 @@ limits = [
 ]
 "#;
 
-async fn to_next_month(app: &TestApp) {
+fn to_next_month(app: &TestApp) {
     let now = app.clock.now();
     let next = now.with_day(1).unwrap() + Months::new(1) + Days::new(1);
     app.clock.advance((next - now).num_milliseconds());
@@ -48,7 +48,7 @@ async fn what_a_month_leaves_is_carried_once() {
             let key = headroom::counters::keys::subject(orders::shard_of(USER), USER);
             redis::cmd("DEL").arg(key).exec_async(&mut app.redis().await).await.unwrap();
         }
-        to_next_month(&app).await;
+        to_next_month(&app);
         // Another metric of the level comes first.
         assert!(quota.consume(orders::one(USER, "exports")).await.unwrap().allowed);
         assert_eq!(month(&app).await, (0, 5, 105), "loaded: {is_loaded}");
@@ -56,7 +56,7 @@ async fn what_a_month_leaves_is_carried_once() {
         app.flush().await;
         // One for each month, though the first had nothing before it.
         assert_eq!(logged(&app, "rollover").await, 2);
-        to_next_month(&app).await;
+        to_next_month(&app);
         // Carried units are used first, so that two of a hundred are left, and not what was carried before.
         assert_eq!(month(&app).await, (0, 2, 102));
         app.finish().await;
@@ -68,10 +68,10 @@ async fn what_a_month_leaves_is_carried_once() {
 async fn who_was_not_there_leaves_nothing() {
     let app = start_on(ROLLING.to_owned()).await;
     assert_eq!(month(&app).await, (0, 0, 100));
-    to_next_month(&app).await;
+    to_next_month(&app);
     let held = reserve(app.quota(), 10).await;
     commit(app.quota(), &held, 10).await.unwrap();
-    to_next_month(&app).await;
+    to_next_month(&app);
     assert_eq!(month(&app).await, (0, 20, 120));
     app.finish().await;
 }

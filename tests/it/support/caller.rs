@@ -61,6 +61,12 @@ impl Caller {
         answer(self.request(Method::POST, path).json(body)).await
     }
 
+    /// A post under an idempotency key.
+    pub async fn keyed(&self, key: &str, path: &str, body: &Value) -> Answer {
+        let request = self.request(Method::POST, path).json(body);
+        answer(request.header("idempotency-key", format!("\"{key}\""))).await
+    }
+
     /// A put that is based on a version: `"\"7\""`, or `*` for whatever there is.
     pub async fn put(&self, path: &str, if_match: &str, body: &Value) -> Answer {
         answer(self.request(Method::PUT, path).header("if-match", if_match).json(body)).await

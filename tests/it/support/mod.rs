@@ -3,6 +3,7 @@
 pub mod advance;
 pub mod caller;
 pub mod forward;
+pub mod gate;
 pub mod image;
 pub mod lanes;
 pub mod openapi;
