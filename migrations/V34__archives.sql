@@ -32,7 +32,9 @@ CREATE TABLE archived_sums (
     metric text NOT NULL,
     period text NOT NULL,
     window_start timestamptz NOT NULL,
-    units bigint NOT NULL,
+    used bigint NOT NULL,
+    carried bigint NOT NULL,
+    refunded bigint NOT NULL,
     CONSTRAINT archived_sums_pkey PRIMARY KEY (subject, metric, period, window_start)
 );
 
@@ -41,7 +43,9 @@ COMMENT ON COLUMN archived_sums.subject IS 'The level of a subject that was char
 COMMENT ON COLUMN archived_sums.metric IS 'What was counted';
 COMMENT ON COLUMN archived_sums.period IS 'How often the limit starts anew';
 COMMENT ON COLUMN archived_sums.window_start IS 'First instant of the window';
-COMMENT ON COLUMN archived_sums.units IS 'Units added in the window';
+COMMENT ON COLUMN archived_sums.used IS 'Units added in the window';
+COMMENT ON COLUMN archived_sums.carried IS 'Units carried into the window';
+COMMENT ON COLUMN archived_sums.refunded IS 'Units given back in the window';
 
 -- Answers the rows that were dropped, or null, and drops nothing, when there are not as many as the archive has.
 CREATE FUNCTION drop_message_log_partition(of_month date, archived_rows bigint, archived_to text, archived_sha256 bytea)
@@ -61,12 +65,17 @@ BEGIN
         RETURN NULL;
     END IF;
     EXECUTE format(
-        'INSERT INTO public.archived_sums AS kept (subject, metric, period, window_start, units)'
+        'INSERT INTO public.archived_sums AS kept (subject, metric, period, window_start, used, carried, refunded)'
         ' SELECT array_to_string((string_to_array(log.subject, ''/''))[1:greatest((delta ->> 0)::integer, 1)], ''/''),'
-        ' delta ->> 1, delta ->> 2, to_timestamp((delta ->> 3)::bigint), sum((delta ->> 5)::bigint)::bigint'
+        ' delta ->> 1, delta ->> 2, to_timestamp((delta ->> 3)::bigint),'
+        ' coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 IS NULL), 0)::bigint,'
+        ' coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = ''carried''), 0)::bigint,'
+        ' coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = ''refunded''), 0)::bigint'
         ' FROM public.%I AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta'
-        ' WHERE delta ->> 2 NOT IN (''minute'', ''hour'') GROUP BY 1, 2, 3, 4'
-        ' ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET units = kept.units + excluded.units',
+        ' WHERE delta ->> 2 NOT IN (''minute'', ''hour'')'
+        ' AND (delta ->> 6 IS NULL OR delta ->> 6 IN (''carried'', ''refunded'')) GROUP BY 1, 2, 3, 4'
+        ' ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET used = kept.used + excluded.used,'
+        ' carried = kept.carried + excluded.carried, refunded = kept.refunded + excluded.refunded',
         partition_name);
     INSERT INTO public.archives (month, location, events, sha256)
     VALUES (of_month, archived_to, found_rows, archived_sha256);

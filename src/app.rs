@@ -62,6 +62,8 @@ const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks whether a day has begun whose limits are to be computed.
+const RECOMPUTE_PAUSE: Duration = Duration::from_mins(1);
 /// The pause between two looks for holds that have lapsed, and for transfers that were left unfinished.
 const SWEEP_PAUSE: Duration = Duration::from_millis(500);
 /// A body and the decision about it may take `server.request_timeout_ms` each; a request that is not answered after
@@ -286,44 +288,60 @@ fn start_background(core: &Core, config: &Config) {
         core.supervisor
             .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("partitions", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(PARTITIONS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.ensure_partitions().await }
-        })
+    keep_up(core, "partitions", PARTITIONS_PAUSE, |quota| async move {
+        quota.ensure_partitions().await
     });
     if config.retention.months > 0 {
         start_retention(core, &config.retention);
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("rollups", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(ROLLUPS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.fold_rollups().await }
-        })
-    });
+    keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_rollups().await });
     start_sweepers(core);
+    start_recomputing(core);
     start_signals(core, config);
+}
+
+/// Does `work` at once and then every `pause`.
+fn keep_up<F>(core: &Core, name: &'static str, pause: Duration, work: fn(Arc<Quota>) -> F)
+where
+    F: Future<Output = Result<(), QuotaError>> + Send + 'static,
+{
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop(name, move |stop| {
+        let quota = quota.clone();
+        upkeep::every(pause, stop, move || work(quota.clone()))
+    });
 }
 
 /// Who looks at the rules, and who tells receivers.
 fn start_signals(core: &Core, config: &Config) {
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("alerts", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(ALERTS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.evaluate_alerts().await }
-        })
+    keep_up(core, "alerts", ALERTS_PAUSE, |quota| async move { quota.evaluate_alerts().await });
+    keep_up(core, "feed_upkeep", FEED_PAUSE, |quota| async move {
+        quota.drop_old_feed().await?;
+        quota.drop_old_deliveries().await
     });
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
     let (quota, config) = (core.quota.clone(), config.webhooks.clone());
     core.supervisor
         .spawn_loop("webhooks", move |stop| webhooks::deliver(quota.clone(), config.clone(), stop));
+}
+
+/// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.
+fn start_recomputing(core: &Core) {
+    let quota = core.quota.clone();
+    // Outside of the loop, which begins again after an error.
+    let done_on = Arc::new(Mutex::new(None));
+    core.supervisor.spawn_loop("recompute", move |stop| {
+        let (quota, done_on) = (quota.clone(), done_on.clone());
+        upkeep::every(RECOMPUTE_PAUSE, stop, move || {
+            let (quota, done_on) = (quota.clone(), done_on.clone());
+            async move {
+                let mut done_on = done_on.lock().await;
+                *done_on = quota.recompute_after(*done_on).await?;
+                Ok::<(), QuotaError>(())
+            }
+        })
+    });
 }
 
 fn start_retention(core: &Core, config: &RetentionConfig) {
@@ -340,32 +358,14 @@ fn start_retention(core: &Core, config: &RetentionConfig) {
 
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
 fn start_sweepers(core: &Core) {
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("expiry", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.expire_due().await.map(|_| ()) }
-        })
-    });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("transfers", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.finish_transfers().await.map(|_| ()) }
-        })
-    });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("feed_upkeep", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(FEED_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move {
-                quota.drop_old_feed().await?;
-                quota.drop_old_deliveries().await
-            }
-        })
+    keep_up(
+        core,
+        "expiry",
+        SWEEP_PAUSE,
+        |quota| async move { quota.expire_due().await.map(|_| ()) },
+    );
+    keep_up(core, "transfers", SWEEP_PAUSE, |quota| async move {
+        quota.finish_transfers().await.map(|_| ())
     });
 }
 
@@ -379,14 +379,7 @@ fn start_upkeep(core: &Core, config: &Config) {
             async move { quota.refresh_keys().await }
         })
     });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("catalogue", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(FOLLOW_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.follow_catalogue().await }
-        })
-    });
+    keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));

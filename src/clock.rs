@@ -16,6 +16,8 @@ use chrono::Utc;
 pub struct Clock {
     /// Milliseconds added to the system clock.
     offset_ms: Arc<AtomicI64>,
+    /// Where the clock stands still, in Unix milliseconds; 0 while it goes.
+    stopped_at_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -28,13 +30,14 @@ impl Clock {
     /// The system clock moved by `offset_ms` milliseconds, which may be negative.
     #[must_use]
     pub fn with_offset_ms(offset_ms: i64) -> Self {
-        Self { offset_ms: Arc::new(AtomicI64::new(offset_ms)) }
+        Self { offset_ms: Arc::new(AtomicI64::new(offset_ms)), ..Self::default() }
     }
 
     /// Milliseconds since 1970-01-01T00:00:00Z, the offset included.
     #[must_use]
     pub fn now_ms(&self) -> i64 {
-        system_now().timestamp_millis().saturating_add(self.offset_ms())
+        let stopped = self.stopped_at().map(|at| at.timestamp_millis());
+        stopped.unwrap_or_else(|| system_now().timestamp_millis().saturating_add(self.offset_ms()))
     }
 
     /// The same instant as [`Clock::now_ms`], in full precision.
@@ -42,6 +45,9 @@ impl Clock {
     /// An offset that leaves the calendar's range counts as 0.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
+        if let Some(at) = self.stopped_at() {
+            return at;
+        }
         let now = system_now();
         TimeDelta::try_milliseconds(self.offset_ms())
             .and_then(|offset| now.checked_add_signed(offset))
@@ -57,6 +63,17 @@ impl Clock {
     /// Moves this clock and all its clones by `ms` milliseconds. For tests.
     pub fn advance(&self, ms: i64) {
         self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    /// Makes this clock and all its clones stand still at an instant after 1970, in Unix milliseconds. The offset stays
+    /// as it is. For tests.
+    pub fn stop_at(&self, at_ms: i64) {
+        self.stopped_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    fn stopped_at(&self) -> Option<DateTime<Utc>> {
+        let at_ms = self.stopped_at_ms.load(Ordering::Relaxed);
+        if at_ms > 0 { DateTime::from_timestamp_millis(at_ms) } else { None }
     }
 }
 
@@ -92,6 +109,18 @@ mod tests {
 
         assert!(first_ms <= system_now().timestamp_millis() - HOUR_MS);
         assert!((0..60_000).contains(&(second_ms - first_ms)));
+    }
+
+    #[test]
+    fn a_clock_that_was_stopped_stands_still() {
+        let clock = Clock::with_offset_ms(HOUR_MS);
+        let clone = clock.clone();
+
+        clock.stop_at(1_795_305_600_001);
+
+        let at = DateTime::from_timestamp_millis(1_795_305_600_001).unwrap();
+        assert_eq!((clone.now_ms(), clone.now()), (1_795_305_600_001, at));
+        assert_eq!(clone.offset_ms(), HOUR_MS);
     }
 
     #[test]

@@ -32,9 +32,18 @@ local function close_field(depth, field)
   places[depth] = layout_of(state[E_FIELDS])
 end
 
--- Adds units to a counter that has not ended. A hold of nothing is not kept.
+-- Whether nobody asks for a counter any more. A window that is over and known may yet roll over,
+-- and what is held in it then counts as used.
+local function is_gone(depth, field)
+  local until_s = match(field, '@(%d+)$')
+  if until_s then return tonumber(until_s) <= now_s end
+  local known = places[depth]
+  return has_ended(field, now_s) and not (known[field] or known[field .. '+'])
+end
+
+-- Adds units to a counter that is not gone. A hold of nothing is not kept.
 local function add_to(depth, field, units, keeps)
-  if has_ended(field, now_s) then return end
+  if is_gone(depth, field) then return end
   local slot = places[depth][field] or open_field(depth, field, keeps)
   local state = levels[depth]
   state[slot] = state[slot] + units
@@ -52,12 +61,15 @@ local function pack_made(asked, plan, lines, depth, flags)
 end
 
 
--- A line of a request as a claim. `held` leaves out what the request itself holds.
+-- A line of a request as a claim. What is carried adds to where the limit and grants begin.
 local function claim(depth, field, units, ceiling, allowance, used)
   local held, free_at = held_of(depth, field)
+  local carried = count_of(depth, field .. '+')
   return {
-    depth = depth, field = field, units = units, ceiling = ceiling, allowance = allowance,
-    used = used, held = held, free_at = free_at, carried = count_of(depth, field .. '+'),
+    depth = depth, field = field, units = units, carried = carried,
+    ceiling = math.min(UNITS_MAX, ceiling + carried),
+    allowance = math.min(UNITS_MAX, allowance + carried),
+    used = used, held = held, free_at = free_at,
   }
 end
 
@@ -100,7 +112,7 @@ local function excess_of(group, ignores_holds)
   local excess, granted = 0, 0
   for _, it in ipairs(group.claims) do
     local taken = it.used + (ignores_holds and 0 or it.held)
-    local over = taken + it.units - it.allowance - it.carried
+    local over = taken + it.units - it.allowance
     excess = math.max(excess, math.min(it.units, over))
   end
   for _, it in ipairs(group.grants) do
@@ -114,7 +126,7 @@ local function fits_beside(group, spared, ignores_holds)
   for _, it in ipairs(group.claims) do
     local units, held = it.units - spared, ignores_holds and 0 or it.held
     if units > 0 then
-      if it.used + held + units > it.ceiling + it.carried then return false end
+      if it.used + held + units > it.ceiling then return false end
       if it.hold_max and held + units > it.hold_max then return false end
     end
   end

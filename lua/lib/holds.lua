@@ -32,8 +32,8 @@ do
   end
 
   -- The lines that take what is held out of its counters, and put it into those of another end.
+  -- Also to the same end: Postgres goes by what an extension says is held.
   local function lines_to_move(hold, lines, until_s)
-    if until_s == hold[H_UNTIL] then return {} end
     local from, to = '@' .. format('%d', hold[H_UNTIL]), until_s and '@' .. format('%d', until_s)
     local made = {}
     local function move(depth, field, units, ceiling, end_s)
@@ -102,9 +102,9 @@ do
     for _, it in ipairs(by_line) do
       local units = it.units - it.group.spared
       if units > 0 then
-        local limit = it.allowance < UNITS_MAX and it.allowance or -1
+        local limit = it.allowance < UNITS_MAX and it.allowance - it.carried or -1
         made[#made + 1] = { it.depth, it.field, units, limit, it.end_s }
-        if it.used + it.held + units > it.ceiling + it.carried then is_overage = true end
+        if it.used + it.held + units > it.ceiling then is_overage = true end
       end
     end
     return grant_lines(groups, made), is_overage

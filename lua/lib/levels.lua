@@ -52,13 +52,16 @@ local function answer(value)
 end
 
 -- Where a state has which count. Most subjects have the same fields in the same order. `holds` has
--- for a field the places and ends of what is held of it, and is nil when nothing is.
+-- for a field the places and ends of what is held of it, and is nil when nothing is held or
+-- carried: then only used units count. What was carried counts though its limit may roll over no
+-- more.
 local layouts = {}
 local function layout_of(fields)
   local layout = layouts[fields]
   if layout then return layout end
   layout = {}
   local place = E_FIELDS
+  if string.find(fields, '+', 1, true) then layout.holds = {} end
   for field in gmatch(fields, '%S+') do
     place = place + 1
     layout[field] = place
@@ -112,7 +115,7 @@ local function drop_ended(state, keeps)
 end
 
 -- Of the request at hand by depth: states, their layouts, and where they have the lines' counts;
--- and whether a level of it holds anything.
+-- and whether a level of it holds or carries anything.
 local levels, places, founds, is_held = {}, {}, {}, false
 
 -- What only the whole script has.

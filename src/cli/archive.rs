@@ -63,21 +63,25 @@ pub(super) async fn archive(
     let place = Place::open(&arguments.to)?;
     let mut archived = Vec::new();
     for month in ledger.log_months(before).await? {
-        archived.push(archive_month(&ledger, &place, month).await?);
+        archived.extend(archive_month(&ledger, &place, month).await?);
     }
     print(&archived)
 }
 
 /// Writes a month, reads it back, and only then drops it. Killed anywhere before the drop it leaves the log as it was, and
-/// the next run writes the file again.
+/// the next run writes the file again. None when the month left the log meanwhile: a run that was killed may have asked
+/// for that a moment ago, and what was read since is not the month.
 async fn archive_month(
     ledger: &Ledger,
     place: &Place,
     month: NaiveDate,
-) -> Result<Archived, Failure> {
+) -> Result<Option<Archived>, Failure> {
     let file = format!("message_logs_{}.parquet", month.format("%Y_%m"));
     let scratch = Scratch::new(&file);
     let written = write(ledger, month, scratch.path()).await?;
+    if !ledger.has_log_month(month).await? {
+        return Ok(None);
+    }
     place.put(&file, scratch.path()).await?;
     place.get(&file, scratch.path()).await?;
     let mut found = Fingerprint::default();
@@ -94,7 +98,8 @@ async fn archive_month(
             format!("events of {month} came meanwhile; nothing was dropped, run again").into()
         );
     }
-    Ok(Archived { month, location, rows: written.rows(), sha256: hexadecimal(&sha256) })
+    let (rows, sha256) = (written.rows(), hexadecimal(&sha256));
+    Ok(Some(Archived { month, location, rows, sha256 }))
 }
 
 async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerprint, Failure> {

@@ -10,6 +10,7 @@ mod grants;
 mod keys;
 mod output;
 mod person;
+mod recompute;
 mod reservations;
 mod reset;
 mod serve;
@@ -96,6 +97,8 @@ enum Command {
         /// The `event_id` of a consume or a commit
         event_id: uuid::Uuid,
     },
+    /// Compute the limits that follow usage now, and print what changes, one JSON document a line
+    Recompute(recompute::RecomputeArguments),
     /// Print what admins did, newest first
     Audit(audit::AuditArguments),
     /// Print all that there is about a subject and what lies below it, one JSON document a line
@@ -165,6 +168,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 reservations::release(&config, &reservation_id).await
             }
             Command::Refund { event_id } => reservations::refund(&config, event_id).await,
+            Command::Recompute(recompute) => recompute::recompute(&config, &recompute).await,
             Command::Audit(audit) => audit::audit(&config, &audit).await,
             Command::ExportPerson { subject } => person::export(&config, &subject).await,
             Command::ErasePerson(erase) => person::erase(&config, &erase).await,

@@ -1,10 +1,13 @@
 //! Limits: how much of a metric a window holds, and what happens past it.
 
+use chrono::NaiveDate;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::de::Error as _;
 
+use super::dynamic::Dynamic;
+use super::dynamic::DynamicError;
 use super::period::Period;
 use super::portion::Portion;
 use super::subject::Scope;
@@ -126,6 +129,19 @@ pub struct Limit {
     #[serde(default, deserialize_with = "each", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "user")]
     pub each: Option<Scope>,
+    /// How `max` follows what was used, computed every day; `None` leaves it as it is. Only on roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic: Option<Dynamic>,
+    /// Why `max` is what it is, when it was computed; at most 200 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub reason: Option<String>,
+    /// The day (UTC) on which `max` was computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_on: Option<NaiveDate>,
+    /// Whether the entry was computed from the plan's and goes with it: when that changes, so does this.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub of_plan: bool,
 }
 
 /// Which fields of a limit do not go together.
@@ -154,6 +170,9 @@ pub enum LimitError {
         /// The limit's `critical_percent`.
         critical: u8,
     },
+    /// A rule for `max` that does not fit.
+    #[error(transparent)]
+    Dynamic(#[from] DynamicError),
 }
 
 impl Limit {
@@ -180,6 +199,10 @@ impl Limit {
             warning_percent: Self::WARNING_PERCENT,
             critical_percent: Self::CRITICAL_PERCENT,
             each: None,
+            dynamic: None,
+            reason: None,
+            computed_on: None,
+            of_plan: false,
         }
     }
 
@@ -255,6 +278,7 @@ impl Limit {
             return Err(LimitError::SlidingPeriod(self.period));
         }
         self.check_rollover()?;
+        self.check_dynamic()?;
         let (warning, critical) = (self.warning_percent, self.critical_percent);
         for percent in [warning, critical] {
             check_percent(percent.into())?;
@@ -364,6 +388,7 @@ mod tests {
             (r#", "critical_percent": 256"#, "must be 1 to 100, got 256"),
             (r#", "warning_percent": 96"#, "at most critical_percent (95), got 96"),
             (r#", "each": "A user""#, "each: a scope must be 1 to 32"),
+            (r#", "computed_on": "2026-11-25""#, "reason, computed_on and of_plan need dynamic"),
             (r#", "period2": 1"#, "unknown field `period2`"),
         ] {
             let error = parse(fields).unwrap_err();

@@ -56,6 +56,9 @@ pub enum ProfileError {
     /// Grants have routes of their own.
     #[error("grants are no part of a profile that is put; give them by POST …/grants")]
     Grants,
+    /// Only what roots use is summed up by the day.
+    #[error("limits[{0}]: dynamic is for the root of a path, such as user:u_1")]
+    DynamicBelowRoot(usize),
     /// More text than a subject's hash should carry.
     #[error("a profile must have at most {max} bytes of JSON, got {0}", max = Profile::BYTES_MAX)]
     TooLong(usize),

@@ -49,28 +49,39 @@ impl Line {
         (self.weight.get() as u64).saturating_mul(amount.get())
     }
 
-    /// Whether this limit refuses the amount at those counts, as the script decides it.
+    /// The units of the amount for which the limit has no room, and which would come from grants.
     #[must_use]
-    pub fn would_refuse(&self, counts: Counts, amount: Units) -> bool {
-        let units = self.units(amount).saturating_sub(counts.granted.get());
+    pub fn excess(&self, counts: Counts, amount: Units) -> u64 {
+        let units = self.units(amount);
+        let allowance = self.limit.allowance().unwrap_or(Units::MAX);
+        let room = allowance.saturating_add(counts.carried.get()).saturating_sub(counts.taken());
+        units.saturating_sub(room.get())
+    }
+
+    /// Whether this limit refuses the amount at those counts, as the script decides it, when `spared` units come from
+    /// grants.
+    #[must_use]
+    pub fn would_refuse(&self, counts: Counts, amount: Units, spared: u64) -> bool {
+        let units = self.units(amount).saturating_sub(spared);
         let ceiling =
             self.limit.ceiling().unwrap_or(Units::MAX).saturating_add(counts.carried.get());
-        units > 0 && counts.taken().saturating_add(units) > ceiling
+        units > 0 && counts.used.get() + counts.held.get() + units > ceiling.get()
     }
 
     /// Whether a hold of the amount is refused for the share of the limit that may be held.
     #[must_use]
-    pub fn would_hold_too_much(&self, counts: Counts, amount: Units) -> bool {
-        let units = self.units(amount).saturating_sub(counts.granted.get());
+    pub fn would_hold_too_much(&self, counts: Counts, amount: Units, spared: u64) -> bool {
+        let units = self.units(amount).saturating_sub(spared);
         let is_above = |most: Units| counts.held.saturating_add(units) > most;
         units > 0 && self.limit.hold_units().is_some_and(is_above)
     }
 
-    /// Whether a charge of the amount, which leaves `after`, passes only because the limit is in shadow mode.
+    /// Whether a charge of the amount, which leaves `taken` of the counts, passes only because the limit is in shadow mode.
     #[must_use]
-    pub fn would_deny(&self, after: Units, amount: Units) -> bool {
+    pub fn would_deny(&self, counts: Counts, taken: Units, amount: Units) -> bool {
         let is_shadow = self.limit.mode == Mode::Shadow && self.units(amount) > 0;
-        is_shadow && self.limit.max.is_some_and(|max| after > max)
+        let is_above = |max: Units| taken > max.saturating_add(counts.carried.get());
+        is_shadow && self.limit.max.is_some_and(is_above)
     }
 }
 
@@ -116,12 +127,13 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// The instants at which every line's window is current: from the latest start to the earliest end, in Unix
-    /// milliseconds. A sheet without lines is current at any time.
+    /// The instants at which every line's window is current, that of a rolling one too: from the latest start to the
+    /// earliest end, in Unix milliseconds. A sheet without lines is current at any time.
     #[must_use]
     pub fn current_ms(&self) -> (i64, i64) {
-        let start_s = self.lines.iter().map(|line| line.window.start_s).max();
-        let end_s = self.lines.iter().map(|line| line.window.end_s).chain(self.until_s).min();
+        let windows = || self.lines.iter().chain(&self.rolling).map(|line| line.window);
+        let start_s = windows().map(|window| window.start_s).max();
+        let end_s = windows().map(|window| window.end_s).chain(self.until_s).min();
         (start_s.unwrap_or(0) * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000)
     }
 }

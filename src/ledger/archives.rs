@@ -49,6 +49,16 @@ impl Ledger {
         rows.iter().map(|row| column(row, "month")).collect()
     }
 
+    /// Whether the month still has a partition in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn has_log_month(&self, month: NaiveDate) -> Result<bool, LedgerError> {
+        let next = month + chrono::Months::new(1);
+        Ok(self.log_months(next).await?.contains(&month))
+    }
+
     /// The events of a month in the order of their ids, after `after`; at most `limit`.
     ///
     /// # Errors

@@ -23,7 +23,8 @@ pub struct Base {
     pub counters: Vec<Counter>,
     /// What open reservations hold of counters of days and longer, in the order of their keys.
     pub held: Vec<HeldCounter>,
-    /// The grants of which something is used, revoked ones too, in the order of their levels and metrics.
+    /// The grants of which something is used, in the order of their levels and metrics; revoked ones too, which holds from
+    /// before may still be charged to.
     pub grants: Vec<GrantUsed>,
     /// The last version that a profile of any subject was given; 0 before the first.
     pub profile_version: u64,

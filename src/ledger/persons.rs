@@ -42,16 +42,24 @@ SELECT document::text AS document FROM (
 
 // What the events added to levels above the person, which go on counting them.
 const KEEP_SUMS_ABOVE: &str = "-- keep_sums_above
-INSERT INTO archived_sums AS kept (subject, metric, period, window_start, units)
+INSERT INTO archived_sums AS kept (
+    subject, metric, period, window_start, used, carried, refunded
+)
 SELECT
     array_to_string((string_to_array(log.subject, '/'))[1:greatest((delta ->> 0)::integer, 1)], '/'),
-    delta ->> 1, delta ->> 2, to_timestamp((delta ->> 3)::bigint), sum((delta ->> 5)::bigint)::bigint
+    delta ->> 1, delta ->> 2, to_timestamp((delta ->> 3)::bigint),
+    coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 IS NULL), 0)::bigint,
+    coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = 'carried'), 0)::bigint,
+    coalesce(sum((delta ->> 5)::bigint) FILTER (WHERE delta ->> 6 = 'refunded'), 0)::bigint
 FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
 WHERE (log.subject = $1 OR log.subject > $1 || '/' AND log.subject < $1 || '0')
     AND (delta ->> 0)::bigint <= length($1) - length(replace($1, '/', ''))
     AND delta ->> 2 NOT IN ('minute', 'hour')
+    AND (delta ->> 6 IS NULL OR delta ->> 6 IN ('carried', 'refunded'))
 GROUP BY 1, 2, 3, 4
-ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET units = kept.units + excluded.units";
+ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
+    used = kept.used + excluded.used, carried = kept.carried + excluded.carried,
+    refunded = kept.refunded + excluded.refunded";
 
 // Redis forgets the counters with the next pass of the flusher.
 const FORGET_IN_REDIS: &str = "-- forget_in_redis

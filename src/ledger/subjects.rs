@@ -106,6 +106,17 @@ SELECT
     END::text AS for_nodes
 FROM subjects WHERE version > $1 ORDER BY version LIMIT $2";
 
+const CONFIGURED_ROOTS: &str = "-- configured_roots
+SELECT
+    subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
+    CASE grants
+        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
+    END::text AS for_nodes
+FROM subjects
+WHERE subject > $1 AND position('/' IN subject) = 0 AND NOT is_deleted
+    AND ($2 OR jsonb_path_exists(profile, '$.limits[*].dynamic'))
+ORDER BY subject LIMIT $3";
+
 const PROFILE_VERSION: &str = "-- profile_version
 SELECT profile_version FROM profile_versions";
 
@@ -195,6 +206,24 @@ impl Ledger {
         let limit = i64::from(limit.min(ROWS_MAX));
         let connection = self.connection().await?;
         let rows = connection.rows(SUBJECTS_CHANGED_AFTER, &[&signed(version)?, &limit]).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// The roots with a profile, unless `all` only those with a limit of their own that follows usage; those after `after` in
+    /// the order of bytes, at most `limit` and at most 1,000.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn configured_roots(
+        &self,
+        after: &str,
+        all: bool,
+        limit: u32,
+    ) -> Result<Vec<SubjectRow>, LedgerError> {
+        let limit = i64::from(limit.min(ROWS_MAX));
+        let connection = self.connection().await?;
+        let rows = connection.rows(CONFIGURED_ROOTS, &[&after, &all, &limit]).await?;
         rows.iter().map(read).collect()
     }
 

@@ -33,6 +33,12 @@ impl Actor {
         Self { name, reason, idempotency_key: None, context }
     }
 
+    /// The service itself, which changes what follows from usage.
+    pub(super) fn service(reason: String) -> Self {
+        let (name, context) = ("headroom".to_owned(), RequestContext::default());
+        Self { name, reason: Some(reason), idempotency_key: None, context }
+    }
+
     pub(super) fn act<'a>(&'a self, action: Action, target: &'a str) -> Act<'a> {
         let request_id = Some(self.context.request_id.as_str()).filter(|id| !id.is_empty());
         Act { actor: &self.name, action, target, reason: self.reason.as_deref(), request_id }

@@ -257,7 +257,7 @@ pub(super) fn stored_states(
         let counts = counts(line.used, more, at);
         LimitState {
             subject: level(line.depth),
-            would_deny: was_above(&line),
+            would_deny: was_above(&line, counts),
             metric: line.metric,
             period: line.period,
             window: line.window,
@@ -296,8 +296,9 @@ fn counts(used: Units, more: Option<&More>, at: usize) -> Counts {
 }
 
 /// Whether a charge went above a limit in shadow mode.
-fn was_above(line: &StoredLine) -> bool {
-    line.units > 0 && line.mode == Mode::Shadow && line.max.is_some_and(|max| line.used > max)
+fn was_above(line: &StoredLine, counts: Counts) -> bool {
+    let is_above = |max: Units| counts.taken() > max.saturating_add(counts.carried.get());
+    line.units > 0 && line.mode == Mode::Shadow && line.max.is_some_and(is_above)
 }
 
 /// The cheapest listed plan that would have let the request pass, when one level refused it by limits of its plan alone:
@@ -349,14 +350,17 @@ pub(super) fn states(operation: &Operation, told: &Told, is_refused: bool) -> Ve
     let is_charged = !is_refused && is_taken;
     let (level, amount) = (levels(&operation.subject), operation.amount);
     let is_hold = operation.kind == OperationKind::Reserve;
-    let is_violated = |line: &Line, counts| {
-        line.would_refuse(counts, amount) || is_hold && line.would_hold_too_much(counts, amount)
+    let is_violated = |line: &Line, counts, spared| {
+        line.would_refuse(counts, amount, spared)
+            || is_hold && line.would_hold_too_much(counts, amount, spared)
     };
     let lines = operation.sheet.sheet.lines.iter().zip(&told.used).enumerate();
-    let state = |(at, (line, used)): (usize, (&Line, &Units))| {
-        let (limit, counts) = (&line.limit, counts(*used, told.more.as_deref(), at));
-        let taken = counts.taken();
-        let after = if is_charged { taken } else { taken.saturating_add(line.units(amount)) };
+    let lines = lines.map(|(at, (line, used))| (line, counts(*used, told.more.as_deref(), at)));
+    let lines: Vec<(&Line, Counts)> = lines.collect();
+    let state = |&(line, counts): &(&Line, Counts)| {
+        let (limit, spared) = (&line.limit, spared(line, &lines, amount));
+        let (taken, added) = (counts.taken(), line.units(amount).saturating_sub(spared));
+        let after = if is_charged { taken } else { taken.saturating_add(added) };
         LimitState {
             subject: level(line.depth),
             metric: limit.metric.clone(),
@@ -371,11 +375,23 @@ pub(super) fn states(operation: &Operation, told: &Told, is_refused: bool) -> Ve
             reserved: counts.held,
             carried: counts.carried,
             granted: counts.granted,
-            violated: is_refused && is_violated(line, counts),
-            would_deny: line.would_deny(after, amount),
+            violated: is_refused && is_violated(line, counts, spared),
+            would_deny: line.would_deny(counts, after, amount),
         }
     };
-    lines.map(state).collect()
+    lines.iter().map(state).collect()
+}
+
+/// The units that a line is spared, because they would come from grants: as many as the limit with the least room on its
+/// level and metric has none for. Counts are those before the charge.
+fn spared(line: &Line, lines: &[(&Line, Counts)], amount: Units) -> u64 {
+    let of_group = lines.iter().filter(|(other, counts)| {
+        counts.granted > Units::ZERO
+            && other.depth == line.depth
+            && other.limit.metric == line.limit.metric
+    });
+    let spared = of_group.map(|(it, counts)| it.excess(*counts, amount).min(counts.granted.get()));
+    spared.max().unwrap_or(0)
 }
 
 /// The levels of a subject by their depth, as texts that limits share.

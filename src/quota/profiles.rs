@@ -11,6 +11,7 @@ use chrono::Utc;
 use crate::counters::LevelProfile;
 use crate::domain::LevelLimitsError;
 use crate::domain::Profile;
+use crate::domain::ProfileError;
 use crate::domain::Subject;
 use crate::domain::limits_of;
 use crate::ledger::Action;
@@ -212,6 +213,7 @@ impl Quota {
         // A plan that was put through another node a moment ago may be named.
         self.follow_catalogue().await?;
         profile.check(&self.edition().catalogue).map_err(QuotaError::BadProfile)?;
+        check_dynamic(subject, &profile).map_err(QuotaError::BadProfile)?;
         self.check_limits(subject, &profile)?;
         let text = profile.to_json();
         let act = actor.act(Action::SubjectPut, subject.as_str());
@@ -342,6 +344,13 @@ impl Quota {
         self.profiles.forget();
         Ok(announced)
     }
+}
+
+/// Whether limits that follow usage stand on a root alone.
+fn check_dynamic(subject: &Subject, profile: &Profile) -> Result<(), ProfileError> {
+    let below = profile.limits.iter().position(|limit| limit.dynamic.is_some());
+    let below = below.filter(|_| subject.depth() > 1);
+    below.map_or(Ok(()), |index| Err(ProfileError::DynamicBelowRoot(index)))
 }
 
 pub(super) fn level_profile(path: &str, version: u64, profile: String) -> LevelProfile {

@@ -282,7 +282,8 @@ impl Measure for SetCount<'_> {
             let calendar = profiles.profiles().last().map_or(Calendar::UTC, |own| own.calendar());
             lines.push(Line::at(depth, limit, Amount::ONE, at, &calendar));
         }
-        let sheet = Sheet { plan: all.plan.clone(), depth, lines, ..Sheet::default() };
+        let rolling = all.rolling.iter().filter(|line| line.depth == depth).cloned().collect();
+        let sheet = Sheet { plan: all.plan.clone(), depth, lines, rolling, ..Sheet::default() };
         Ok(Measured { sheet: Arc::new(PackedSheet::charge(sheet)), resolved: None })
     }
 }

@@ -34,7 +34,8 @@ impl Quota {
     pub(super) async fn roll(&self, operation: &Operation, depth: u8) -> Result<(), QuotaError> {
         let path = operation.subject.level(depth);
         let level = Subject::parse(path).map_err(|error| QuotaError::Internal(Box::new(error)))?;
-        let mut rolling = Rolling { level: &level, before: Vec::new() };
+        let mut rolling =
+            Rolling { quota: self, path: &operation.subject, depth, before: Vec::new() };
         for _ in 0..2 {
             let context = RequestContext {
                 request_id: operation.request_id.clone(),
@@ -42,36 +43,38 @@ impl Quota {
                 trace_id: operation.trace_id.clone(),
             };
             let order = Operation {
-                event_id: self.roll_id(&rolling)?,
+                event_id: self.roll_id(&level, &rolling)?,
                 deadline: operation.deadline,
                 ..self.operation(OperationKind::Roll, &level, &context)
             };
             let settled = self.settle_on(Box::new(order), &rolling).await?;
             let Outcome::Again(Again::Before) = settled.outcome else { return Ok(()) };
-            rolling.before = self.used_before(&rolling).await?;
+            rolling.before = self.used_before(&level, &rolling).await?;
         }
         Err(QuotaError::Internal("a roll was told of the windows before in vain".into()))
     }
 
     /// The id of the event that begins the windows as they are now.
-    fn roll_id(&self, rolling: &Rolling<'_>) -> Result<Uuid, QuotaError> {
-        let profiles = self.profiles.of(rolling.level);
-        let rolls = rolling.rolls(&self.edition(), &profiles, self.redis_now())?;
+    fn roll_id(&self, level: &Subject, rolling: &Rolling<'_>) -> Result<Uuid, QuotaError> {
+        let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
         let windows = rolls.iter().map(|roll| (roll.line.limit.name(), roll.line.window.start_s));
-        Ok(identity::of_roll(rolling.level, windows))
+        Ok(identity::of_roll(level, windows))
     }
 
     /// What Postgres knows of the windows before, once it has every event of theirs.
-    async fn used_before(&self, rolling: &Rolling<'_>) -> Result<Vec<Before>, QuotaError> {
-        let profiles = self.profiles.of(rolling.level);
-        let rolls = rolling.rolls(&self.edition(), &profiles, self.redis_now())?;
-        let shard = rolling.level.shard(self.shard_count());
+    async fn used_before(
+        &self,
+        level: &Subject,
+        rolling: &Rolling<'_>,
+    ) -> Result<Vec<Before>, QuotaError> {
+        let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
+        let shard = level.shard(self.shard_count());
         self.flushed(std::iter::once(shard)).await?;
         let windows: Vec<_> = rolls
             .iter()
             .map(|it| (it.line.limit.metric.clone(), it.line.limit.period, it.before_s))
             .collect();
-        let previous = self.ledger.previous_counters(rolling.level.as_str(), &windows).await;
+        let previous = self.ledger.previous_counters(level.as_str(), &windows).await;
         let previous = previous.map_err(QuotaError::of_ledger)?;
         Ok(rolls.iter().map(|roll| before(roll, &previous)).collect())
     }
@@ -94,25 +97,24 @@ fn before(roll: &Roll, previous: &Previous) -> Before {
     }
 }
 
-/// The limits of a level that roll over.
+/// The limits of a level that roll over, as they are on a path through it: by itself it may have a default plan, which the
+/// path does not go by.
 struct Rolling<'a> {
-    level: &'a Subject,
+    quota: &'a Quota,
+    path: &'a Subject,
+    depth: u8,
     /// What Postgres knows of the windows before, by limit, once it was asked.
     before: Vec<Before>,
 }
 
 impl Rolling<'_> {
-    fn rolls(
-        &self,
-        edition: &Edition,
-        profiles: &LevelProfiles,
-        at: DateTime<Utc>,
-    ) -> Result<Vec<Roll>, QuotaError> {
-        let resolved = edition.resolve(self.level, profiles, Charge::Everything, at)?;
-        let depth = self.level.depth();
-        let own = resolved.sheet.sheet.rolling.iter().filter(|line| line.depth == depth);
+    fn rolls(&self, edition: &Edition, at: DateTime<Utc>) -> Result<Vec<Roll>, QuotaError> {
+        let profiles = self.quota.profiles.of(self.path);
+        let resolved = edition.resolve(self.path, &profiles, Charge::Everything, at)?;
+        let own = resolved.sheet.sheet.rolling.iter().filter(|line| line.depth == self.depth);
         let before = self.before.iter().copied().chain(std::iter::repeat(Before::Unknown));
-        let calendar = profiles.profiles().last().map_or(Calendar::UTC, |it| it.calendar());
+        let of_level = profiles.profiles().get(usize::from(self.depth) - 1).map(|it| it.calendar());
+        let calendar = of_level.unwrap_or(Calendar::UTC);
         let roll = |(line, before): (&Line, Before)| {
             let last = line.window.start_at() - chrono::TimeDelta::seconds(1);
             let before_s = line.limit.period.window_at(last, &calendar).start_s;
@@ -126,11 +128,11 @@ impl Measure for Rolling<'_> {
     fn measure(
         &self,
         edition: &Edition,
-        profiles: &LevelProfiles,
+        _profiles: &LevelProfiles,
         at: DateTime<Utc>,
     ) -> Result<Measured, QuotaError> {
-        let rolls = self.rolls(edition, profiles, at)?;
-        let sheet = PackedSheet::roll(self.level.depth(), &rolls);
+        let rolls = self.rolls(edition, at)?;
+        let sheet = PackedSheet::roll(self.depth, &rolls);
         Ok(Measured { sheet: Arc::new(sheet), resolved: None })
     }
 }

@@ -103,6 +103,17 @@ impl Entry {
         entry.field("grace", &limit.grace);
         entry.field("store_away", &limit.store_away.map_or("none", |policy| policy.as_str()));
         entry.field("refundable", &limit.refundable);
+        for (field, portion) in [
+            ("refund_max", limit.refund_max),
+            ("hold_max", limit.hold_max),
+            ("rollover", limit.rollover),
+        ] {
+            entry.field(field, &portion.map_or_else(|| "none".to_owned(), |it| it.to_string()));
+        }
+        entry.field(
+            "dynamic",
+            &limit.dynamic.map_or_else(|| "none".to_owned(), |it| it.to_string()),
+        );
         entry.field("sliding", &limit.sliding);
         entry.field("warning_percent", &limit.warning_percent);
         entry.field("critical_percent", &limit.critical_percent);
@@ -261,6 +272,11 @@ mod tests {
             ("mode = 'soft', grace = '10%'", "grace 0 -> 10%"),
             ("store_away = 'open'", "store_away none -> open"),
             ("refundable = false", "refundable true -> false"),
+            ("rollover = '20%'", "rollover none -> 20%"),
+            (
+                "dynamic = { percent = 120, days = 30, floor = 10, ceiling = 500 }",
+                "dynamic none -> 120 % of 30 days, between 10 and 500",
+            ),
             ("warning_percent = 70", "warning_percent 80 -> 70"),
             ("critical_percent = 90", "critical_percent 95 -> 90"),
         ] {

@@ -70,7 +70,7 @@ impl Action {
 /// Who does what to what, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Act<'a> {
-    /// The id of an API key, `cli` or `bootstrap`; 1–200 bytes.
+    /// The id of an API key, `cli`, `bootstrap` or `headroom`; 1–200 bytes.
     pub actor: &'a str,
     /// What is done.
     pub action: Action,

@@ -41,8 +41,11 @@ ON CONFLICT (id) DO UPDATE SET
     lines = excluded.lines
 WHERE stored.reserved_at IS NULL";
 
+// What was held last stays when nothing was left to move, because all of its windows had ended.
 const MOVE_RESERVATIONS: &str = "-- move_reservations
-UPDATE reservations SET until = moved.until, lines = moved.lines
+UPDATE reservations SET
+    until = moved.until,
+    lines = CASE moved.lines WHEN '[]' THEN reservations.lines ELSE moved.lines END
 FROM unnest($1::uuid[], $2::timestamptz[], $3::jsonb[]) AS moved (id, until, lines)
 WHERE reservations.id = moved.id AND reservations.state = 'open'";
 

@@ -64,6 +64,7 @@ impl<'a> Reserves<'a> {
         end: Option<(ReservationState, &Event)>,
     ) -> Result<(), LedgerError> {
         let state = end.map_or(ReservationState::Open, |(state, _)| state);
+        let shown = if held(holder).next().is_some() { holder } else { event };
         let end = end.map(|(_, event)| event);
         self.ids.push(id);
         self.subjects.push(&event.subject);
@@ -74,7 +75,7 @@ impl<'a> Reserves<'a> {
         self.reserved_ats.push(instant_ms(event.occurred_at_ms)?);
         self.request_ids.push(event.request_id.as_deref());
         self.metadata.push(event.metadata.as_deref().map(json).transpose()?);
-        self.lines.push(lines::stored(held(holder))?);
+        self.lines.push(lines::stored(held(shown))?);
         self.states.push(state.as_str());
         self.ended_ats.push(end.map(|end| instant_ms(end.occurred_at_ms)).transpose()?);
         self.committed.push(end.map_or(Ok(None), committed)?);

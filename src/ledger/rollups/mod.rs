@@ -8,6 +8,7 @@ mod fold;
 mod hours;
 mod queue;
 mod tally;
+mod used;
 
 use crate::domain::event::Event;
 

@@ -55,8 +55,8 @@ impl<'a> Tally<'a> {
                 continue;
             }
             let of_sheet = charges.entry((event.kind, Arc::as_ptr(&event.deltas)));
-            let units = || charges_of(event.kind, &event.deltas.lines);
-            for (metric, units) in of_sheet.or_insert_with(units) {
+            let of_event = || charges_of(event.kind, &event.deltas.lines);
+            for (metric, units) in of_sheet.or_insert_with(of_event) {
                 let sum = Sum { events: sign.max(0), units: sign * units.abs() };
                 tally.add(event, metric, sum)?;
             }

@@ -79,11 +79,13 @@ WITH in_log AS (
 ),
 -- What has left the log for an archive is in its sums.
 logged AS (
-    SELECT subject, metric, period, window_start, sum(units)::bigint AS units
+    SELECT
+        subject, metric, period, window_start, sum(used)::bigint AS used,
+        sum(carried)::bigint AS carried, sum(refunded)::bigint AS refunded
     FROM (
         SELECT * FROM in_log
         UNION ALL
-        SELECT subject, metric, period, window_start, units FROM archived_sums
+        SELECT subject, metric, period, window_start, used, carried, refunded FROM archived_sums
     ) AS every
     GROUP BY 1, 2, 3, 4
 )

@@ -5,19 +5,16 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::counters::Again;
-use crate::counters::Held;
 use crate::counters::HoldOf;
-use crate::counters::KnownHold;
 use crate::counters::Operation;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
-use crate::domain::Sheet;
 use crate::domain::Subject;
-use crate::domain::Units;
 use crate::ledger::ReservationRow;
 
 use super::ends::Asked;
+use super::open::parts_of;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
 use crate::quota::identity;
@@ -56,8 +53,13 @@ impl Quota {
             let settled = self.settle_on(Box::new(self.expiry(row, &subject)), &asked).await?;
             match settled.outcome {
                 Outcome::HoldEnded(_) => return Ok(true),
+                // A late commit may follow, so what the hold was measured against is worked out as for one.
                 Outcome::Again(Again::Hold) => {
-                    asked = Asked(Arc::new(self.lapsed(row, &subject)));
+                    match self.known_hold(&parts_of(row, &subject)?).await {
+                        Ok(known) => asked = Asked(Arc::new(known)),
+                        Err(QuotaError::ReservationEnded { .. }) => return Ok(false),
+                        Err(error) => return Err(error),
+                    }
                 }
                 _ => return Ok(false),
             }
@@ -78,20 +80,5 @@ impl Quota {
             model: row.model.clone(),
             ..self.operation(OperationKind::Expire, subject, &context)
         }
-    }
-
-    /// A hold that Redis has forgotten, and that has no unit left to give back.
-    fn lapsed(&self, row: &ReservationRow, subject: &Subject) -> PackedSheet {
-        let sheet = Sheet { plan: row.plan.clone(), depth: subject.depth(), ..Sheet::default() };
-        let known = KnownHold {
-            epoch: self.counters.sight(subject.shard(self.shard_count())).epoch,
-            until_s: row.until.timestamp(),
-            amount: Units::new(row.amount).unwrap_or(Units::MAX),
-            is_expired: false,
-            sheet: &PackedSheet::charge(sheet),
-            held: Held::Nothing,
-            grants: Vec::new(),
-        };
-        PackedSheet::hold(subject.depth(), Some(&known))
     }
 }

@@ -5,6 +5,7 @@ use chrono::DateTime;
 use crate::counters::Held;
 use crate::counters::HoldEnd;
 use crate::counters::KnownHold;
+use crate::counters::OperationKind;
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
 use crate::domain::EventKind;
@@ -13,15 +14,19 @@ use crate::domain::GrantLine;
 use crate::domain::Limit;
 use crate::domain::Line;
 use crate::domain::Sheet;
+use crate::domain::Subject;
 use crate::domain::Units;
 use crate::domain::event::Delta;
 use crate::ledger::ReservationRow;
 use crate::ledger::ReservationState;
 
 use super::ReservationId;
+use super::ends::Asked;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
 use crate::quota::identity;
+use crate::quota::order::RequestContext;
+use crate::quota::resolve;
 
 impl Quota {
     /// What to tell Redis of a hold that it does not know. Postgres has every event of earlier epochs, and Redis every
@@ -37,6 +42,7 @@ impl Quota {
             Some(row) => row.state == ReservationState::Expired,
             None => self.has_expired_unknown(id).await?,
         };
+        self.learn_profiles(&id.subject).await?;
         let sheet = self.sheet_of(id, row.as_ref());
         let shard = id.subject.shard(self.shard_count());
         let until_s = row.as_ref().map_or(id.until_s, |it| it.until.timestamp());
@@ -50,6 +56,13 @@ impl Quota {
             sheet: &sheet,
         };
         Ok(PackedSheet::hold(id.subject.depth(), Some(&known)))
+    }
+
+    /// Looks at nothing, by which this node hears of profiles that others have changed.
+    async fn learn_profiles(&self, subject: &Subject) -> Result<(), QuotaError> {
+        let look = self.operation(OperationKind::Check, subject, &RequestContext::default());
+        self.settle_on(Box::new(look), &Asked(resolve::nothing(subject.depth()))).await?;
+        Ok(())
     }
 
     /// Whether the log says that a hold has expired whose beginning it does not have.
@@ -88,6 +101,9 @@ impl Quota {
             if !sheet.lines.iter().any(|line| is_of(line, delta)) {
                 sheet.lines.push(line_of(delta, id.amount));
             }
+        }
+        if let Some(row) = row {
+            sheet.plan.clone_from(&row.plan);
         }
         PackedSheet::charge(Sheet { rolling: Vec::new(), until_s: None, ..sheet })
     }

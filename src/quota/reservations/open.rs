@@ -55,15 +55,7 @@ impl Quota {
         subject: &Subject,
         row: ReservationRow,
     ) -> Result<OpenReservation, QuotaError> {
-        let misread = |error| QuotaError::Internal(Box::new(error));
-        let parts = ReservationId {
-            event_id: row.id,
-            subject: subject.clone(),
-            ask: ask(&row)?,
-            amount: Amount::new(row.amount).map_err(misread)?,
-            at_s: row.reserved_at.timestamp(),
-            until_s: row.until.timestamp(),
-        };
+        let parts = parts_of(&row, subject)?;
         Ok(OpenReservation {
             id: parts.to_text(&self.signing_key),
             parts,
@@ -73,6 +65,22 @@ impl Quota {
             lines: row.lines,
         })
     }
+}
+
+/// What the id of the subject's reservation tells.
+pub(super) fn parts_of(
+    row: &ReservationRow,
+    subject: &Subject,
+) -> Result<ReservationId, QuotaError> {
+    let misread = |error| QuotaError::Internal(Box::new(error));
+    Ok(ReservationId {
+        event_id: row.id,
+        subject: subject.clone(),
+        ask: ask(row)?,
+        amount: Amount::new(row.amount).map_err(misread)?,
+        at_s: row.reserved_at.timestamp(),
+        until_s: row.until.timestamp(),
+    })
 }
 
 /// What was asked for: a model, or the one metric of all that is held.

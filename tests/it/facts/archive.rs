@@ -106,10 +106,11 @@ async fn a_kill_in_the_middle_of_an_archive_loses_nothing() {
         let mut child = quiet.stderr(Stdio::null()).spawn().unwrap();
         pass_time(Duration::from_millis(round * 40)).await;
         child.kill().await.unwrap();
-        if in_log(&app).await == 0 {
+        // Looked at once: what the killed program asked of Postgres may still end.
+        let left = in_log(&app).await.unsigned_abs();
+        assert!([0, EVENTS].contains(&left), "{left}");
+        if left == 0 {
             assert_eq!(archived(&folder.path().join(FILE)), rows);
-        } else {
-            assert_eq!(in_log(&app).await.unsigned_abs(), EVENTS);
         }
     }
 

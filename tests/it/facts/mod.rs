@@ -3,6 +3,7 @@
 mod analytics;
 mod archive;
 mod denials;
+mod dynamic;
 mod forecast;
 mod logs;
 mod persons;

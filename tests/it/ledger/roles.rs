@@ -52,7 +52,8 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     configure(&ledger).await;
     live(&ledger).await;
     lives::assert_agrees(&ledger).await;
-    assert_eq!(ledger.fold_rollups().await.unwrap(), 2);
+    // Two flushes of messages, and that of a commit.
+    assert_eq!(ledger.fold_rollups().await.unwrap(), 3);
     ledger.write_denials(&[denial()]).await.unwrap();
     ledger.drop_old_facts(3, false).await.unwrap();
     fixture::assert_sums_agree(&ledger).await;

@@ -10,18 +10,19 @@ use headroom::quota::ResetScope;
 use headroom::quota::SetOrder;
 
 use super::limits;
+use super::lines::Line;
+use super::lines::is_short;
+use super::lines::slices;
 use super::reference::Counter;
-use super::reference::Line;
 use super::reference::Reference;
-use super::reference::is_short;
-use super::reference::slices;
 use super::steps::Said;
 
 impl Reference {
     pub(super) fn set(&mut self, path: &str, order: &SetOrder) -> Result<Said, String> {
         let ask = Ask::Metric(order.metric.clone());
         limits::charges(&self.catalogue, path, &ask)?;
-        let rules = limits::rules(&self.catalogue, &self.profiles, path)?;
+        let rules = self.rules_now(path)?;
+        let rolling = self.rolling(&rules);
         let last = rules.last();
         let is_set = |limit: &&Limit| {
             limit.metric == order.metric
@@ -35,6 +36,7 @@ impl Reference {
         }
         let lines: Vec<Line> =
             wanted.iter().map(|limit| self.line(path, limit, last.calendar, 0)).collect();
+        self.roll(rolling);
         let (count, name): (Box<dyn Fn(u64) -> u64>, _) = match order.count {
             NewCount::Absolute(units) => (Box::new(move |_| units.get()), "usage.set"),
             NewCount::Less(units) => {

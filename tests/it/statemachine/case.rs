@@ -2,11 +2,14 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use headroom::domain::Amount;
+use headroom::domain::Decision;
 use headroom::domain::LimitState;
 use headroom::domain::Subject;
 use headroom::quota::Expected;
+use headroom::quota::HoldEnd;
 use headroom::quota::Order;
 use headroom::quota::QuotaError;
 use headroom::quota::Rewritten;
@@ -14,6 +17,7 @@ use proptest::strategy::BoxedStrategy;
 use proptest::strategy::Strategy;
 use proptest_state_machine::ReferenceStateMachine;
 use proptest_state_machine::StateMachineTest;
+use uuid::Uuid;
 
 use super::catalogues;
 use super::generate;
@@ -22,6 +26,7 @@ use super::steps::Asked;
 use super::steps::LimitSaid;
 use super::steps::Said;
 use super::steps::Step;
+use super::steps::Want;
 use super::world::World;
 use crate::support::flush_all;
 use crate::support::orders;
@@ -45,6 +50,16 @@ impl ReferenceStateMachine for Reference {
         generate::step()
     }
 
+    fn preconditions(reference: &Self, step: &Step) -> bool {
+        match step {
+            Step::End { hold, end, .. } => {
+                let number = hold.checked_rem(reference.holds.len());
+                number.is_none_or(|number| reference.knows_end(number, *end))
+            }
+            _ => true,
+        }
+    }
+
     fn apply(mut reference: Self, step: &Step) -> Self {
         reference.take(step);
         reference
@@ -53,9 +68,20 @@ impl ReferenceStateMachine for Reference {
 
 /// The subjects of one case.
 pub struct Case {
-    world: Rc<World>,
+    pub(super) world: Rc<World>,
     /// Before the id of each root.
     prefix: String,
+    pub(super) told: RefCell<Told>,
+}
+
+/// Ids that the case was told, in the order of the reference's numbers.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) holds: Vec<String>,
+    pub(super) events: Vec<Uuid>,
+    pub(super) grants: Vec<u64>,
+    /// Of the grants.
+    pub(super) owners: Vec<&'static str>,
 }
 
 impl StateMachineTest for Case {
@@ -64,7 +90,7 @@ impl StateMachineTest for Case {
 
     fn init_test(reference: &Reference) -> Self {
         let world = WORLD.with_borrow(|world| world.clone().unwrap());
-        let case = Self { prefix: world.next_prefix(), world };
+        let case = Self { prefix: world.next_prefix(), world, told: RefCell::default() };
         case.block_on(async {
             case.world.evict_all().await;
             case.world.set_time(reference.now_ms).await;
@@ -74,13 +100,20 @@ impl StateMachineTest for Case {
     }
 
     fn apply(case: Self, reference: &Reference, step: Step) -> Self {
-        let said = case.block_on(case.take(&step, reference.now_ms));
+        let mut said = case.block_on(case.take(&step, reference));
+        if let (Said::Ended { overage, .. }, Said::Ended { overage: None, .. }) =
+            (&mut said, &reference.said)
+        {
+            *overage = None;
+        }
         assert_eq!(said, reference.said, "{step:?}");
         case
     }
 
     fn teardown(case: Self, reference: Reference) {
-        case.block_on(case.world.compare(&case.prefix, &reference));
+        let grants = case.told.borrow().grants.clone();
+        case.block_on(case.world.compare(&case.prefix, &reference, &grants));
+        case.block_on(case.world.check());
     }
 }
 
@@ -90,18 +123,41 @@ impl Case {
     }
 
     /// The subject of a path in this case.
-    fn subject(&self, path: &str) -> Subject {
+    pub(super) fn subject(&self, path: &str) -> Subject {
         orders::subject(&path.replacen(':', &format!(":{}", self.prefix), 1))
     }
 
     /// A subject's path in all cases.
-    fn path(&self, subject: &str) -> String {
+    pub(super) fn path(&self, subject: &str) -> String {
         subject.replacen(&self.prefix, "", 1)
     }
 
-    async fn take(&self, step: &Step, now_ms: i64) -> Said {
+    async fn take(&self, step: &Step, reference: &Reference) -> Said {
+        let now_ms = reference.now_ms;
+        if !reference.has_rolled {
+            return self.do_it(step, now_ms).await;
+        }
+        // A roll waits until Postgres has everything.
+        let flushing = async {
+            loop {
+                flush_all(self.world.quota(0)).await;
+            }
+        };
+        tokio::select! {
+            said = self.do_it(step, now_ms) => said,
+            () = flushing => unreachable!("it goes on and on"),
+        }
+    }
+
+    async fn do_it(&self, step: &Step, now_ms: i64) -> Said {
         let said = match step {
-            Step::Order { node, asked, is_check } => self.order(*node, asked, *is_check).await,
+            Step::Order { node, asked, want } => self.order(*node, asked, *want).await,
+            Step::End { .. }
+            | Step::Refund { .. }
+            | Step::Give { .. }
+            | Step::Revoke { .. }
+            | Step::Transfer { .. }
+            | Step::Sweep { .. } => self.settle(step, now_ms).await,
             Step::Look { node, path } => self.look(*node, path).await,
             Step::Set { .. } | Step::Reset { .. } => self.act(step).await,
             Step::Put { .. } | Step::Delete { .. } => self.configure(step).await,
@@ -113,7 +169,7 @@ impl Case {
         said.unwrap_or_else(|error| Said::Refused(self.code(&error)))
     }
 
-    async fn order(&self, node: usize, asked: &Asked, is_check: bool) -> Result<Said, QuotaError> {
+    async fn order(&self, node: usize, asked: &Asked, want: Want) -> Result<Said, QuotaError> {
         let order = Order {
             subject: self.subject(asked.path),
             ask: asked.ask.clone(),
@@ -122,16 +178,35 @@ impl Case {
             ..orders::one("user:u_1", "messages")
         };
         let quota = self.world.quota(node);
-        let decision =
-            if is_check { quota.check(order).await } else { quota.consume(order).await }?;
+        let decision = match want {
+            Want::Check => quota.check(order).await,
+            Want::Consume => quota.consume(order).await,
+            Want::Reserve { ttl_s } => quota.reserve(order, Duration::from_secs(ttl_s)).await,
+        }?;
         assert!(!decision.degraded);
-        assert_eq!(decision.event_id.is_some(), decision.allowed && !is_check && asked.amount > 0);
+        let is_event = decision.allowed && want != Want::Check && asked.amount > 0;
+        assert_eq!(decision.event_id.is_some(), is_event);
         Ok(Said::Decided {
+            hold: self.keep(&decision),
             allowed: decision.allowed,
             replayed: decision.replayed,
             limits: self.limits(&decision.limits),
             plan: decision.plan,
+            free_at_s: decision.free_at_s,
         })
+    }
+
+    /// Keeps the ids that a decision tells; the number of its hold, and until when it holds.
+    fn keep(&self, decision: &Decision) -> Option<(usize, i64)> {
+        let mut told = self.told.borrow_mut();
+        told.events.extend(decision.event_id.filter(|_| !decision.replayed));
+        let hold = decision.hold.as_ref()?;
+        let known = told.holds.iter().position(|id| *id == hold.id);
+        let number = known.unwrap_or_else(|| {
+            told.holds.push(hold.id.clone());
+            told.holds.len() - 1
+        });
+        Some((number, hold.until_s))
     }
 
     async fn look(&self, node: usize, path: &str) -> Result<Said, QuotaError> {
@@ -195,7 +270,7 @@ impl Case {
         }
     }
 
-    fn limits(&self, states: &[LimitState]) -> Vec<LimitSaid> {
+    pub(super) fn limits(&self, states: &[LimitState]) -> Vec<LimitSaid> {
         let said = states.iter().map(|state| LimitSaid::of(state, self.path(&state.subject)));
         let mut said: Vec<LimitSaid> = said.collect();
         said.sort();
@@ -216,7 +291,27 @@ impl Case {
             QuotaError::UnknownSubject => "unknown_subject".to_owned(),
             QuotaError::BadProfile(_) => "bad_profile".to_owned(),
             QuotaError::IdempotencyMismatch => "mismatch".to_owned(),
+            QuotaError::ReservationEnded { end, amount } => ended(*end, amount.get()),
+            QuotaError::CommitDoesNotFit => "does_not_fit".to_owned(),
+            QuotaError::UnknownEvent => "unknown_event".to_owned(),
+            QuotaError::NotRefundable => "not_refundable".to_owned(),
+            QuotaError::AlreadyRefunded => "already_refunded".to_owned(),
+            QuotaError::NothingToRefund => "nothing_to_refund".to_owned(),
+            QuotaError::UnknownGrant => "unknown_grant".to_owned(),
+            QuotaError::TooManyGrants => "too_many_grants".to_owned(),
+            QuotaError::InsufficientGrant => "insufficient_grant".to_owned(),
             other => format!("{other:?}"),
         }
     }
+}
+
+fn ended(end: HoldEnd, amount: u64) -> String {
+    let how = match end {
+        HoldEnd::Committed => "committed",
+        HoldEnd::CommittedLate => "late",
+        HoldEnd::Released => "released",
+        HoldEnd::Expired => "expired",
+        HoldEnd::Open => "open",
+    };
+    format!("ended {how} {amount}")
 }

@@ -48,15 +48,37 @@ fn limit() -> impl Strategy<Value = Limit> {
     ];
     let each = weighted(0.25, select(&["user", "project"][..]));
     let period = select(&Period::ALL[..]);
-    (select(METRICS), period, max, mode, each, any::<bool>()).prop_map(
-        |(name, period, max, (mode, grace), each, sliding)| Limit {
+    let life = (weighted(0.2, portion()), weighted(0.2, portion()), weighted(0.3, portion()));
+    let life = (life, weighted(0.1, Just(())));
+    (select(METRICS), period, max, mode, each, any::<bool>(), life).prop_map(
+        |(
+            name,
+            period,
+            max,
+            (mode, grace),
+            each,
+            sliding,
+            ((hold_max, refund_max, rollover), keeps),
+        )| Limit {
             mode,
             grace,
+            hold_max,
+            refund_max,
+            rollover: rollover
+                .filter(|_| max.is_some() && Period::Day <= period && period <= Period::Month),
+            refundable: keeps.is_none(),
             sliding: sliding && period <= Period::Hour,
             each: each.map(|scope| Scope::new(scope).unwrap()),
             ..Limit::new(metric(name), period, max.map(|max| Units::new(max).unwrap()))
         },
     )
+}
+
+fn portion() -> impl Strategy<Value = Portion> {
+    prop_oneof![
+        (0..6_u64).prop_map(|units| Portion::Units(Units::new(units).unwrap())),
+        select(&[20, 50, 100][..]).prop_map(Portion::Percent),
+    ]
 }
 
 /// A catalogue that may lack the metric `images`, the feature `export` and the plan `team`.

@@ -20,14 +20,16 @@ use super::catalogues::METRICS;
 use super::catalogues::PLANS;
 use super::catalogues::catalogue;
 use super::catalogues::limits;
+use super::given;
 use super::limits::UNITS_MAX;
 use super::steps::Asked;
 use super::steps::Jump;
 use super::steps::Step;
+use super::steps::Want;
 use crate::support::orders::metric;
 
 /// Those that come twice are asked for more often.
-const PATHS: &[&str] = &[
+pub const PATHS: &[&str] = &[
     "org:a",
     "org:a/user:1",
     "org:a/user:1",
@@ -79,9 +81,9 @@ pub fn step() -> BoxedStrategy<Step> {
     let (node, path) = (0..2_usize, select(PATHS));
     let (at, of) = (node.clone(), path.clone());
     prop_oneof![
-        40 => (node.clone(), asked(), weighted(0.2, Just(()))).prop_map(|(node, asked, check)| {
-            Step::Order { node, asked, is_check: check.is_some() }
-        }),
+        40 => (node.clone(), asked(), want())
+            .prop_map(|(node, asked, want)| order(node, asked, want)),
+        34 => given::step(node.clone()),
         8 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Look { node, path }),
         10 => (node.clone(), path.clone(), profile())
             .prop_map(|(node, path, profile)| Step::Put { node, path, profile }),
@@ -99,6 +101,25 @@ pub fn step() -> BoxedStrategy<Step> {
         1 => node.prop_map(|node| Step::Recover { node }),
     ]
     .boxed()
+}
+
+fn want() -> impl Strategy<Value = Want> {
+    let ttl_s = select(&[1, 5, 30, 61, 300, 3_600, 86_400][..]);
+    prop_oneof![
+        4 => Just(Want::Consume),
+        1 => Just(Want::Check),
+        3 => ttl_s.prop_map(|ttl_s| Want::Reserve { ttl_s }),
+    ]
+}
+
+/// Nothing is never held: the amount of a reserve is 1 at least.
+fn order(node: usize, mut asked: Asked, want: Want) -> Step {
+    let is_feature = matches!(asked.ask, Ask::Feature(_));
+    let want = if is_feature && want.is_hold() { Want::Check } else { want };
+    if want.is_hold() {
+        asked.amount = asked.amount.max(1);
+    }
+    Step::Order { node, asked, want }
 }
 
 fn asked() -> impl Strategy<Value = Asked> {

@@ -163,6 +163,32 @@ pub fn ceiling(limit: &Limit) -> u64 {
     }
 }
 
+/// The units of a portion of a limit's max.
+pub fn portion(portion: Portion, max: u64) -> u64 {
+    match portion {
+        Portion::Units(units) => units.get(),
+        Portion::Percent(percent) => max * u64::from(percent) / 100,
+    }
+}
+
+/// A bound that a limit has beside its max; a share of no max is none.
+fn bound(of: Option<Portion>, limit: &Limit) -> Option<u64> {
+    match (of?, limit.max) {
+        (Portion::Units(units), _) => Some(units.get()),
+        (share, max) => max.map(|max| portion(share, max.get())),
+    }
+}
+
+/// The most that reservations hold at once.
+pub fn hold_max(limit: &Limit) -> Option<u64> {
+    bound(limit.hold_max, limit)
+}
+
+/// The most that refunds give back in a window.
+pub fn refund_max(limit: &Limit) -> Option<u64> {
+    bound(limit.refund_max, limit)
+}
+
 fn features<'a>(
     plans: &[Option<(&'a str, &'a Plan)>],
     profiles: &[Option<&'a Profile>],

@@ -15,10 +15,19 @@
 mod acts;
 mod case;
 mod catalogues;
+mod claims;
+mod deciding;
+mod ending;
 mod generate;
+mod given;
+mod grants;
+mod holds;
 mod limits;
+mod lines;
 mod reference;
+mod refunds;
 mod steps;
+mod units;
 mod world;
 
 use std::rc::Rc;
@@ -49,7 +58,8 @@ fn setting(name: &str) -> Option<u64> {
 fn runner(seed: u64) -> TestRunner {
     let cases = setting("HEADROOM_TEST_CASES").unwrap_or(CASES);
     let cases = u32::try_from(cases).unwrap();
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_time: 60_000, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
