@@ -12,6 +12,16 @@
 //! | `case.rs` | commands to the service, and what it says |
 //! | `world.rs` | the servers, the nodes, and what is broken in them |
 
+#![allow(
+    clippy::cognitive_complexity,
+    clippy::needless_pass_by_value,
+    clippy::redundant_closure_for_method_calls,
+    clippy::similar_names,
+    clippy::too_many_arguments,
+    clippy::trivially_copy_pass_by_ref,
+    reason = "a reference reads like the rules it is written from"
+)]
+
 mod acts;
 mod case;
 mod catalogues;
