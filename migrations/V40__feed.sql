@@ -1,7 +1,7 @@
 -- Purpose  What happens, in one order for everybody who wants to hear of it: feed has a row for each transaction that logged
 --          events or noted something, written by that transaction. Events are named by their ids alone; their rows are in
 --          message_logs. A row gets its place when it is committed and visible, by one node at a time (feed_state), so
---          that who has read up to a place has missed nothing (docs/adr/0020).
+--          that who has read up to a place has missed nothing (docs/adr/0021).
 -- Phase    expand
 -- Locks    none on existing tables
 -- Size     17 bytes an event and 60 a flush, for as long as feed.keep_s says

@@ -1,7 +1,7 @@
 //! The tables `feed` and `feed_state`: what happens, in one order for everybody who wants to hear of it.
 //!
 //! A row is written by the transaction that it tells of, and gets its place once it is committed: places are given by one
-//! node at a time, and in the order of ids, which per shard is that of the commits (docs/adr/0020).
+//! node at a time, and in the order of ids, which per shard is that of the commits (docs/adr/0021).
 
 mod place;
 mod read;
