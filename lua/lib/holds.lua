@@ -92,7 +92,8 @@ do
     return groups, by_line
   end
 
-  -- The lines of a commit, and whether it passes a limit. Nothing changes yet.
+  -- The lines of a commit, and whether it passes a limit. Nothing changes yet. A counter that is as
+  -- large as counters are stays so.
   local function lines_to_commit(hold, lines, amount)
     local made = lines_to_move(hold, lines)
     if amount == 0 then return made, false end
@@ -101,10 +102,11 @@ do
     local is_overage = false
     for _, it in ipairs(by_line) do
       local units = it.units - it.group.spared
+      if units > 0 and it.used + it.held + units > it.ceiling then is_overage = true end
+      units = math.min(units, UNITS_MAX - it.used)
       if units > 0 then
         local limit = it.allowance < UNITS_MAX and it.allowance - it.carried or -1
         made[#made + 1] = { it.depth, it.field, units, limit, it.end_s }
-        if it.used + it.held + units > it.ceiling then is_overage = true end
       end
     end
     return grant_lines(groups, made), is_overage

@@ -13,6 +13,7 @@ use crate::domain::Grant;
 use crate::domain::GrantLine;
 use crate::domain::Limit;
 use crate::domain::Line;
+use crate::domain::Period;
 use crate::domain::Sheet;
 use crate::domain::Subject;
 use crate::domain::Units;
@@ -122,26 +123,35 @@ fn still_open(row: ReservationRow) -> Result<ReservationRow, QuotaError> {
 }
 
 fn is_of(line: &Line, delta: &Delta) -> bool {
-    (line.depth, line.limit.period, line.window.start_s)
-        == (delta.depth, delta.period, delta.window.start_s)
+    (line.depth, line.limit.period, line.limit.sliding, line.window.start_s)
+        == (delta.depth, delta.period, is_slice(delta), delta.window.start_s)
         && line.limit.metric == delta.metric
+}
+
+/// Whether a delta is of a sliding limit.
+fn is_slice(delta: &Delta) -> bool {
+    delta.period.slice_s() == Some(delta.window.seconds())
 }
 
 /// A line for units that are held of a limit that is gone.
 fn line_of(delta: &Delta, amount: Amount) -> Line {
     let weight = delta.units.unsigned_abs() / u64::from(amount.get()).max(1);
+    let limit = Limit::new(delta.metric.clone(), delta.period, None);
     Line {
         depth: delta.depth,
-        limit: Limit::new(delta.metric.clone(), delta.period, None),
+        limit: Limit { sliding: is_slice(delta), ..limit },
         window: delta.window,
         weight: Amount::new(weight).unwrap_or(Amount::MAX),
         earlier_s: Vec::new(),
     }
 }
 
+/// What is held of each line. Of minutes and hours Redis alone has it: what it counts now is held by others.
 fn held_of(sheet: &Sheet, lines: &[Delta]) -> Held {
+    let is_kept = |delta: &Delta| !matches!(delta.period, Period::Minute | Period::Hour);
     let held = |line: &Line| {
-        let own = lines.iter().filter(|delta| delta.grant.is_none() && is_of(line, delta));
+        let kept = lines.iter().filter(|delta| delta.grant.is_none() && is_kept(delta));
+        let own = kept.filter(|delta| is_of(line, delta));
         own.map(|delta| delta.units.unsigned_abs()).sum()
     };
     Held::Units(sheet.lines.iter().map(held).collect())

@@ -1,5 +1,6 @@
 //! The life of a unit: held, settled, given back, granted, given away, carried over.
 
+mod corners;
 mod crashes;
 mod expiring;
 pub(crate) mod fixture;

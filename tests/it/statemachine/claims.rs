@@ -167,7 +167,7 @@ impl Reference {
         Claim {
             units: line.units,
             used: self.used(line),
-            held: held - own,
+            held: held.saturating_sub(own),
             free_at_s,
             allowance: UNITS_MAX.min(max.map_or(UNITS_MAX, Units::get) + carried),
             ceiling: UNITS_MAX.min(limits::ceiling(&line.limit) + carried),

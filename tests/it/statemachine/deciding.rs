@@ -1,10 +1,9 @@
 //! Consumes, checks, reserves and looks in the reference.
 
-use headroom::domain::Calendar;
-use headroom::domain::Limit;
 use headroom::domain::Mode;
-use headroom::domain::Period;
+use headroom::domain::Units;
 
+use super::claims::Group;
 use super::holds::Hold;
 use super::limits;
 use super::limits::Charges;
@@ -17,6 +16,14 @@ use super::steps::Asked;
 use super::steps::LimitSaid;
 use super::steps::Said;
 use super::steps::Want;
+
+/// What became of an order.
+struct Decided {
+    allowed: bool,
+    limits: Vec<LimitSaid>,
+    /// When something is free again, if only what is held is in the way.
+    free_at_s: Option<i64>,
+}
 
 impl Reference {
     /// The rules of a path, with the limits that are raised.
@@ -46,9 +53,7 @@ impl Reference {
         let (plan, lines) = (rules.plan(), lines_at(self.now(), &rules, &charged));
         let rolling = self.rolling(&rules);
         self.roll(rolling);
-        let (limits, free_at_s) = self.decide(asked, &lines, want, is_charge);
-        let allowed = limits.1;
-        let limits = limits.0;
+        let Decided { allowed, limits, free_at_s } = self.decide(asked, &lines, want, is_charge);
         let hold = (allowed && want.is_hold()).then(|| {
             let number = self.holds.len() - 1;
             (number, self.holds[number].until_s)
@@ -67,52 +72,49 @@ impl Reference {
         Ok(answer(false))
     }
 
-    /// Charges or holds all lines or none. The limits as they are then and whether it was allowed; and when something is
-    /// free again.
-    fn decide(
-        &mut self,
-        asked: &Asked,
-        lines: &[Line],
-        want: Want,
-        is_charge: bool,
-    ) -> ((Vec<LimitSaid>, bool), Option<i64>) {
-        let claims =
-            self.claims(lines, &[], want.is_hold(), |path, metric| self.listed(path, metric));
-        let fits = claims.fit();
-        let is_charged = fits && is_charge;
-        let marks: Vec<_> = lines
-            .iter()
-            .enumerate()
-            .map(|(at, line)| {
-                let spared = claims.of(at).spared();
-                let after = self.used(line) + self.held(line).0 + line.units - spared;
-                let is_above =
-                    line.limit.max.is_some_and(|max| after > max.get() + self.carried(line));
-                let would_deny = line.limit.mode == Mode::Shadow && line.units > 0 && is_above;
-                (
-                    claims.is_violated(at),
-                    would_deny,
-                    claims.of(at).granted() - if is_charged { spared } else { 0 },
-                )
+    /// Charges or holds all lines or none.
+    fn decide(&mut self, asked: &Asked, lines: &[Line], want: Want, is_charge: bool) -> Decided {
+        let grants = |path: &str, metric: &str| self.listed(path, metric);
+        let claims = self.claims(lines, &[], want.is_hold(), grants);
+        let allowed = claims.fit();
+        let is_charged = allowed && is_charge;
+        let marks: Vec<(bool, bool, u64)> = (0..lines.len())
+            .map(|at| {
+                let (spared, granted) = (claims.of(at).spared(), claims.of(at).granted());
+                let left = granted - if is_charged { spared } else { 0 };
+                (!allowed && claims.is_violated(at), self.would_deny(&lines[at], spared), left)
             })
             .collect();
-        let free_at_s = if fits { None } else { claims.free_at_s() };
         if is_charged {
-            let shares: Vec<_> = claims.groups.iter().flat_map(|group| group.shares()).collect();
-            let units = lines.iter().enumerate();
-            let units: Vec<u64> =
-                units.map(|(at, line)| line.units - claims.of(at).spared()).collect();
+            let shares: Vec<_> = claims.groups.iter().flat_map(Group::shares).collect();
+            let units = |(at, line): (usize, &Line)| line.units - claims.of(at).spared();
+            let units: Vec<u64> = lines.iter().enumerate().map(units).collect();
             match want {
-                Want::Reserve { ttl_s } => self.hold(asked, lines, &units, shares, ttl_s),
+                Want::Reserve { ttl_s } => {
+                    let until_s = super::holds::end_of(self.now_ms, ttl_s);
+                    let of_grant = |(id, units)| self.held_grant(id, units);
+                    let grants = shares.into_iter().map(of_grant).collect();
+                    let hold = Hold::new(asked, (self.now_s(), until_s), lines, &units, grants);
+                    self.holds.push(hold);
+                    self.log(asked.path, None);
+                }
                 _ => self.charge(asked.path, lines, &units, &shares),
             }
         }
         let said = lines.iter().zip(marks).map(|(line, (is_violated, would_deny, granted))| {
-            LimitSaid { is_violated: is_violated && !fits, would_deny, ..self.state(line, granted) }
+            LimitSaid { is_violated, would_deny, ..self.state(line, granted) }
         });
-        let mut said: Vec<LimitSaid> = said.collect();
-        said.sort();
-        ((said, fits), free_at_s)
+        let mut limits: Vec<LimitSaid> = said.collect();
+        limits.sort();
+        let free_at_s = if allowed { None } else { claims.free_at_s() };
+        Decided { allowed, limits, free_at_s }
+    }
+
+    /// Whether only its mode lets a shadow limit pass.
+    fn would_deny(&self, line: &Line, spared: u64) -> bool {
+        let after = self.used(line) + self.held(line).0 + line.units - spared;
+        let is_above = |max: Units| after > max.get() + self.carried(line);
+        line.limit.mode == Mode::Shadow && line.units > 0 && line.limit.max.is_some_and(is_above)
     }
 
     /// Uses units of lines and grants, in one event that can be given back.
@@ -124,20 +126,6 @@ impl Reference {
         }
         taken.extend(self.use_grants(shares));
         self.log(path, Some(taken));
-    }
-
-    fn hold(
-        &mut self,
-        asked: &Asked,
-        lines: &[Line],
-        units: &[u64],
-        shares: Vec<(usize, u64)>,
-        ttl_s: u64,
-    ) {
-        let until_s = super::holds::end_of(self.now_ms, ttl_s);
-        let grants = shares.into_iter().map(|(id, held)| self.held_grant(id, held)).collect();
-        self.holds.push(Hold::new(asked, self.now_s(), until_s, lines, units, grants));
-        self.log(asked.path, None);
     }
 
     pub(super) fn look(&mut self, path: &str) -> Result<Said, String> {
@@ -167,50 +155,5 @@ impl Reference {
             is_blocked: rules.blocked().is_some(),
             calendar: rules.last().calendar,
         })
-    }
-
-    /// The limits of a path that roll over, by level, and the calendar of each.
-    pub fn rolling(&self, rules: &Rules<'_>) -> Vec<(Calendar, Vec<Line>)> {
-        let of_level = rules.levels.iter().map(|level| {
-            let rolling = level.limits.iter().filter(|limit| limit.rollover.is_some());
-            let line = |limit: &Limit| self.line(&level.path, limit, level.calendar, 0);
-            (level.calendar, rolling.map(line).collect())
-        });
-        of_level.collect()
-    }
-
-    /// Begins the windows that nobody has begun, with what those before them left: an event a level.
-    pub fn roll(&mut self, levels: Vec<(Calendar, Vec<Line>)>) {
-        for (calendar, lines) in levels {
-            let is_new = |line: &&Line| !self.counters.contains_key(&line.counters[0]);
-            let new: Vec<Line> = lines.iter().filter(is_new).cloned().collect();
-            let left: Vec<u64> = new.iter().map(|line| self.left_before(line, &calendar)).collect();
-            for (line, left) in new.iter().zip(left) {
-                self.count(line).carried = Some(left);
-            }
-            if !new.is_empty() {
-                (self.events, self.has_rolled) = (self.events + 1, true);
-            }
-        }
-    }
-
-    fn left_before(&self, line: &Line, calendar: &Calendar) -> u64 {
-        let last = line.window.start_at() - chrono::TimeDelta::seconds(1);
-        let before_s = Period::window_at(line.limit.period, last, calendar).start_s;
-        let mut counter = line.counters[0].clone();
-        counter.4 = before_s;
-        let (held, _) = self.held(&Line { counters: vec![counter.clone()], ..line.clone() });
-        let max = line.limit.max.unwrap().get();
-        let most = limits::portion(line.limit.rollover.unwrap(), max);
-        match self.counters.get(&counter) {
-            Some(count) => {
-                let own = (count.used + held).saturating_sub(count.carried.unwrap_or(0));
-                most.min(max.saturating_sub(own))
-            }
-            None if held > 0 || self.known.contains(&line.path) => {
-                most.min(max.saturating_sub(held))
-            }
-            None => 0,
-        }
     }
 }

@@ -1,15 +1,11 @@
 //! Random commands and profiles.
 
-use headroom::domain::AnchorDay;
-use headroom::domain::Calendar;
 use headroom::domain::Period;
-use headroom::domain::Profile;
 use headroom::domain::Units;
 use headroom::quota::Ask;
 use headroom::quota::NewCount;
 use headroom::quota::ResetScope;
 use headroom::quota::SetOrder;
-use proptest::collection::btree_map;
 use proptest::option;
 use proptest::option::weighted;
 use proptest::prelude::*;
@@ -17,11 +13,11 @@ use proptest::sample::select;
 
 use super::catalogues::FEATURES;
 use super::catalogues::METRICS;
-use super::catalogues::PLANS;
 use super::catalogues::catalogue;
-use super::catalogues::limits;
 use super::given;
 use super::limits::UNITS_MAX;
+use super::profiles::calendar;
+use super::profiles::profile;
 use super::steps::Asked;
 use super::steps::Jump;
 use super::steps::Step;
@@ -42,19 +38,6 @@ pub const PATHS: &[&str] = &[
     "anonymous:x",
 ];
 const MODELS: &[&str] = &["small", "big-1", "big-2", "big-2", "small", "other"];
-/// Some begin a day together and end it apart, when clocks are put forward or back.
-const ZONES: &[&str] = &[
-    "UTC",
-    "UTC",
-    "America/New_York",
-    "Antarctica/Troll",
-    "Asia/Kolkata",
-    "Europe/Berlin",
-    "Europe/London",
-    "Pacific/Apia",
-];
-/// Of these the last three begin February's month together and end it apart.
-const ANCHORS: &[i64] = &[1, 15, 28, 30, 31];
 /// Instants at which calendars are busy.
 const STARTS: &[&str] = &[
     "2026-01-30T22:59:59.999Z",
@@ -81,10 +64,10 @@ pub fn step() -> BoxedStrategy<Step> {
     let (node, path) = (0..2_usize, select(PATHS));
     let (at, of) = (node.clone(), path.clone());
     prop_oneof![
-        40 => (node.clone(), asked(), want())
+        80 => (node.clone(), asked(), want())
             .prop_map(|(node, asked, want)| order(node, asked, want)),
-        34 => given::step(node.clone()),
-        8 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Look { node, path }),
+        50 => given::step(node.clone()),
+        12 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Look { node, path }),
         10 => (node.clone(), path.clone(), profile())
             .prop_map(|(node, path, profile)| Step::Put { node, path, profile }),
         3 => (node.clone(), path.clone()).prop_map(|(node, path)| Step::Delete { node, path }),
@@ -93,7 +76,7 @@ pub fn step() -> BoxedStrategy<Step> {
             .prop_map(|(node, path, order)| Step::Set { node, path, order }),
         5 => (at.clone(), of.clone(), scope())
             .prop_map(|(node, path, scope)| Step::Reset { node, path, scope }),
-        7 => jump().prop_map(Step::Move),
+        10 => jump().prop_map(Step::Move),
         8 => (of, any::<bool>())
             .prop_map(|(path, with_profile)| Step::Evict { path, with_profile }),
         1 => Just(Step::ForgetScripts),
@@ -180,23 +163,4 @@ fn jump() -> impl Strategy<Value = Jump> {
     let to_end = (select(&Period::ALL[..5]), calendar(), any::<bool>())
         .prop_map(|(period, calendar, before)| Jump::ToEnd { period, calendar, before });
     prop_oneof![by.prop_map(Jump::By), to_end]
-}
-
-fn calendar() -> impl Strategy<Value = Calendar> {
-    (select(ZONES), select(ANCHORS)).prop_map(|(zone, day)| Calendar::parse(zone, day).unwrap())
-}
-
-fn profile() -> impl Strategy<Value = Profile> {
-    let calendar = prop_oneof![2 => Just(Calendar::UTC), 3 => calendar()];
-    let features = btree_map(select(FEATURES).prop_map(str::to_owned), any::<bool>(), 0..2);
-    (weighted(0.5, select(PLANS)), limits(0..3), features, calendar, weighted(0.1, Just(())))
-        .prop_map(|(plan, limits, features, calendar, blocked)| Profile {
-            plan: plan.map(str::to_owned),
-            limits,
-            features,
-            time_zone: calendar.zone,
-            anchor_day: AnchorDay::new(calendar.anchor_day.get().into()).unwrap(),
-            blocked: blocked.is_some(),
-            grants: Vec::new(),
-        })
 }

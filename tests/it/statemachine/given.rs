@@ -29,7 +29,7 @@ const ENDS_S: &[i64] = &[
 pub fn step(node: std::ops::Range<usize>) -> impl Strategy<Value = Step> {
     let (at, of, by) = (node.clone(), node.clone(), node.clone());
     prop_oneof![
-        14 => (node.clone(), 0..8_usize, end())
+        24 => (node.clone(), 0..12_usize, end())
             .prop_map(|(node, hold, end)| Step::End { node, hold, end }),
         6 => (of, 0..40_usize, weighted(0.3, 0..2_u8))
             .prop_map(|(node, event, key)| Step::Refund { node, event, key }),

@@ -1,13 +1,12 @@
 //! What is held, in the reference, and what ends it.
 
-use headroom::domain::Limit;
 use headroom::quota::Ask;
 
 use super::claims::Available;
-use super::limits;
+use super::claims::Group;
+use super::limits::UNITS_MAX;
 use super::lines::Line;
 use super::lines::is_short;
-use super::lines::lines_at;
 use super::reference::Reference;
 use super::refunds::Taken;
 use super::steps::Asked;
@@ -19,8 +18,8 @@ use super::steps::Said;
 #[derive(Clone, Debug)]
 pub struct Hold {
     pub path: &'static str,
-    ask: Ask,
-    at_s: i64,
+    pub ask: Ask,
+    pub at_s: i64,
     pub until_s: i64,
     pub amount: u64,
     pub lines: Vec<HeldLine>,
@@ -30,9 +29,9 @@ pub struct Hold {
     /// What was committed.
     pub committed: u64,
     /// Whether Redis has it; a recovery forgets it.
-    is_known: bool,
+    pub is_known: bool,
     /// Whether it was given more time when a window had ended: how much of that Postgres has is not for the rules to say.
-    is_vague: bool,
+    pub is_vague: bool,
 }
 
 /// What is held of a limit.
@@ -42,7 +41,7 @@ pub struct HeldLine {
     pub line: Line,
     pub held: u64,
     /// What Postgres says is held.
-    logged: u64,
+    pub logged: u64,
 }
 
 /// A grant that a hold was measured against.
@@ -50,7 +49,7 @@ pub struct HeldLine {
 pub struct HeldGrant {
     pub grant: usize,
     pub held: u64,
-    amount: u64,
+    pub amount: u64,
 }
 
 /// When a hold that begins now ends: the next whole second, of a long one the next multiple of a 64th of its time.
@@ -64,8 +63,7 @@ pub fn end_of(now_ms: i64, ttl_s: u64) -> i64 {
 impl Hold {
     pub fn new(
         asked: &Asked,
-        at_s: i64,
-        until_s: i64,
+        (at_s, until_s): (i64, i64),
         lines: &[Line],
         units: &[u64],
         grants: Vec<HeldGrant>,
@@ -124,60 +122,6 @@ impl Reference {
         HeldGrant { grant, held, amount: self.grants[grant].amount }
     }
 
-    /// A hold as the next end finds it. What Redis has lost is worked out anew by the rules in force.
-    fn hold_now(&self, number: usize) -> Hold {
-        let hold = self.holds[number].clone();
-        if hold.is_known {
-            return hold;
-        }
-        let at = chrono::DateTime::from_timestamp(hold.at_s, 0).unwrap();
-        let lines = self.lines_of_lost(&hold, at);
-        let mut found: Vec<HeldLine> = Vec::new();
-        for line in lines {
-            let own = hold.lines.iter().find(|it| it.line.counters[0] == line.counters[0]);
-            let (held, logged) = own.map_or((0, 0), |it| (it.held, it.logged));
-            found.push(HeldLine { line, held, logged });
-        }
-        let is_missing = |it: &&HeldLine| {
-            !found.iter().any(|known| known.line.counters[0] == it.line.counters[0])
-        };
-        let gone: Vec<HeldLine> =
-            hold.lines.iter().filter(|it| it.logged > 0).filter(is_missing).cloned().collect();
-        found.extend(gone.into_iter().map(|it| {
-            let limit = Limit::new(it.line.limit.metric.clone(), it.line.limit.period, None);
-            let units = it.logged / hold.amount;
-            HeldLine { line: Line { limit, units, ..it.line }, ..it }
-        }));
-        let of_grants = hold.grants.iter().filter(|it| it.held > 0);
-        let grants = of_grants.map(|it| {
-            let is_listed = self.grants[it.grant].is_listed;
-            HeldGrant { amount: if is_listed { it.amount } else { it.held }, ..it.clone() }
-        });
-        Hold { lines: found, grants: grants.collect(), is_known: true, ..hold }
-    }
-
-    fn lines_of_lost(&self, hold: &Hold, at: chrono::DateTime<chrono::Utc>) -> Vec<Line> {
-        let charges = limits::charges(&self.catalogue, hold.path, &hold.ask);
-        let rules = limits::rules(&self.catalogue, &self.profiles, hold.path);
-        let (Ok(charges), Ok(mut rules)) = (charges, rules) else { return Vec::new() };
-        self.raise(&mut rules, hold.at_s);
-        lines_at(at, &rules, &charges.of_one)
-    }
-
-    /// Whether the answer to an end follows from the rules: what Redis has of a window that has ended is not theirs to say.
-    pub fn knows_end(&self, number: usize, end: End) -> bool {
-        let Some(hold) = self.holds.get(number) else { return true };
-        let (now, is_known) = (self.hold_now(number), hold.is_known);
-        let has_ended = |it: &Hold| it.lines.iter().any(|it| it.line.has_ended(self.now_s()));
-        let has_ended = has_ended(hold) || has_ended(&now);
-        if !is_known && hold.is_vague {
-            return false;
-        }
-        let is_open = ["open", "expired"].contains(&hold.state);
-        let is_strict = matches!(end, End::Commit { is_strict: true, .. });
-        !is_open || !has_ended || is_known && now.grants.is_empty() && !is_strict
-    }
-
     /// The grants of a hold of a level and metric; without what the hold itself holds when it asks.
     fn of_hold(&self, hold: &Hold, is_own: bool, path: &str, metric: &str) -> Vec<Available> {
         let is_own = is_own && hold.holds_at(self.now_s());
@@ -225,8 +169,8 @@ impl Reference {
             }
         }
         self.holds[number] = hold.clone();
-        let (held, until_s) = (hold.amount, hold.until_s);
-        Ok(Said::Ended { late, overage, held, until_s, limits: self.told(&hold) })
+        let (limits, until_s) = (self.told(&hold), hold.until_s);
+        Ok(Said::Ended { late, overage, held: hold.amount, until_s, limits })
     }
 
     /// Charges what the work took; whether that passed a limit, if that can be told.
@@ -250,11 +194,11 @@ impl Reference {
             return Err("does_not_fit".to_owned());
         }
         let can_tell = !lines.iter().any(|line| line.has_ended(self.now_s()));
-        let shares: Vec<_> = claims.groups.iter().flat_map(|group| group.shares()).collect();
+        let shares: Vec<_> = claims.groups.iter().flat_map(Group::shares).collect();
         let spared: Vec<u64> = (0..lines.len()).map(|at| claims.of(at).spared()).collect();
         let mut taken = Vec::new();
         for (held, (line, spared)) in hold.lines.iter().zip(lines.iter().zip(spared)) {
-            let units = line.units - spared;
+            let units = (line.units - spared).min(UNITS_MAX.saturating_sub(self.used(line)));
             if units > 0 {
                 self.count(&held.line).used += units;
                 taken.push(Taken::of_line(&held.line, units));

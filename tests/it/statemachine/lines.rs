@@ -80,6 +80,7 @@ impl Reference {
     pub fn state(&self, line: &Line, granted: u64) -> LimitSaid {
         let max = line.limit.max.map(Units::get);
         let (used, held, carried) = (self.used(line), self.held(line).0, self.carried(line));
+        let taken = UNITS_MAX.min(used + held);
         LimitSaid {
             path: line.path.clone(),
             metric: line.limit.metric.to_string(),
@@ -91,8 +92,8 @@ impl Reference {
             held,
             carried,
             granted,
-            remaining: max.map(|max| (max + carried).min(UNITS_MAX).saturating_sub(used + held)),
-            overage: max.map_or(0, |max| (used + held).saturating_sub(max + carried)),
+            remaining: max.map(|max| (max + carried).min(UNITS_MAX).saturating_sub(taken)),
+            overage: max.map_or(0, |max| taken.saturating_sub(max + carried)),
             mode: line.limit.mode.as_str(),
             is_violated: false,
             would_deny: false,

@@ -73,8 +73,8 @@ impl Case {
         Ok(self.ended(&ended, now_ms))
     }
 
-    fn ended(&self, ended: &HoldEnded, now_ms: i64) -> Said {
-        let now_s = now_ms.div_euclid(1_000);
+    fn ended(&self, ended: &HoldEnded, at_ms: i64) -> Said {
+        let now_s = at_ms.div_euclid(1_000);
         let live = ended.limits.iter().filter(|state| {
             // The slices that count begin up to six before the current one.
             let later_s = if state.sliding { 6 * state.window.seconds() } else { 0 };
@@ -102,12 +102,12 @@ impl Case {
         if !refunded.replayed {
             self.told.borrow_mut().events.push(refunded.event_id);
         }
-        let mut given: Vec<_> = refunded.given.into_iter().map(|it| self.given(it)).collect();
+        let mut given: Vec<_> = refunded.given.iter().map(|it| self.given(it)).collect();
         given.sort();
         Ok(Said::Refunded { given, replayed: refunded.replayed })
     }
 
-    fn given(&self, it: GivenBack) -> GivenSaid {
+    fn given(&self, it: &GivenBack) -> GivenSaid {
         let told = self.told.borrow();
         GivenSaid {
             path: self.path(&it.subject),

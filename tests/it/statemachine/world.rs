@@ -32,6 +32,8 @@ pub struct World {
     pub app: TestApp,
     pub runtime: Runtime,
     cases: Cell<usize>,
+    /// Commands so far.
+    pub steps: Cell<u64>,
     /// When the world was made, by the clock on the wall.
     started_ms: i64,
 }
@@ -47,7 +49,7 @@ impl World {
         let options = options.with("HEADROOM_FLUSHER_TRIM_LAG_S", 86_400);
         let app = runtime.block_on(TestApp::start_with(options));
         let started_ms = app.clock.now_ms();
-        let world = Self { app, runtime, cases: Cell::new(0), started_ms };
+        let world = Self { app, runtime, cases: Cell::new(0), steps: Cell::new(0), started_ms };
         world.runtime.block_on(world.begin());
         world
     }
