@@ -321,9 +321,10 @@ fn start_signals(core: &Core, config: &Config) {
     });
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
-    let (quota, config) = (core.quota.clone(), config.webhooks.clone());
-    core.supervisor
-        .spawn_loop("webhooks", move |stop| webhooks::deliver(quota.clone(), config.clone(), stop));
+    let (quota, channels) = (core.quota.clone(), (config.webhooks.clone(), config.email.clone()));
+    core.supervisor.spawn_loop("webhooks", move |stop| {
+        webhooks::deliver(quota.clone(), channels.clone(), stop)
+    });
 }
 
 /// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.

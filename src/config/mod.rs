@@ -7,6 +7,7 @@ mod auth;
 mod bounds;
 mod clock;
 mod docs;
+mod email;
 mod env;
 mod error;
 mod feed;
@@ -35,6 +36,7 @@ use toml::Table;
 pub use auth::AuthConfig;
 pub use clock::ClockConfig;
 pub use docs::markdown;
+pub use email::EmailConfig;
 pub use env::process_env;
 pub use error::ConfigError;
 pub use feed::FeedConfig;
@@ -79,6 +81,8 @@ pub struct Config {
     pub feed: FeedConfig,
     /// Deliveries to receivers of others.
     pub webhooks: WebhooksConfig,
+    /// The server that mails are sent through.
+    pub email: EmailConfig,
     /// How long facts are kept.
     pub retention: RetentionConfig,
     /// API keys.
@@ -128,6 +132,7 @@ impl Config {
         let config: Self = merged.extract().map_err(unusable)?;
         config.redis.check()?;
         config.postgres.check()?;
+        config.email.check()?;
         config.jwt.check()?;
         config.log.check()?;
         config.transfers.check()?;

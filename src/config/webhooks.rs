@@ -1,5 +1,7 @@
 //! `[webhooks]`: deliveries to receivers of others.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde::Serialize;
 
@@ -17,3 +19,11 @@ pub struct WebhooksConfig {
 }
 
 pub(super) const BOUNDS: &[Bound] = &[Bound::new("webhooks.timeout_ms", 100, MINUTE_MS / 2)];
+
+impl WebhooksConfig {
+    /// [`WebhooksConfig::timeout_ms`] as a duration.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}

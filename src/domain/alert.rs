@@ -1,5 +1,8 @@
 //! Rules about what happens.
 
+use uuid::Uuid;
+
+use super::restraint::RuleAction;
 use super::signal::SignalKind;
 
 /// What a rule looks for.
@@ -64,7 +67,7 @@ impl AlertKind {
 }
 
 /// A rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct AlertRule {
     /// Its name.
     pub name: String,
@@ -80,6 +83,10 @@ pub struct AlertRule {
     pub subject: Option<String>,
     /// Whether it is looked at.
     pub enabled: bool,
+    /// What is done to a subject that it fires for, beside telling of it.
+    pub action: Option<RuleAction>,
+    /// The webhooks that are told, of those that ask for it; `None` is all of them.
+    pub channels: Option<Vec<Uuid>>,
 }
 
 /// A subject's risk, 0 to 100: what its alerts add up to.

@@ -32,6 +32,16 @@ pub enum SignalKind {
     Transferred,
     /// Unused units were carried into a new window.
     RolledOver,
+    /// A subject was given bonus units, or a limit was raised for it.
+    Granted,
+    /// That was taken back.
+    GrantRevoked,
+    /// An admin configured a subject: its plan, limits of its own and the like.
+    Configured,
+    /// A rule slowed or blocked a subject.
+    Restrained,
+    /// That ended.
+    Unrestrained,
     /// A rule found a pattern of abuse.
     Abuse,
     /// A rule found unusual usage.
@@ -42,7 +52,7 @@ pub enum SignalKind {
 
 impl SignalKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Consumed,
         Self::Denied,
         Self::Warning,
@@ -54,6 +64,11 @@ impl SignalKind {
         Self::Reset,
         Self::Transferred,
         Self::RolledOver,
+        Self::Granted,
+        Self::GrantRevoked,
+        Self::Configured,
+        Self::Restrained,
+        Self::Unrestrained,
         Self::Abuse,
         Self::Spike,
         Self::ShardRecovered,
@@ -74,6 +89,11 @@ impl SignalKind {
             Self::Reset => "quota-reset",
             Self::Transferred => "quota-transferred",
             Self::RolledOver => "quota-rolled-over",
+            Self::Granted => "quota-granted",
+            Self::GrantRevoked => "grant-revoked",
+            Self::Configured => "subject-configured",
+            Self::Restrained => "subject-restrained",
+            Self::Unrestrained => "subject-unrestrained",
             Self::Abuse => "abuse-detected",
             Self::Spike => "spike-detected",
             Self::ShardRecovered => "shard-recovered",

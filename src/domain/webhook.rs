@@ -17,9 +17,14 @@ pub enum WebhookFormat {
     Slack,
     /// A message of a Discord webhook.
     Discord,
+    /// An e-mail.
+    Email,
 }
 
 impl WebhookFormat {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::Slack, Self::Discord, Self::Email];
+
     /// The name in the API and in tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -27,13 +32,14 @@ impl WebhookFormat {
             Self::Standard => "standard",
             Self::Slack => "slack",
             Self::Discord => "discord",
+            Self::Email => "email",
         }
     }
 
     /// The format with that name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Standard, Self::Slack, Self::Discord].into_iter().find(|it| it.as_str() == name)
+        Self::ALL.into_iter().find(|format| format.as_str() == name)
     }
 }
 
@@ -42,7 +48,7 @@ impl WebhookFormat {
 pub struct Webhook {
     /// Its id, a `UUIDv7`.
     pub id: Uuid,
-    /// Where deliveries go.
+    /// Where deliveries go; `mailto:` and an address for e-mail.
     pub url: String,
     /// What a body looks like.
     pub format: WebhookFormat,
@@ -77,6 +83,8 @@ pub struct Delivery {
     pub event_id: Uuid,
     /// Where it goes.
     pub url: String,
+    /// What its body looks like, and with that how it is sent.
+    pub format: WebhookFormat,
     /// What it is signed with.
     pub secret: WebhookSecret,
     /// What is sent.

@@ -76,6 +76,7 @@ fn grants() -> OpenApiRouter<Arc<Api>> {
 fn subjects() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(subjects::read, subjects::put, subjects::delete))
+        .routes(routes!(subjects::lift))
         .routes(routes!(usage::read, usage::reset))
         .routes(routes!(counts::set))
         .route(counts::ROUTE, post(counts::decrement))

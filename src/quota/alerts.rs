@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use crate::domain::AlertKind;
 use crate::domain::AlertRule;
+use crate::domain::RuleAction;
+use crate::domain::Subject;
 use crate::domain::risk_of;
+use crate::ledger::Action;
 use crate::ledger::AlertRow;
+use crate::ledger::Evaluated;
+use crate::ledger::RestraintChange;
 use crate::telemetry::names;
 
 use super::Quota;
+use super::actor::Actor;
 use super::error::QuotaError;
+use super::profiles::level_profile;
 
 /// Alerts and risks of one answer.
 const ALERTS_MAX: u32 = 100;
@@ -44,32 +51,73 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`QuotaError::TooManyRules`], and [`QuotaError::Unavailable`] when Postgres is away.
-    pub async fn put_alert_rule(&self, rule: &AlertRule) -> Result<(), QuotaError> {
-        let put = self.ledger.put_alert_rule(rule).await.map_err(QuotaError::of_ledger)?;
+    /// [`QuotaError::UnknownMetric`] and [`QuotaError::UnknownWebhook`] when the rule names one, [`QuotaError::TooManyRules`], and
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn put_alert_rule(&self, rule: &AlertRule, actor: &Actor) -> Result<(), QuotaError> {
+        if let Some(RuleAction::Slow { metric, .. }) = &rule.action
+            && !self.has_metric(metric)
+        {
+            return Err(QuotaError::UnknownMetric);
+        }
+        for id in rule.channels.iter().flatten() {
+            self.webhook(*id).await?;
+        }
+        let act = actor.act(Action::RulePut, &rule.name);
+        let put = self.ledger.put_alert_rule(rule, &act).await.map_err(QuotaError::of_ledger)?;
         put.then_some(()).ok_or(QuotaError::TooManyRules)
     }
 
-    /// Takes a rule away; what it found stays.
+    /// Takes a rule away; what it found stays, and so does what it put on subjects, until its time has passed.
     ///
     /// # Errors
     ///
     /// [`QuotaError::UnknownRule`], and [`QuotaError::Unavailable`] when Postgres is away.
-    pub async fn delete_alert_rule(&self, name: &str) -> Result<(), QuotaError> {
-        let deleted = self.ledger.delete_alert_rule(name).await.map_err(QuotaError::of_ledger)?;
-        deleted.then_some(()).ok_or(QuotaError::UnknownRule)
+    pub async fn delete_alert_rule(&self, name: &str, actor: &Actor) -> Result<(), QuotaError> {
+        let act = actor.act(Action::RuleDelete, name);
+        let deleted = self.ledger.delete_alert_rule(name, &act).await;
+        deleted.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownRule)
     }
 
-    /// Looks at all rules that are due; each is looked at by one node.
+    /// Looks at all rules that are due; each is looked at by one node. What they put on subjects is in force when this
+    /// returns, and what has ended is not.
     ///
     /// # Errors
     ///
-    /// [`QuotaError::Unavailable`] when Postgres is away.
+    /// [`QuotaError::Unavailable`] when a store is away. When that is Redis, what is in Postgres comes into force when it is
+    /// back.
     pub async fn evaluate_alerts(&self) -> Result<(), QuotaError> {
+        let ended = self.ledger.end_due_restraints().await.map_err(QuotaError::of_ledger)?;
+        self.bring_changes_into_force(ended).await?;
         for _ in 0..RULES_MAX {
-            let fired = self.ledger.evaluate_rule().await.map_err(QuotaError::of_ledger)?;
-            let Some(fired) = fired else { break };
+            let evaluated = self.ledger.evaluate_rule().await.map_err(QuotaError::of_ledger)?;
+            let Some(Evaluated { fired, restrained }) = evaluated else { break };
             metrics::counter!(names::ALERTS_TOTAL).increment(fired);
+            self.bring_changes_into_force(restrained).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what rules have put on a subject, whenever it was to end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Quota::evaluate_alerts`].
+    pub async fn lift_restraints(
+        &self,
+        subject: &Subject,
+        actor: &Actor,
+    ) -> Result<(), QuotaError> {
+        let act = actor.act(Action::RestraintEnd, subject.as_str());
+        let lifted = self.ledger.lift_restraints(subject.as_str(), &act).await;
+        self.bring_changes_into_force(lifted.map_err(QuotaError::of_ledger)?).await
+    }
+
+    async fn bring_changes_into_force(
+        &self,
+        changes: impl IntoIterator<Item = RestraintChange>,
+    ) -> Result<(), QuotaError> {
+        for RestraintChange { subject, version, for_nodes } in changes {
+            self.bring_into_force(level_profile(&subject, version, for_nodes)).await?;
         }
         Ok(())
     }

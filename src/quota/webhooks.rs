@@ -2,15 +2,18 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::domain::AlertKind;
 use crate::domain::Attempt;
 use crate::domain::Delivery;
 use crate::domain::SignalKind;
 use crate::domain::Webhook;
 use crate::domain::WebhookFormat;
 use crate::domain::WebhookSecret;
+use crate::ledger::Action;
 use crate::ledger::DeliveryRow;
 use crate::ledger::FeedItem;
 use crate::ledger::FeedRow;
@@ -19,6 +22,7 @@ use crate::ledger::WebhookFan;
 use crate::telemetry::names;
 
 use super::Quota;
+use super::actor::Actor;
 use super::cloud_event::cloud_event;
 use super::error::QuotaError;
 use super::feed::is_within;
@@ -81,12 +85,18 @@ impl Quota {
     /// # Errors
     ///
     /// [`QuotaError::TooManyWebhooks`], and as [`Quota::webhooks`].
-    pub async fn create_webhook(&self, order: WebhookOrder) -> Result<(Uuid, String), QuotaError> {
+    pub async fn create_webhook(
+        &self,
+        order: WebhookOrder,
+        actor: &Actor,
+    ) -> Result<(Uuid, String), QuotaError> {
         let mut secret = vec![0; SECRET_BYTES];
         getrandom::fill(&mut secret).map_err(|error| QuotaError::Internal(error.into()))?;
         let secret = WebhookSecret(secret);
         let webhook = order.webhook(Uuid::now_v7());
-        let inserted = self.ledger.insert_webhook(&webhook, &secret).await;
+        let target = webhook.id.to_string();
+        let act = actor.act(Action::WebhookCreate, &target);
+        let inserted = self.ledger.insert_webhook(&webhook, &secret, &act).await;
         if !inserted.map_err(QuotaError::of_ledger)? {
             return Err(QuotaError::TooManyWebhooks);
         }
@@ -98,8 +108,15 @@ impl Quota {
     /// # Errors
     ///
     /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
-    pub async fn put_webhook(&self, id: Uuid, order: WebhookOrder) -> Result<(), QuotaError> {
-        let updated = self.ledger.update_webhook(&order.webhook(id)).await;
+    pub async fn put_webhook(
+        &self,
+        id: Uuid,
+        order: WebhookOrder,
+        actor: &Actor,
+    ) -> Result<(), QuotaError> {
+        let target = id.to_string();
+        let act = actor.act(Action::WebhookPut, &target);
+        let updated = self.ledger.update_webhook(&order.webhook(id), &act).await;
         updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)
     }
 
@@ -108,9 +125,11 @@ impl Quota {
     /// # Errors
     ///
     /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
-    pub async fn delete_webhook(&self, id: Uuid) -> Result<(), QuotaError> {
-        let deleted = self.ledger.delete_webhook(id).await.map_err(QuotaError::of_ledger)?;
-        deleted.then_some(()).ok_or(QuotaError::UnknownWebhook)
+    pub async fn delete_webhook(&self, id: Uuid, actor: &Actor) -> Result<(), QuotaError> {
+        let target = id.to_string();
+        let act = actor.act(Action::WebhookDelete, &target);
+        let deleted = self.ledger.delete_webhook(id, &act).await;
+        deleted.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)
     }
 
     /// The latest deliveries of a webhook, the newest first; at most 100.
@@ -128,9 +147,16 @@ impl Quota {
     /// # Errors
     ///
     /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
-    pub async fn replay(&self, id: Uuid, event_id: Option<Uuid>) -> Result<u64, QuotaError> {
+    pub async fn replay(
+        &self,
+        id: Uuid,
+        event_id: Option<Uuid>,
+        actor: &Actor,
+    ) -> Result<u64, QuotaError> {
         self.webhook(id).await?;
-        self.ledger.replay(id, event_id).await.map_err(QuotaError::of_ledger)
+        let target = id.to_string();
+        let act = actor.act(Action::WebhookReplay, &target);
+        self.ledger.replay(id, event_id, &act).await.map_err(QuotaError::of_ledger)
     }
 
     /// Puts into the queue what the next rows of the feed have for webhooks, each once over all nodes. Answers whether there
@@ -211,7 +237,21 @@ async fn enqueue(fan: WebhookFan, rows: &[FeedRow]) -> Result<bool, QuotaError> 
 
 fn is_wanted(webhook: &Webhook, item: &FeedItem) -> bool {
     let is_asked = webhook.kinds.is_empty() || webhook.kinds.contains(&item.kind);
-    is_asked && is_within(item, webhook.subject.as_deref())
+    is_asked && is_within(item, webhook.subject.as_deref()) && is_channel(webhook, item)
+}
+
+/// The part of an alert's data that says who is told of it.
+#[derive(Deserialize)]
+struct Told {
+    channels: Option<Vec<Uuid>>,
+}
+
+/// Whether the rule behind an alert, if it is one, lets this webhook be told.
+fn is_channel(webhook: &Webhook, item: &FeedItem) -> bool {
+    let is_alert = AlertKind::ALL.iter().any(|kind| kind.signal() == item.kind);
+    let told = is_alert.then(|| serde_json::from_str::<Told>(item.data.get()).ok());
+    let channels = told.flatten().and_then(|told| told.channels);
+    channels.is_none_or(|channels| channels.contains(&webhook.id))
 }
 
 fn delivery(webhook: &Webhook, item: &FeedItem) -> NewDelivery {
@@ -223,8 +263,17 @@ fn delivery(webhook: &Webhook, item: &FeedItem) -> NewDelivery {
             let mentions = json!({ "parse": [] });
             json!({ "content": message(item), "allowed_mentions": mentions }).to_string()
         }
+        WebhookFormat::Email => mail(item),
     };
     NewDelivery { webhook_id, event_id, kind, body }
+}
+
+/// What a mail is about, on its first line, and what it says.
+fn mail(item: &FeedItem) -> String {
+    let subject = item.subject.as_deref().unwrap_or("headroom");
+    let data: serde_json::Value = serde_json::from_str(item.data.get()).unwrap_or_default();
+    let (kind, time) = (item.kind.as_str(), item.occurred_at.to_rfc3339());
+    format!("{kind} {subject}\n{kind} {subject}\n{time}\n\n{data:#}\n")
 }
 
 /// What a chat shows: the type, whom it is about, and the data without what chats read as markup.

@@ -1,6 +1,7 @@
 //! Webhooks: from the feed into the queue, and from the queue to the receivers.
 
 mod guard;
+mod mail;
 mod send;
 mod sign;
 
@@ -10,10 +11,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::EmailConfig;
 use crate::config::WebhooksConfig;
+use crate::domain::Attempt;
+use crate::domain::Delivery;
+use crate::domain::WebhookFormat;
 use crate::quota::Quota;
 use crate::quota::QuotaError;
 
+use self::mail::Mailer;
 use self::send::Sender;
 
 /// The pause between two looks at the feed, and at the queue.
@@ -49,12 +55,12 @@ pub async fn fan_out(quota: Arc<Quota>, stop: CancellationToken) -> Result<(), Q
 /// As [`fan_out`].
 pub async fn deliver(
     quota: Arc<Quota>,
-    config: WebhooksConfig,
+    (webhooks, email): (WebhooksConfig, EmailConfig),
     stop: CancellationToken,
 ) -> Result<(), QuotaError> {
-    let sender = Sender::new(&config).map_err(|error| QuotaError::Internal(error.into()))?;
+    let channels = Channels::new(&webhooks, &email)?;
     while !stop.is_cancelled() {
-        let sent = match deliver_due(&quota, &sender).await {
+        let sent = match deliver_due(&quota, &channels).await {
             Err(QuotaError::Unavailable { .. }) => 0,
             sent => sent?,
         };
@@ -65,10 +71,34 @@ pub async fn deliver(
     Ok(())
 }
 
-async fn deliver_due(quota: &Quota, sender: &Sender) -> Result<usize, QuotaError> {
+/// The ways that lead to receivers.
+struct Channels {
+    http: Sender,
+    mail: Mailer,
+}
+
+impl Channels {
+    fn new(webhooks: &WebhooksConfig, email: &EmailConfig) -> Result<Self, QuotaError> {
+        let http = Sender::new(webhooks).map_err(|error| QuotaError::Internal(error.into()))?;
+        let mail = Mailer::new(email, webhooks.timeout());
+        let mail = mail.map_err(|error| QuotaError::Internal(error.into()))?;
+        Ok(Self { http, mail })
+    }
+
+    async fn send(&self, delivery: &Delivery, now_ms: i64) -> Attempt {
+        match delivery.format {
+            WebhookFormat::Email => self.mail.send(delivery).await,
+            WebhookFormat::Standard | WebhookFormat::Slack | WebhookFormat::Discord => {
+                self.http.send(delivery, now_ms).await
+            }
+        }
+    }
+}
+
+async fn deliver_due(quota: &Quota, channels: &Channels) -> Result<usize, QuotaError> {
     let due = quota.take_deliveries(AT_A_TIME).await?;
     let attempts = due.iter().map(|delivery| async {
-        let attempt = sender.send(delivery, quota.clock().now_ms()).await;
+        let attempt = channels.send(delivery, quota.clock().now_ms()).await;
         quota.end_attempt(delivery, &attempt).await
     });
     for ended in join_all(attempts).await {

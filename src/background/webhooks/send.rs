@@ -1,9 +1,8 @@
 //! One attempt to deliver.
 
-use std::error::Error;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::Client;
 use reqwest::StatusCode;
@@ -33,9 +32,11 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(config: &WebhooksConfig) -> Result<Self, reqwest::Error> {
+        // Only the first one counts, and all are the same.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .redirect(Policy::none())
-            .timeout(Duration::from_millis(config.timeout_ms))
+            .timeout(config.timeout())
             .user_agent(USER_AGENT)
             .https_only(!config.allow_private)
             .no_proxy();
@@ -50,8 +51,7 @@ impl Sender {
     /// Sends once; `now_ms` is in Unix milliseconds.
     pub(super) async fn send(&self, delivery: &Delivery, now_ms: i64) -> Attempt {
         let Some(url) = self.destination(&delivery.url) else {
-            let error = "the url is not https to a public address".to_owned();
-            return Attempt::Failed { status: None, error };
+            return failed(None, "the url is not https to a public address");
         };
         let at_s = now_ms.div_euclid(1_000);
         let request = self
@@ -64,7 +64,7 @@ impl Sender {
             .body(delivery.body.clone());
         match request.send().await {
             Ok(answer) => attempt_of(answer.status()),
-            Err(error) => Attempt::Failed { status: None, error: text_of(&error.without_url()) },
+            Err(error) => failed(None, Chain(&error.without_url())),
         }
     }
 
@@ -84,15 +84,14 @@ fn attempt_of(status: StatusCode) -> Attempt {
     match status {
         status if status.is_success() => Attempt::Delivered { status: status.as_u16() },
         StatusCode::GONE => Attempt::Gone,
-        status => {
-            let error = format!("answered {}", status.as_u16());
-            Attempt::Failed { status: Some(status.as_u16()), error }
-        }
+        status => failed(Some(status.as_u16()), format_args!("answered {}", status.as_u16())),
     }
 }
 
-fn text_of(error: &(dyn Error + 'static)) -> String {
-    Chain(error).to_string().chars().take(ERROR_CHARS_MAX).collect()
+/// A failure, told of with a bound.
+pub(super) fn failed(status: Option<u16>, error: impl fmt::Display) -> Attempt {
+    let error = error.to_string().chars().take(ERROR_CHARS_MAX).collect();
+    Attempt::Failed { status, error }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::WebhookFormat;
     use crate::domain::WebhookSecret;
 
     #[test]
@@ -30,6 +31,7 @@ mod tests {
             webhook_id: Uuid::nil(),
             event_id: Uuid::from_u128(7),
             url: String::new(),
+            format: WebhookFormat::Standard,
             secret: WebhookSecret(vec![7; 32]),
             body: "{\"test\":1}".to_owned(),
             attempts: 1,

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use crate::domain::AlertKind;
 use crate::domain::AlertRule;
+use crate::domain::RuleAction;
 use crate::domain::Subject;
+use crate::http::auth::Acting;
 use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::body::JsonBytes;
@@ -29,6 +31,7 @@ use crate::quota::AlertsView;
 const NAME_BYTES_MAX: usize = 64;
 const THRESHOLD_MAX: u64 = 1 << 31;
 const WINDOW_S_MAX: u64 = 86_400;
+const CHANNELS_MAX: usize = 100;
 const COOLDOWN_S_MAX: u64 = 31 * 86_400;
 
 /// What a rule says.
@@ -56,6 +59,14 @@ pub struct RuleBody {
     subject: Option<String>,
     /// Whether it is looked at.
     enabled: bool,
+    /// What is done to a subject that it fires for, for a bounded time, beside telling of it: `block` or `slow`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    action: Option<RuleAction>,
+    /// The ids of the webhooks that are told, of those that ask for its type, at most 100; without, all of them. Alerts are always
+    /// kept, and told of on the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_items = 100)]
+    channels: Option<Vec<Uuid>>,
 }
 
 /// Rules, what they found, and who is at risk.
@@ -104,7 +115,8 @@ pub struct RiskBody {
 impl From<AlertRule> for RuleBody {
     fn from(rule: AlertRule) -> Self {
         let AlertRule { kind, threshold, window_s, cooldown_s, subject, enabled, .. } = rule;
-        Self { kind, threshold, window_s, cooldown_s, subject, enabled }
+        let (action, channels) = (rule.action, rule.channels);
+        Self { kind, threshold, window_s, cooldown_s, subject, enabled, action, channels }
     }
 }
 
@@ -115,8 +127,24 @@ impl RuleBody {
         within("cooldown_s", self.cooldown_s, 0, COOLDOWN_S_MAX)?;
         let subject = self.subject.as_deref().map(Subject::parse).transpose();
         let subject = subject.map_err(ApiError::subject)?.map(|it| it.as_str().to_owned());
-        let Self { kind, threshold, window_s, cooldown_s, enabled, .. } = self;
-        Ok(AlertRule { name, kind, threshold, window_s, cooldown_s, subject, enabled })
+        if let Some(action) = &self.action {
+            within("action.for_s", action.for_s(), 1, RuleAction::FOR_S_MAX)?;
+        }
+        if self.channels.as_ref().is_some_and(|channels| channels.len() > CHANNELS_MAX) {
+            return Err(ApiError::invalid("channels", "must be at most 100"));
+        }
+        let Self { kind, threshold, window_s, cooldown_s, enabled, action, channels, .. } = self;
+        Ok(AlertRule {
+            name,
+            kind,
+            threshold,
+            window_s,
+            cooldown_s,
+            subject,
+            enabled,
+            action,
+            channels,
+        })
     }
 }
 
@@ -161,13 +189,13 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     path: Result<Path<String>, PathRejection>,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
     let rule = parse::<RuleBody>(&bytes.0)?.rule(name(path)?)?;
-    api.quota.put_alert_rule(&rule).await?;
+    api.quota.put_alert_rule(&rule, &actor).await?;
     Ok(reply(&RuleBody::from(rule)))
 }
 
@@ -185,11 +213,11 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
-    api.quota.delete_alert_rule(&name(path)?).await?;
+    api.quota.delete_alert_rule(&name(path)?, &actor).await?;
     Ok(no_content())
 }
 

@@ -11,15 +11,20 @@ use super::super::Ledger;
 use super::super::convert::signed;
 use super::super::error::LedgerError;
 use super::super::feed;
+use super::super::restraints;
+use super::super::restraints::RestraintChange;
+use super::super::subjects;
 use super::super::tx::Tx;
 use super::super::tx::column;
 use super::read_rule;
 
 /// Subjects that a rule fires for at once; those with the highest values first.
 const FOUND_MAX: i64 = 1_000;
+/// The same for a rule that slows or blocks them; it goes on with the others the next time.
+const RESTRAINED_MAX: i64 = 100;
 
 const TAKE_RULE: &str = "-- take_alert_rule
-SELECT name, kind, threshold, window_s, cooldown_s, subject, enabled
+SELECT name, kind, threshold, window_s, cooldown_s, subject, enabled, action, channels
 FROM alert_rules WHERE enabled AND next_at <= now()
 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED";
 
@@ -82,7 +87,12 @@ fn fire_sql(kind: AlertKind) -> String {
         "-- fire_{}
 WITH found AS (
     SELECT found.subject, found.value FROM ({found}) AS found
-    WHERE $3::text IS NULL OR found.subject = $3 OR starts_with(found.subject, $3 || '/')
+    WHERE ($3::text IS NULL OR found.subject = $3 OR starts_with(found.subject, $3 || '/'))
+        AND NOT EXISTS (
+            SELECT FROM alert_states AS state
+            WHERE state.rule = $4 AND state.subject = found.subject
+                AND state.fired_at > now() - make_interval(secs => $5::bigint)
+        )
     ORDER BY found.value DESC, found.subject LIMIT $6::bigint
 ), fired AS (
     INSERT INTO alert_states (rule, subject, fired_at)
@@ -102,28 +112,38 @@ INSERT INTO alerts (alert_id, rule, kind, subject, value, threshold)
 SELECT alert.id, $3, $4, alert.subject, alert.value, $5
 FROM unnest($1::uuid[], $2::text[], $6::bigint[]) AS alert (id, subject, value)";
 
+/// What a look at a rule came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evaluated {
+    /// Subjects that it fired for.
+    pub fired: u64,
+    /// Those of them that were slowed or blocked.
+    pub restrained: Vec<RestraintChange>,
+}
+
 impl Ledger {
-    /// Looks at the next rule that is due, if any, and writes down and tells of what it finds. Answers how many subjects that
-    /// are; `None` when no rule is due.
+    /// Looks at the next rule that is due, if any, writes down and tells of what it finds, and does what the rule says. `None`
+    /// when no rule is due.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like; nothing has changed.
-    pub async fn evaluate_rule(&self) -> Result<Option<u64>, LedgerError> {
+    pub async fn evaluate_rule(&self) -> Result<Option<Evaluated>, LedgerError> {
         let tx = self.begin().await?;
         let outcome = evaluate(&tx).await;
         tx.end(outcome).await
     }
 }
 
-async fn evaluate(tx: &Tx) -> Result<Option<u64>, LedgerError> {
+async fn evaluate(tx: &Tx) -> Result<Option<Evaluated>, LedgerError> {
     let rules = tx.rows(TAKE_RULE, &[]).await?;
     let Some(rule) = rules.first().map(read_rule).transpose()? else { return Ok(None) };
     let (window_s, threshold) = (signed(rule.window_s)?, signed(rule.threshold)?);
     let cooldown_s = signed(rule.cooldown_s)?;
+    let most = if rule.action.is_some() { RESTRAINED_MAX } else { FOUND_MAX };
     let sql = fire_sql(rule.kind);
     let rows = tx
-        .rows(&sql, &[&window_s, &threshold, &rule.subject, &rule.name, &cooldown_s, &FOUND_MAX])
+        .rows(&sql, &[&window_s, &threshold, &rule.subject, &rule.name, &cooldown_s, &most])
         .await?;
     let found: Vec<(String, i64)> = rows
         .iter()
@@ -132,8 +152,27 @@ async fn evaluate(tx: &Tx) -> Result<Option<u64>, LedgerError> {
     if !found.is_empty() {
         write(tx, &rule, threshold, &found).await?;
     }
+    let restrained = restrain(tx, &rule, &found).await?;
     tx.execute(RULE_LOOKED_AT, &[&rule.name]).await?;
-    Ok(Some(found.len() as u64))
+    Ok(Some(Evaluated { fired: found.len() as u64, restrained }))
+}
+
+/// Does to the subjects that were found what the rule says.
+async fn restrain(
+    tx: &Tx,
+    rule: &AlertRule,
+    found: &[(String, i64)],
+) -> Result<Vec<RestraintChange>, LedgerError> {
+    let Some(action) = rule.action.as_ref().filter(|_| !found.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    subjects::lock_versions(tx).await?;
+    let mut changes = Vec::new();
+    for (subject, value) in found {
+        let reason = format!("{} {value}, from {}", rule.kind.as_str(), rule.threshold);
+        changes.extend(restraints::put(tx, subject, &rule.name, action, &reason).await?);
+    }
+    Ok(changes)
 }
 
 async fn write(
@@ -157,6 +196,7 @@ async fn write(
                 "value": value,
                 "threshold": threshold,
                 "window_s": rule.window_s,
+                "channels": rule.channels,
             });
             Signal::new(*id, rule.kind.signal(), Some(subject.clone()), data)
         })

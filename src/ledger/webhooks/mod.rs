@@ -1,6 +1,7 @@
 //! The tables `webhooks`, `webhook_deliveries` and `webhook_state`: who is told of what happens, and what is sent.
 
 mod queue;
+mod write;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -13,10 +14,9 @@ use crate::domain::WebhookFormat;
 use crate::domain::WebhookSecret;
 
 use super::Ledger;
-use super::convert::signed;
+use super::audit_log::Act;
 use super::convert::unsigned;
 use super::error::LedgerError;
-use super::tx::Params;
 use super::tx::column;
 
 pub use queue::NewDelivery;
@@ -29,28 +29,10 @@ const WEBHOOKS: &str = "-- webhooks
 SELECT webhook_id, url, format, types, subject, enabled, disabled_reason, since_place
 FROM webhooks ORDER BY webhook_id LIMIT 1000";
 
-const INSERT_WEBHOOK: &str = "-- insert_webhook
-INSERT INTO webhooks (webhook_id, url, secret, format, types, subject, enabled, since_place)
-SELECT $1, $2, $3, $4, $5, $6, $7, last_place FROM feed_state
-WHERE (SELECT count(*) FROM webhooks) < $8";
-
-const UPDATE_WEBHOOK: &str = "-- update_webhook
-UPDATE webhooks
-SET url = $2, format = $3, types = $4, subject = $5, enabled = $6, disabled_reason = NULL
-WHERE webhook_id = $1";
-
-const DELETE_WEBHOOK: &str = "-- delete_webhook
-DELETE FROM webhooks WHERE webhook_id = $1";
-
 const DELIVERIES: &str = "-- deliveries
 SELECT
     event_id, type, state, attempts, next_at, last_status, last_error, created_at, ended_at
 FROM webhook_deliveries WHERE webhook_id = $1 ORDER BY created_at DESC, event_id DESC LIMIT $2";
-
-const REPLAY: &str = "-- replay_deliveries
-UPDATE webhook_deliveries
-SET state = 'pending', attempts = 0, next_at = now(), ended_at = NULL
-WHERE webhook_id = $1 AND state <> 'pending' AND (event_id = $2 OR $2 IS NULL AND state = 'failed')";
 
 /// A delivery as the log of deliveries has it.
 #[derive(Clone, Debug)]
@@ -86,7 +68,8 @@ impl Ledger {
         rows.iter().map(read).collect()
     }
 
-    /// Keeps a new webhook, which is told of what happens from now on. Answers `false` when there are too many.
+    /// Keeps a new webhook, which is told of what happens from now on, and records the act. Answers `false` when there are too
+    /// many.
     ///
     /// # Errors
     ///
@@ -95,41 +78,38 @@ impl Ledger {
         &self,
         webhook: &Webhook,
         secret: &WebhookSecret,
+        act: &Act<'_>,
     ) -> Result<bool, LedgerError> {
-        let (format, types) = (webhook.format.as_str(), types_of(webhook));
-        let most = signed(WEBHOOKS_MAX as u64)?;
-        let params: Params<'_> = &[
-            &webhook.id,
-            &webhook.url,
-            &secret.0,
-            &format,
-            &types,
-            &webhook.subject,
-            &webhook.enabled,
-            &most,
-        ];
-        Ok(self.connection().await?.execute(INSERT_WEBHOOK, params).await? == 1)
+        let tx = self.begin().await?;
+        let outcome = write::insert(&tx, webhook, secret, act).await;
+        tx.end(outcome).await
     }
 
-    /// Changes a webhook, and begins to send again when the service had stopped. Answers `false` when there is none.
+    /// Changes a webhook, begins to send again when the service had stopped, and records the act. Answers `false` when there
+    /// is none.
     ///
     /// # Errors
     ///
     /// As [`Ledger::insert_webhook`].
-    pub async fn update_webhook(&self, webhook: &Webhook) -> Result<bool, LedgerError> {
-        let (format, types) = (webhook.format.as_str(), types_of(webhook));
-        let params: Params<'_> =
-            &[&webhook.id, &webhook.url, &format, &types, &webhook.subject, &webhook.enabled];
-        Ok(self.connection().await?.execute(UPDATE_WEBHOOK, params).await? == 1)
+    pub async fn update_webhook(
+        &self,
+        webhook: &Webhook,
+        act: &Act<'_>,
+    ) -> Result<bool, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = write::update(&tx, webhook, act).await;
+        tx.end(outcome).await
     }
 
-    /// Takes a webhook away with its deliveries. Answers `false` when there is none.
+    /// Takes a webhook away with its deliveries, and records the act. Answers `false` when there is none.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn delete_webhook(&self, id: Uuid) -> Result<bool, LedgerError> {
-        Ok(self.connection().await?.execute(DELETE_WEBHOOK, &[&id]).await? == 1)
+    pub async fn delete_webhook(&self, id: Uuid, act: &Act<'_>) -> Result<bool, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = write::delete(&tx, id, act).await;
+        tx.end(outcome).await
     }
 
     /// The latest deliveries of a webhook, the newest first; at most `limit`.
@@ -142,35 +122,44 @@ impl Ledger {
         rows.iter().map(read_delivery).collect()
     }
 
-    /// Sends a delivery again, or all that were given up. Answers how many.
+    /// Sends a delivery again, or all that were given up, and records the act. Answers how many.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn replay(&self, id: Uuid, event_id: Option<Uuid>) -> Result<u64, LedgerError> {
-        self.connection().await?.execute(REPLAY, &[&id, &event_id]).await
+    pub async fn replay(
+        &self,
+        id: Uuid,
+        event_id: Option<Uuid>,
+        act: &Act<'_>,
+    ) -> Result<u64, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = write::replay(&tx, id, event_id, act).await;
+        tx.end(outcome).await
     }
 }
 
-fn types_of(webhook: &Webhook) -> Vec<&'static str> {
-    webhook.kinds.iter().map(|kind| kind.as_str()).collect()
-}
-
 fn read(row: &Row) -> Result<Webhook, LedgerError> {
-    let unknown = || LedgerError::Internal("a webhook holds what this version cannot name".into());
     let types: Vec<String> = column(row, "types")?;
     let kinds: Option<_> = types.iter().map(|name| SignalKind::named(name)).collect();
-    let format = WebhookFormat::named(&column::<String>(row, "format")?);
     Ok(Webhook {
         id: column(row, "webhook_id")?,
         url: column(row, "url")?,
-        format: format.ok_or_else(unknown)?,
+        format: read_format(row)?,
         kinds: kinds.ok_or_else(unknown)?,
         subject: column(row, "subject")?,
         enabled: column(row, "enabled")?,
         disabled_reason: column(row, "disabled_reason")?,
         since_place: unsigned(column(row, "since_place")?)?,
     })
+}
+
+fn read_format(row: &Row) -> Result<WebhookFormat, LedgerError> {
+    WebhookFormat::named(&column::<String>(row, "format")?).ok_or_else(unknown)
+}
+
+fn unknown() -> LedgerError {
+    LedgerError::Internal("a webhook holds what this version cannot name".into())
 }
 
 fn read_delivery(row: &Row) -> Result<DeliveryRow, LedgerError> {

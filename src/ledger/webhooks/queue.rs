@@ -1,5 +1,6 @@
 //! From the feed into the queue, and from the queue to who sends.
 
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::domain::Attempt;
@@ -54,7 +55,7 @@ WHERE webhook.webhook_id = delivery.webhook_id
     )
 RETURNING
     delivery.webhook_id, delivery.event_id, delivery.body, delivery.attempts, webhook.url,
-    webhook.secret";
+    webhook.secret, webhook.format";
 
 const END_ATTEMPT: &str = "-- end_attempt
 UPDATE webhook_deliveries
@@ -157,17 +158,7 @@ impl Ledger {
     /// [`LedgerError::Unavailable`] and the like.
     pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, LedgerError> {
         let rows = self.connection().await?.rows(TAKE_DELIVERIES, &[&i64::from(limit)]).await?;
-        let delivery = |row: &tokio_postgres::Row| {
-            Ok(Delivery {
-                webhook_id: column(row, "webhook_id")?,
-                event_id: column(row, "event_id")?,
-                url: column(row, "url")?,
-                secret: WebhookSecret(column(row, "secret")?),
-                body: column(row, "body")?,
-                attempts: unsigned(column(row, "attempts")?)?,
-            })
-        };
-        rows.iter().map(delivery).collect()
+        rows.iter().map(read_due).collect()
     }
 
     /// Writes down what became of an attempt, and disables a receiver that is gone. Answers whether it is tried again.
@@ -208,6 +199,18 @@ impl Ledger {
     pub async fn drop_old_deliveries(&self) -> Result<u64, LedgerError> {
         self.connection().await?.execute(DROP_OLD_DELIVERIES, &[&DROPPED_MAX]).await
     }
+}
+
+fn read_due(row: &Row) -> Result<Delivery, LedgerError> {
+    Ok(Delivery {
+        webhook_id: column(row, "webhook_id")?,
+        event_id: column(row, "event_id")?,
+        url: column(row, "url")?,
+        format: super::read_format(row)?,
+        secret: WebhookSecret(column(row, "secret")?),
+        body: column(row, "body")?,
+        attempts: unsigned(column(row, "attempts")?)?,
+    })
 }
 
 async fn look(tx: &Tx) -> Result<Option<(u64, u64, Vec<Webhook>)>, LedgerError> {

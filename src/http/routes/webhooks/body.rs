@@ -21,7 +21,8 @@ const URL_BYTES_MAX: usize = 2_000;
 #[serde(deny_unknown_fields)]
 #[schema(as = WebhookOrder)]
 pub struct OrderBody {
-    /// Where deliveries go: `https`, at most 2,000 bytes. Private addresses are refused when something is sent.
+    /// Where deliveries go: `https`, at most 2,000 bytes; `mailto:` and an address for `email`. Private addresses are refused when
+    /// something is sent.
     #[schema(example = "https://app.example/hooks/headroom", max_length = 2000)]
     url: String,
     /// Only these types; without, all.
@@ -31,7 +32,7 @@ pub struct OrderBody {
     /// Only what is about this subject and all below it.
     #[schema(example = "org:acme")]
     subject: Option<String>,
-    /// `standard`, `slack` or `discord`.
+    /// `standard`, `slack`, `discord` or `email`.
     #[serde(default)]
     #[schema(value_type = Option<String>, example = "standard")]
     format: WebhookFormat,
@@ -47,12 +48,7 @@ const fn yes() -> bool {
 
 impl OrderBody {
     pub(super) fn order(self) -> Result<WebhookOrder, ApiError> {
-        let is_url = self.url.len() <= URL_BYTES_MAX
-            && (self.url.starts_with("https://") || self.url.starts_with("http://"))
-            && self.url.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_url {
-            return Err(ApiError::invalid("url", "must be an https url of at most 2000 bytes"));
-        }
+        self.check_url()?;
         let kinds: Option<_> = self.types.iter().map(|name| SignalKind::named(name)).collect();
         let known = SignalKind::ALL.map(SignalKind::as_str).join(", ");
         let subject = self.subject.as_deref().map(Subject::parse).transpose();
@@ -65,6 +61,20 @@ impl OrderBody {
             subject: subject.map(|subject| subject.as_str().to_owned()),
             enabled: self.enabled,
         })
+    }
+}
+
+impl OrderBody {
+    fn check_url(&self) -> Result<(), ApiError> {
+        let is_short = self.url.len() <= URL_BYTES_MAX;
+        let is_plain = self.url.bytes().all(|byte| byte.is_ascii_graphic());
+        let (schemes, rule): (&[&str], _) = if self.format == WebhookFormat::Email {
+            (&["mailto:"], "must be mailto: and an address, of at most 2000 bytes")
+        } else {
+            (&["https://", "http://"], "must be an https url of at most 2000 bytes")
+        };
+        let is_url = schemes.iter().any(|scheme| self.url.starts_with(scheme));
+        (is_short && is_plain && is_url).then_some(()).ok_or_else(|| ApiError::invalid("url", rule))
     }
 }
 

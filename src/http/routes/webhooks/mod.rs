@@ -10,6 +10,7 @@ use axum::extract::rejection::PathRejection;
 use axum::response::Response;
 use uuid::Uuid;
 
+use crate::http::auth::Acting;
 use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::body::JsonBytes;
@@ -62,12 +63,12 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
     let order = parse::<OrderBody>(&bytes.0)?.order()?;
-    let (id, secret) = api.quota.create_webhook(order).await?;
+    let (id, secret) = api.quota.create_webhook(order, &actor).await?;
     Ok(reply(&WebhookBody::of(api.quota.webhook(id).await?, Some(secret))))
 }
 
@@ -105,13 +106,13 @@ pub(crate) async fn read(
 )]
 pub(crate) async fn put(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     path: Result<Path<Uuid>, PathRejection>,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
     let id = id(path)?;
-    api.quota.put_webhook(id, parse::<OrderBody>(&bytes.0)?.order()?).await?;
+    api.quota.put_webhook(id, parse::<OrderBody>(&bytes.0)?.order()?, &actor).await?;
     Ok(reply(&WebhookBody::of(api.quota.webhook(id).await?, None)))
 }
 
@@ -129,11 +130,11 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn delete(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     path: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
-    api.quota.delete_webhook(id(path)?).await?;
+    api.quota.delete_webhook(id(path)?, &actor).await?;
     Ok(no_content())
 }
 
@@ -174,13 +175,14 @@ pub(crate) async fn deliveries(
 )]
 pub(crate) async fn replay(
     State(api): State<Arc<Api>>,
-    caller: Caller<Admin>,
+    Acting { caller, actor }: Acting,
     path: Result<Path<Uuid>, PathRejection>,
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
     let body = parse::<ReplayBody>(&bytes.0)?;
-    Ok(reply(&ReplayedBody { replayed: api.quota.replay(id(path)?, body.event_id).await? }))
+    let replayed = api.quota.replay(id(path)?, body.event_id, &actor).await?;
+    Ok(reply(&ReplayedBody { replayed }))
 }
 
 fn id(path: Result<Path<Uuid>, PathRejection>) -> Result<Uuid, ApiError> {
