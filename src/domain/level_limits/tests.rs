@@ -212,6 +212,7 @@ fn a_restraint_slows_or_blocks_its_level_alone() {
     let block = r#"{"restraints": [
         {"rule": "r", "reason": "", "ends_s": 1, "action": {"block": {"for_s": 60}}}]}"#;
     let profiles = [Profile::NOTHING, Profile::parse(block).unwrap()];
-    let levels = resolve(&teams(), "org:acme/user:u_1", &profiles).unwrap();
+    let catalogue = teams();
+    let levels = resolve(&catalogue, "org:acme/user:u_1", &profiles).unwrap();
     assert_eq!(levels.iter().map(|it| it.is_blocked).collect::<Vec<_>>(), [false, true]);
 }

@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use serde_json::json;
 
+use super::receiver::Receiver;
 use super::streamed::Stream;
 use crate::support::Options;
 use crate::support::TestApp;
@@ -19,25 +20,30 @@ names = ["*"]
 charges = { messages = 1 }
 "#;
 
-async fn start(nodes: usize) -> TestApp {
+pub async fn start(nodes: usize) -> TestApp {
     let catalogue = Some(TEN.to_owned());
     TestApp::start_with(Options { nodes, catalogue, ..Options::default() }.patient()).await
 }
 
 /// A rule of a kind in place of all others.
 async fn only_rule(caller: &Caller, kind: &str, threshold: u64) {
-    for name in ["bypass", "concurrent_attempts", "high_denial_rate", "near_limit", "usage_spike"] {
-        assert_eq!(caller.delete(&format!("/v1/alerts/{name}")).await.status.as_u16(), 204);
-    }
     let rule = json!({
         "kind": kind, "threshold": threshold, "window_s": 3_600, "cooldown_s": 3_600, "enabled": true
     });
-    let answer = caller.overwrite("/v1/alerts/mine", &rule).await;
+    only(caller, &rule).await;
+}
+
+/// A rule in place of all others.
+pub async fn only(caller: &Caller, rule: &Value) {
+    for name in ["bypass", "concurrent_attempts", "high_denial_rate", "near_limit", "usage_spike"] {
+        assert_eq!(caller.delete(&format!("/v1/alerts/{name}")).await.status.as_u16(), 204);
+    }
+    let answer = caller.overwrite("/v1/alerts/mine", rule).await;
     assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
 }
 
 /// Makes every rule due, and lets all nodes look at the same time.
-async fn evaluate(app: &TestApp, nodes: usize) {
+pub async fn evaluate(app: &TestApp, nodes: usize) {
     app.postgres().await.execute("UPDATE alert_rules SET next_at = now()", &[]).await.unwrap();
     let looks = (0..nodes).map(|node| app.quota_of(node).evaluate_alerts());
     for looked in join_all(looks).await {
@@ -46,7 +52,7 @@ async fn evaluate(app: &TestApp, nodes: usize) {
 }
 
 /// What was found: rule, subject and value.
-async fn alerts(caller: &Caller) -> Vec<(String, String, i64)> {
+pub async fn alerts(caller: &Caller) -> Vec<(String, String, i64)> {
     let body = caller.get("/v1/alerts").await.body;
     let text = |alert: &Value, name: &str| alert[name].as_str().unwrap().to_owned();
     let alerts = body["alerts"].as_array().unwrap().iter();
@@ -147,6 +153,58 @@ async fn a_day_of_five_times_the_average_is_a_spike() {
 
     assert_eq!(stream.next().await.unwrap().body["subject"], json!("user:u_1"));
     assert_eq!(alerts(&caller).await, [("mine".to_owned(), "user:u_1".to_owned(), 5)]);
+    app.finish().await;
+}
+
+/// Guards the default's near-limit kind: critical levels and limits that were reached, told of as a warning.
+#[tokio::test]
+async fn a_subject_near_its_limit_is_found_and_warned_of() {
+    let app = start(1).await;
+    let caller = app.caller();
+    only_rule(&caller, "near_limit", 2).await;
+    for (subject, units) in [("user:u_1", 100), ("user:u_2", 95), ("user:u_3", 80)] {
+        caller.charge(subject, "messages", units).await;
+    }
+    app.flush().await;
+
+    evaluate(&app, 1).await;
+
+    assert_eq!(alerts(&caller).await, [("mine".to_owned(), "user:u_1".to_owned(), 2)]);
+    app.finish().await;
+}
+
+/// Guards the channels of a rule: of the webhooks that ask for its type those are told that it names, and without names all.
+#[tokio::test]
+async fn a_rule_tells_the_channels_that_it_names() {
+    let app = start(1).await;
+    let (caller, receiver) = (app.caller(), Receiver::start().await);
+    let mut ids = Vec::new();
+    for path in ["ok", "other"] {
+        let order = json!({ "url": receiver.url(path), "types": ["abuse-detected"] });
+        ids.push(caller.post("/v1/webhooks", &order).await.body["id"].clone());
+    }
+    let mut queued = Vec::new();
+    for (subject, channels) in
+        [("user:u_1", json!([ids[1]])), ("user:u_2", json!([])), ("user:u_3", Value::Null)]
+    {
+        let rule = json!({
+            "kind": "bypass", "threshold": 1, "window_s": 3_600, "cooldown_s": 3_600, "enabled": true,
+            "subject": subject, "channels": channels
+        });
+        caller.overwrite("/v1/alerts/bypass", &rule).await;
+        let path = format!("/v1/subjects/{subject}/usage/messages");
+        caller.overwrite(&path, &json!({ "value": 1 })).await;
+        app.flush().await;
+        evaluate(&app, 1).await;
+        app.quota().follow_feed().await.unwrap();
+        while app.quota().fan_out().await.unwrap() {}
+        let count =
+            "SELECT webhook_id::text FROM webhook_deliveries ORDER BY created_at, webhook_id";
+        let rows = app.postgres().await.query(count, &[]).await.unwrap();
+        queued = rows.iter().map(|row| json!(row.get::<_, String>(0))).collect();
+    }
+    assert_eq!(queued, [&ids[1], &ids[0], &ids[1]].map(Clone::clone));
+    assert_eq!(alerts(&caller).await.len(), 3, "all are kept");
     app.finish().await;
 }
 

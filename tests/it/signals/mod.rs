@@ -2,7 +2,12 @@
 
 mod alerts;
 mod crossings;
+mod kept_acts;
+mod mail;
+mod postbox;
 mod receiver;
+mod restraints;
 mod stream;
 mod streamed;
+mod streams_under_load;
 mod webhooks;

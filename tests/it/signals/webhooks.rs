@@ -34,7 +34,7 @@ async fn deliveries(caller: &Caller, webhook: &Value) -> Vec<Value> {
 }
 
 /// The one delivery of a webhook, once it says so.
-async fn delivery_when(caller: &Caller, webhook: &Value, is_so: fn(&Value) -> bool) -> Value {
+pub async fn delivery_when(caller: &Caller, webhook: &Value, is_so: fn(&Value) -> bool) -> Value {
     eventually("the delivery was written down", SOON, || async {
         deliveries(caller, webhook).await.first().is_some_and(is_so)
     })
