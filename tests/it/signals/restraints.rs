@@ -106,7 +106,7 @@ async fn a_rule_slows_a_subject_by_a_limit_of_the_minute() {
     }
     let refused = caller.consume("user:u_1", "gemini").await;
     assert_eq!(refused.code(), "limit_exceeded");
-    assert_eq!(refused.limit("messages-minute")["max"], json!(2));
+    assert_eq!(refused.limit("messages-minute")["limit"], json!(2));
     assert!(caller.consume("user:u_2", "gemini").await.is_allowed());
     let_time_pass(&app, 1).await;
     assert!(caller.consume("user:u_1", "gemini").await.is_allowed());
@@ -120,14 +120,15 @@ async fn a_restraint_stays_until_it_ends_or_an_admin_lifts_it() {
     let mut app = start(1).await;
     fire(&app, 1, json!({ "block": { "for_s": 3_600 } })).await;
 
-    app.caller().overwrite(SUBJECT, &json!({ "time_zone": "Europe/Berlin" })).await;
+    let put = app.caller().put(SUBJECT, "*", &json!({ "time_zone": "Europe/Berlin" })).await;
+    assert_eq!(put.body["restraints"][0]["rule"], json!("mine"), "{put:?}");
     app.stop_nodes().await;
     app.add_node().await;
     evaluate(&app, 1).await;
 
     let caller = app.caller();
     assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "subject_blocked");
-    caller.delete(SUBJECT).await;
+    assert_eq!(caller.delete_if(SUBJECT, "*").await.status.as_u16(), 204);
     assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "subject_blocked");
     for _ in 0..2 {
         let lifted = caller.delete(&format!("{SUBJECT}/restraints")).await;
@@ -191,7 +192,7 @@ async fn a_rule_that_could_do_nothing_is_refused() {
     }
     let restraint =
         json!({ "rule": "r", "reason": "", "ends_s": 1, "action": { "block": { "for_s": 1 } } });
-    let answer = caller.overwrite(SUBJECT, &json!({ "restraints": [restraint] })).await;
+    let answer = caller.put_new(SUBJECT, &json!({ "restraints": [restraint] })).await;
     assert!(answer.detail().contains("rules make them"), "{answer:?}");
     app.finish().await;
 }

@@ -161,10 +161,10 @@ async fn grants_and_plan_changes_are_told_of() {
     let given = caller.post(&format!("{subject}/grants"), &grant).await.body;
     caller.delete(&format!("{subject}/grants/{}", given["id"])).await;
     for plan in ["chat", "anonymous"] {
-        let put = caller.overwrite(subject, &json!({ "plan": plan })).await;
+        let put = caller.put(subject, "*", &json!({ "plan": plan })).await;
         assert_eq!(put.status.as_u16(), 200, "{put:?}");
     }
-    caller.delete(subject).await;
+    caller.delete_if(subject, "*").await;
 
     let told = stream.take(5).await;
     let kinds: Vec<&str> = told.iter().map(|event| event.kind.as_str()).collect();
