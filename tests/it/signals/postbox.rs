@@ -35,16 +35,7 @@ impl Postbox {
         let (tell, mails) = mpsc::unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("smtp://{}", listener.local_addr().unwrap());
-        let conversations = Supervisor::new();
-        Supervisor::new().spawn("postbox", async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let tell = tell.clone();
-                conversations.spawn("conversation", async move {
-                    let _hung_up = converse(BufStream::new(stream), &tell).await;
-                });
-            }
-        });
+        Supervisor::new().spawn("postbox", accept(listener, tell));
         Self { url, mails: Mutex::new(mails) }
     }
 
@@ -57,6 +48,17 @@ impl Postbox {
     /// Whether nothing has come since.
     pub async fn is_empty(&self) -> bool {
         self.mails.lock().await.is_empty()
+    }
+}
+
+async fn accept(listener: TcpListener, tell: mpsc::UnboundedSender<Mail>) {
+    let conversations = Supervisor::new();
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let tell = tell.clone();
+        conversations.spawn("conversation", async move {
+            let _hung_up = converse(BufStream::new(stream), &tell).await;
+        });
     }
 }
 
@@ -110,7 +112,7 @@ async fn content(stream: &mut BufStream<TcpStream>) -> std::io::Result<String> {
     loop {
         match line(stream).await?.as_str() {
             "." => return Ok(content),
-            line => content += &format!("{line}\n"),
+            line => content.extend([line, "\n"]),
         }
     }
 }
