@@ -12,8 +12,10 @@ use tokio::sync::Mutex;
 use crate::background::Shutdown;
 use crate::background::Supervisor;
 use crate::background::denials;
+use crate::background::feed;
 use crate::background::flusher;
 use crate::background::upkeep;
+use crate::background::webhooks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::RetentionConfig;
@@ -53,6 +55,10 @@ const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 const RETENTION_PAUSE: Duration = Duration::from_mins(10);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
+/// The pause between two looks for rules that are due, which is each every five seconds.
+const ALERTS_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks for old rows of the feed, at 1,000 a look.
+const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -257,6 +263,7 @@ impl App {
     /// configured grace.
     pub async fn stop(self) -> Shutdown {
         let started_at = Instant::now();
+        self.core.quota.close_feed();
         // The flushers stop when the outbox is empty, so the last request has to be answered before.
         let edge = self.edge.shutdown(self.grace).await;
         let grace_left = self.grace.saturating_sub(started_at.elapsed());
@@ -281,27 +288,43 @@ fn start_background(core: &Core, config: &Config) {
         core.supervisor
             .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("partitions", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(PARTITIONS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.ensure_partitions().await }
-        })
+    keep_up(core, "partitions", PARTITIONS_PAUSE, |quota| async move {
+        quota.ensure_partitions().await
     });
     if config.retention.months > 0 {
         start_retention(core, &config.retention);
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("rollups", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(ROLLUPS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.fold_rollups().await }
-        })
-    });
+    keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_rollups().await });
     start_sweepers(core);
     start_recomputing(core);
+    start_signals(core, config);
+}
+
+/// Does `work` at once and then every `pause`.
+fn keep_up<F>(core: &Core, name: &'static str, pause: Duration, work: fn(Arc<Quota>) -> F)
+where
+    F: Future<Output = Result<(), QuotaError>> + Send + 'static,
+{
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop(name, move |stop| {
+        let quota = quota.clone();
+        upkeep::every(pause, stop, move || work(quota.clone()))
+    });
+}
+
+/// Who looks at the rules, and who tells receivers.
+fn start_signals(core: &Core, config: &Config) {
+    keep_up(core, "alerts", ALERTS_PAUSE, |quota| async move { quota.evaluate_alerts().await });
+    keep_up(core, "feed_upkeep", FEED_PAUSE, |quota| async move {
+        quota.drop_old_feed().await?;
+        quota.drop_old_deliveries().await
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
+    let (quota, channels) = (core.quota.clone(), (config.webhooks.clone(), config.email.clone()));
+    core.supervisor.spawn_loop("webhooks", move |stop| {
+        webhooks::deliver(quota.clone(), channels.clone(), stop)
+    });
 }
 
 /// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.
@@ -336,21 +359,14 @@ fn start_retention(core: &Core, config: &RetentionConfig) {
 
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
 fn start_sweepers(core: &Core) {
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("expiry", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.expire_due().await.map(|_| ()) }
-        })
-    });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("transfers", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.finish_transfers().await.map(|_| ()) }
-        })
+    keep_up(
+        core,
+        "expiry",
+        SWEEP_PAUSE,
+        |quota| async move { quota.expire_due().await.map(|_| ()) },
+    );
+    keep_up(core, "transfers", SWEEP_PAUSE, |quota| async move {
+        quota.finish_transfers().await.map(|_| ())
     });
 }
 
@@ -364,14 +380,7 @@ fn start_upkeep(core: &Core, config: &Config) {
             async move { quota.refresh_keys().await }
         })
     });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("catalogue", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(FOLLOW_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.follow_catalogue().await }
-        })
-    });
+    keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));
@@ -388,6 +397,8 @@ fn start_upkeep(core: &Core, config: &Config) {
     });
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("denials", move |stop| denials::run(quota.clone(), stop));
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("feed", move |stop| feed::run(quota.clone(), stop));
     core.supervisor.spawn_loop("metrics", |stop| {
         upkeep::every(METRICS_PAUSE, stop, || async {
             crate::telemetry::metrics().run_upkeep();
@@ -472,6 +483,7 @@ fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
         batch_events_max: config.flusher.batch_events_max,
         trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
         trim_bytes_max: config.flusher.trim_bytes_max,
+        feed_keep: config.feed.keep(),
         transfers: transfer_policy(&config.transfers),
         guards,
     }

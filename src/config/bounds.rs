@@ -35,6 +35,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::quota::BOUNDS,
         super::transfers::BOUNDS,
         super::flusher::BOUNDS,
+        super::feed::BOUNDS,
+        super::webhooks::BOUNDS,
         super::retention::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,

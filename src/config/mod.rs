@@ -7,8 +7,10 @@ mod auth;
 mod bounds;
 mod clock;
 mod docs;
+mod email;
 mod env;
 mod error;
+mod feed;
 mod flusher;
 mod jwt;
 mod layer;
@@ -22,6 +24,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod transfers;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,8 +36,10 @@ use toml::Table;
 pub use auth::AuthConfig;
 pub use clock::ClockConfig;
 pub use docs::markdown;
+pub use email::EmailConfig;
 pub use env::process_env;
 pub use error::ConfigError;
+pub use feed::FeedConfig;
 pub use flusher::FlusherConfig;
 pub use jwt::JwtAlgorithm;
 pub use jwt::JwtConfig;
@@ -49,6 +54,7 @@ pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
 pub use transfers::TransfersConfig;
+pub use webhooks::WebhooksConfig;
 
 /// The default file.
 const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -71,6 +77,12 @@ pub struct Config {
     pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
+    /// The live feed.
+    pub feed: FeedConfig,
+    /// Deliveries to receivers of others.
+    pub webhooks: WebhooksConfig,
+    /// The server that mails are sent through.
+    pub email: EmailConfig,
     /// How long facts are kept.
     pub retention: RetentionConfig,
     /// API keys.
@@ -120,6 +132,7 @@ impl Config {
         let config: Self = merged.extract().map_err(unusable)?;
         config.redis.check()?;
         config.postgres.check()?;
+        config.email.check()?;
         config.jwt.check()?;
         config.log.check()?;
         config.transfers.check()?;

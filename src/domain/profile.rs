@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::catalogue::CatalogueError;
 use super::grant::Grant;
 use super::limit::Limit;
+use super::restraint::Restraint;
 
 /// What is configured for one subject. A subject without a profile has [`Profile::NOTHING`].
 ///
@@ -45,6 +46,10 @@ pub struct Profile {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(ignore)]
     pub grants: Vec<Grant>,
+    /// What rules have put on it, at most [`Restraint::IN_FORCE_MAX`]. The store adds them to what an admin puts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(ignore)]
+    pub restraints: Vec<Restraint>,
 }
 
 /// Why something is not a profile, or does not fit the catalogue.
@@ -56,6 +61,9 @@ pub enum ProfileError {
     /// Grants have routes of their own.
     #[error("grants are no part of a profile that is put; give them by POST …/grants")]
     Grants,
+    /// Rules put restraints on subjects.
+    #[error("restraints are no part of a profile that is put; rules make them")]
+    Restraints,
     /// Only what roots use is summed up by the day.
     #[error("limits[{0}]: dynamic is for the root of a path, such as user:u_1")]
     DynamicBelowRoot(usize),
@@ -71,7 +79,10 @@ impl Profile {
     /// The longest JSON text of a profile, in bytes.
     pub const BYTES_MAX: usize = 8_192;
     /// The longest stored text: Postgres puts a space behind each colon and comma.
-    pub const STORED_BYTES_MAX: usize = 2 * (Self::BYTES_MAX + Grant::OPEN_MAX * Grant::BYTES_MAX);
+    pub const STORED_BYTES_MAX: usize = 2
+        * (Self::BYTES_MAX
+            + Grant::OPEN_MAX * Grant::BYTES_MAX
+            + Restraint::IN_FORCE_MAX * Restraint::BYTES_MAX);
 
     /// Nothing is configured.
     pub const NOTHING: Self = Self {
@@ -82,6 +93,7 @@ impl Profile {
         anchor_day: AnchorDay::FIRST,
         blocked: false,
         grants: Vec::new(),
+        restraints: Vec::new(),
     };
 
     /// Reads a JSON text. Whether the catalogue knows what it names is for [`Profile::check`] to say.
@@ -127,6 +139,9 @@ impl Profile {
         if !self.grants.is_empty() {
             return Err(ProfileError::Grants);
         }
+        if !self.restraints.is_empty() {
+            return Err(ProfileError::Restraints);
+        }
         let bytes = self.to_json().len();
         if bytes > Self::BYTES_MAX {
             return Err(ProfileError::TooLong(bytes));
@@ -139,6 +154,12 @@ impl Profile {
             catalogue.check_feature("features", feature)?;
         }
         Ok(())
+    }
+
+    /// Whether every request is refused, by an admin or by a rule.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.blocked || self.restraints.iter().any(Restraint::is_block)
     }
 
     /// The calendar that the subject's days, weeks and months follow.

@@ -141,10 +141,15 @@ LEFT JOIN (
     UNION ALL
     SELECT
         configured.subject, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, configured.version,
-        CASE configured.grants
-            WHEN '[]' THEN configured.profile
-            ELSE configured.profile || jsonb_build_object('grants', configured.grants)
-        END::text, NULL, NULL
+        (
+            configured.profile
+            || CASE configured.grants
+                WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', configured.grants)
+            END
+            || CASE configured.restraints
+                WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', configured.restraints)
+            END
+        )::text, NULL, NULL
     FROM subjects AS configured WHERE configured.subject = ANY ($2)
 ) AS level ON true
 WHERE cursor.shard = $1

@@ -6,6 +6,7 @@
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
+mod alerts;
 mod analytics;
 mod api_keys;
 mod archives;
@@ -13,10 +14,12 @@ mod audit_log;
 mod catalogues;
 mod charges;
 mod convert;
+mod crossings;
 mod cursors;
 mod dead_letters;
 mod denials;
 mod error;
+mod feed;
 mod flush;
 mod grants;
 mod incidents;
@@ -32,6 +35,7 @@ mod pool;
 mod previous;
 mod recover;
 mod reservations;
+mod restraints;
 mod rollups;
 mod settings;
 mod subjects;
@@ -39,10 +43,13 @@ mod transfers;
 mod tx;
 mod usage_counters;
 mod verify;
+mod webhooks;
 mod within;
 
 use std::time::Duration;
 
+pub use alerts::AlertRow;
+pub use alerts::Evaluated;
 pub use analytics::DayTotal;
 pub use analytics::DenialTotals;
 pub use analytics::HourTotal;
@@ -60,6 +67,8 @@ pub use cursors::Cursor;
 pub use dead_letters::DeadLetter;
 pub use error::Cause;
 pub use error::LedgerError;
+pub use feed::FeedItem;
+pub use feed::FeedRow;
 pub use flush::Batch;
 pub use flush::FlushGuards;
 pub use flush::Flushed;
@@ -90,6 +99,7 @@ pub use previous::PreviousCounter;
 pub use recover::RecoveryTx;
 pub use reservations::ReservationRow;
 pub use reservations::ReservationState;
+pub use restraints::RestraintChange;
 pub use settings::Settings;
 pub use subjects::DeleteOutcome;
 pub use subjects::Expected;
@@ -106,6 +116,9 @@ pub use transfers::TransferState;
 pub use verify::Difference;
 pub use verify::Disagreement;
 pub use verify::Totals;
+pub use webhooks::DeliveryRow;
+pub use webhooks::NewDelivery;
+pub use webhooks::WebhookFan;
 #[doc(hidden)]
 pub use within::SUBJECTS_WITHIN;
 

@@ -82,6 +82,16 @@ const ERASE_DENIALS: &str = "-- erase_denials
 DELETE FROM denials WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
 const ERASE_DENIAL_MINUTES: &str = "-- erase_denial_minutes
 DELETE FROM denial_minutes WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+const ERASE_CROSSINGS: &str = "-- erase_crossings
+DELETE FROM crossings WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+const ERASE_ALERTS: &str = "-- erase_alerts
+DELETE FROM alerts WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+const ERASE_ALERT_STATES: &str = "-- erase_alert_states
+DELETE FROM alert_states WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+// What is in force has its end to come.
+const ERASE_RESTRAINTS: &str = "-- erase_restraints
+DELETE FROM restraints
+WHERE ended_at IS NOT NULL AND (subject = $1 OR subject > $1 || '/' AND subject < $1 || '0')";
 
 // Sums of days and months stay, under a name that says nothing.
 const RENAME_DAYS: &str = "-- rename_days
@@ -102,7 +112,7 @@ impl Ledger {
         rows.iter().map(|row: &Row| column(row, "document")).collect()
     }
 
-    /// Erases a subject of `shard` and all below it from the log, the counters and the refusals, all or nothing. Levels above
+    /// Erases a subject of `shard` and all below it from the log, the counters, the refusals and what rules found, all or nothing. Levels above
     /// keep their sums; days and months of a root go on under `pseudonym`. For the owner of the tables. What is in the
     /// outbox or in the queue of the rollups is not known here.
     ///
@@ -133,6 +143,9 @@ async fn erase(tx: &Tx, shard: u16, subject: &str, pseudonym: &str) -> Result<Er
             + tx.execute(ERASE_DENIAL_MINUTES, &[&subject]).await?,
     };
     tx.execute(ERASE_ARCHIVED_SUMS, &[&subject]).await?;
+    for sql in [ERASE_CROSSINGS, ERASE_ALERTS, ERASE_ALERT_STATES, ERASE_RESTRAINTS] {
+        tx.execute(sql, &[&subject]).await?;
+    }
     tx.execute(RENAME_DAYS, &[&subject, &pseudonym]).await?;
     tx.execute(RENAME_MONTHS, &[&subject, &pseudonym]).await?;
     Ok(erased)

@@ -2,7 +2,12 @@
 
 use chrono::DateTime;
 use chrono::Utc;
+use serde_json::Value;
 use tokio_postgres::Row;
+use uuid::Uuid;
+
+use crate::domain::Signal;
+use crate::domain::SignalKind;
 
 use super::Ledger;
 use super::audit_log;
@@ -11,6 +16,7 @@ use super::convert::json;
 use super::convert::signed;
 use super::convert::unsigned;
 use super::error::LedgerError;
+use super::feed;
 use super::tx::Tx;
 use super::tx::column;
 
@@ -23,8 +29,8 @@ pub struct SubjectRow {
     pub version: u64,
     /// The profile as an admin put it: JSON text, an object without grants; empty when there is none.
     pub profile: String,
-    /// What nodes go by: the profile with the open grants, as [`crate::domain::Profile`] reads it; the same text when there
-    /// are none.
+    /// What nodes go by: the profile with the open grants and the restraints, as [`crate::domain::Profile`] reads it; the same
+    /// text when there are none.
     pub for_nodes: String,
     /// When the profile was first put, or put again after it was deleted.
     pub created_at: DateTime<Utc>,
@@ -93,25 +99,34 @@ const ROWS_MAX: u32 = 1_000;
 const SUBJECT: &str = "-- subject
 SELECT
     subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
-    CASE grants
-        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
-    END::text AS for_nodes
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes
 FROM subjects WHERE subject = $1";
 
 const SUBJECTS_CHANGED_AFTER: &str = "-- subjects_changed_after
 SELECT
     subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
-    CASE grants
-        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
-    END::text AS for_nodes
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes
 FROM subjects WHERE version > $1 ORDER BY version LIMIT $2";
 
 const CONFIGURED_ROOTS: &str = "-- configured_roots
 SELECT
     subject, version, profile::text AS profile, created_at, updated_at, is_deleted,
-    CASE grants
-        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
-    END::text AS for_nodes
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes
 FROM subjects
 WHERE subject > $1 AND position('/' IN subject) = 0 AND NOT is_deleted
     AND ($2 OR jsonb_path_exists(profile, '$.limits[*].dynamic'))
@@ -138,9 +153,12 @@ ON CONFLICT (subject) DO UPDATE SET
     updated_at = now()
 RETURNING
     version, created_at,
-    CASE grants
-        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
-    END::text AS for_nodes";
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes";
 
 // A subject without a profile gets a row that says that there is none.
 const WRITE_GRANTS: &str = "-- write_grants
@@ -153,9 +171,29 @@ ON CONFLICT (subject) DO UPDATE SET
     version = excluded.version, grants = excluded.grants, updated_at = now()
 RETURNING
     version,
-    CASE grants
-        WHEN '[]' THEN profile ELSE profile || jsonb_build_object('grants', grants)
-    END::text AS for_nodes";
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes";
+
+const WRITE_RESTRAINTS: &str = "-- write_restraints
+WITH drawn AS (
+    UPDATE profile_versions SET profile_version = profile_version + 1 RETURNING profile_version
+)
+INSERT INTO subjects AS stored (subject, version, profile, is_deleted, restraints)
+SELECT $1, profile_version, '{}', true, $2 FROM drawn
+ON CONFLICT (subject) DO UPDATE SET
+    version = excluded.version, restraints = excluded.restraints, updated_at = now()
+RETURNING
+    version,
+    (
+        profile || CASE grants WHEN '[]' THEN '{}' ELSE jsonb_build_object('grants', grants) END
+        || CASE restraints
+            WHEN '[]' THEN '{}' ELSE jsonb_build_object('restraints', restraints)
+        END
+    )::text AS for_nodes";
 
 const RENUMBER_SUBJECTS: &str = "-- renumber_subjects
 WITH numbered AS (
@@ -289,6 +327,7 @@ async fn put(
     let (version, created_at, for_nodes) = write(tx, path, profile, false).await?;
     let before = before.map(|row| row.profile);
     audit_log::insert(tx, act, before.as_deref(), Some(profile)).await?;
+    tell(tx, path, version, before.as_deref(), profile).await?;
     Ok(PutOutcome::Put { version, created_at, for_nodes })
 }
 
@@ -304,7 +343,27 @@ async fn delete(
     }
     let (version, _, for_nodes) = write(tx, path, "{}", true).await?;
     audit_log::insert(tx, act, Some(&before.profile), None).await?;
+    tell(tx, path, version, Some(&before.profile), "{}").await?;
     Ok(DeleteOutcome::Deleted { version, for_nodes })
+}
+
+/// Tells of a new profile, and from which plan to which it went.
+async fn tell(
+    tx: &Tx,
+    path: &str,
+    version: u64,
+    before: Option<&str>,
+    after: &str,
+) -> Result<(), LedgerError> {
+    let plan = |text: &str| serde_json::from_str(text).ok().map(|it: Value| it["plan"].clone());
+    let data = serde_json::json!({
+        "version": version,
+        "previous_plan": before.and_then(plan),
+        "plan": plan(after),
+    });
+    let subject = Some(path.to_owned());
+    let signal = Signal::new(Uuid::now_v7(), SignalKind::Configured, subject, data);
+    feed::add(tx, &[], &[signal]).await
 }
 
 /// Keeps other writers out until the transaction ends, and answers the profile in force. In two statements: one that had
@@ -335,6 +394,16 @@ pub(super) async fn write_grants(
     grants: &str,
 ) -> Result<(u64, String), LedgerError> {
     let row = tx.row(WRITE_GRANTS, &[&path, &json(grants)?]).await?;
+    Ok((unsigned(column(&row, "version")?)?, column(&row, "for_nodes")?))
+}
+
+/// Makes `restraints`, a JSON array, what is in force on the subject, and answers the new version and what nodes go by.
+pub(super) async fn write_restraints(
+    tx: &Tx,
+    path: &str,
+    restraints: &str,
+) -> Result<(u64, String), LedgerError> {
+    let row = tx.row(WRITE_RESTRAINTS, &[&path, &json(restraints)?]).await?;
     Ok((unsigned(column(&row, "version")?)?, column(&row, "for_nodes")?))
 }
 

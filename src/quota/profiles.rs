@@ -12,6 +12,7 @@ use crate::counters::LevelProfile;
 use crate::domain::LevelLimitsError;
 use crate::domain::Profile;
 use crate::domain::ProfileError;
+use crate::domain::Restraint;
 use crate::domain::Subject;
 use crate::domain::limits_of;
 use crate::ledger::Action;
@@ -169,6 +170,8 @@ pub struct SubjectView {
     pub version: u64,
     /// The profile.
     pub profile: Profile,
+    /// What rules have put on the subject.
+    pub restraints: Vec<Restraint>,
     /// When the profile was first put; `None` when nothing is configured.
     pub created_at: Option<DateTime<Utc>>,
     /// What the subject has by all its levels.
@@ -183,8 +186,11 @@ impl Quota {
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub async fn subject(&self, subject: &Subject) -> Result<SubjectView, QuotaError> {
         let row = self.ledger.subject(subject.as_str()).await.map_err(QuotaError::of_ledger)?;
-        let row = row.filter(|row| !row.is_deleted);
         let misread = |error| QuotaError::Internal(Box::new(error));
+        // Also of a subject without a profile.
+        let for_nodes = row.as_ref().map(|row| Profile::parse_stored(&row.for_nodes)).transpose();
+        let restraints = for_nodes.map_err(misread)?.unwrap_or_default().restraints;
+        let row = row.filter(|row| !row.is_deleted);
         let profile = row.as_ref().map(|row| Profile::parse_stored(&row.profile)).transpose();
         let profile = profile.map_err(misread)?.unwrap_or_default();
         Ok(SubjectView {
@@ -192,6 +198,7 @@ impl Quota {
             version: row.as_ref().map_or(0, |row| row.version),
             effective: self.effective(subject, &profile).await?,
             profile,
+            restraints,
             created_at: row.map(|row| row.created_at),
         })
     }
@@ -221,10 +228,11 @@ impl Quota {
         match put.map_err(QuotaError::of_ledger)? {
             PutOutcome::Stale { found } => Err(QuotaError::Stale { found }),
             PutOutcome::Put { version, created_at, for_nodes } => {
+                let restraints = Profile::parse_stored(&for_nodes).unwrap_or_default().restraints;
                 self.bring_into_force(level_profile(subject.as_str(), version, for_nodes)).await?;
                 let effective = self.effective(subject, &profile).await?;
                 let (subject, created_at) = (subject.clone(), Some(created_at));
-                Ok(SubjectView { subject, version, profile, created_at, effective })
+                Ok(SubjectView { subject, version, profile, restraints, created_at, effective })
             }
         }
     }

@@ -31,6 +31,14 @@ pub const DEAD_LETTERS_TOTAL: &str = "headroom_dead_letters_total";
 pub const DENIALS_TOTAL: &str = "headroom_denials_total";
 /// Counter: refusals that found no room in the queue, or that Postgres could not take.
 pub const DENIALS_DROPPED_TOTAL: &str = "headroom_denials_dropped_total";
+/// Gauge: the last place of the live feed.
+pub const FEED_PLACE: &str = "headroom_feed_place";
+/// Gauge: streams that follow the live feed on this node.
+pub const FEED_READERS: &str = "headroom_feed_readers";
+/// Counter: alerts, each about a subject.
+pub const ALERTS_TOTAL: &str = "headroom_alerts_total";
+/// Counter, label `outcome`: attempts to deliver to webhooks: `delivered`, `failed` or `given_up`.
+pub const WEBHOOK_ATTEMPTS_TOTAL: &str = "headroom_webhook_attempts_total";
 /// Counter: requests allowed without a decision because Redis was away.
 pub const DEGRADED_TOTAL: &str = "headroom_degraded_total";
 /// Counter, labels `route` and `status`: answered requests.
@@ -48,6 +56,7 @@ pub(super) const GROUP_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0
 pub(super) fn describe() {
     describe_decisions();
     describe_flusher();
+    describe_feed();
     describe_http();
 }
 
@@ -76,6 +85,13 @@ fn describe_flusher() {
     describe_counter!(DEAD_LETTERS_TOTAL, Unit::Count, "events set aside in dead_letters");
     describe_counter!(DENIALS_TOTAL, Unit::Count, "refusals written to postgres");
     describe_counter!(DENIALS_DROPPED_TOTAL, Unit::Count, "refusals that were not written");
+}
+
+fn describe_feed() {
+    describe_gauge!(FEED_PLACE, Unit::Count, "last place of the live feed");
+    describe_counter!(ALERTS_TOTAL, Unit::Count, "alerts, each about a subject");
+    describe_counter!(WEBHOOK_ATTEMPTS_TOTAL, Unit::Count, "attempts to deliver to webhooks");
+    describe_gauge!(FEED_READERS, Unit::Count, "streams that follow the live feed on this node");
 }
 
 fn describe_http() {

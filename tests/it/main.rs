@@ -20,6 +20,7 @@ mod random;
 mod recovery;
 mod resetting;
 mod scripts;
+mod signals;
 mod statemachine;
 mod support;
 mod systems;

@@ -8,6 +8,7 @@ use super::limit::Limit;
 use super::period::Period;
 use super::plan::Plan;
 use super::profile::Profile;
+use super::restraint::Restraint;
 use super::subject::Subject;
 use super::units::Metric;
 use super::units::Units;
@@ -140,17 +141,18 @@ fn last_of<'a>(
 ) -> Result<LevelLimits<'a>, LevelLimitsError> {
     let [above @ .., level] = levels else { return Err(LevelLimitsError::NoPlan) };
     let depth = level.depth;
-    let limits = merged(above, level, subject.scope(depth));
+    let mut limits = merged(above, level, subject.scope(depth));
     if limits.len() > Catalogue::LIMITS_MAX {
         return Err(LevelLimitsError::TooManyLimits { depth, count: limits.len() });
     }
+    restrain(&mut limits, level.profile);
     Ok(LevelLimits {
         depth,
         plan: level.plan.map(|(name, _)| name),
         limits,
         features: features(levels),
         calendar: level.profile.calendar(),
-        is_blocked: level.profile.blocked,
+        is_blocked: level.profile.is_blocked(),
     })
 }
 
@@ -171,6 +173,18 @@ fn merged(above: &[Level<'_>], level: &Level<'_>, scope: &str) -> Vec<Limit> {
         }
     }
     merged.into_iter().map(|(limit, _)| limit).collect()
+}
+
+/// Adds the limits that rules have put on the level, where it has no lower one. A level that is full of limits keeps them.
+fn restrain(limits: &mut Vec<Limit>, profile: &Profile) {
+    for limit in profile.restraints.iter().filter_map(Restraint::limit) {
+        let has_room = limits.len() < Catalogue::LIMITS_MAX;
+        match limits.iter_mut().find(|known| known.is_same_entry(&limit)) {
+            Some(known) if ceiling(&limit) < ceiling(known) => *known = limit,
+            None if has_room => limits.push(limit),
+            Some(_) | None => {}
+        }
+    }
 }
 
 fn ceiling(limit: &Limit) -> Units {

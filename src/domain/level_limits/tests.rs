@@ -187,3 +187,32 @@ fn a_plan_that_is_gone_and_too_many_limits_are_errors() {
     assert_eq!(error, LevelLimitsError::TooManyLimits { depth: 2, count: 33 });
     assert_eq!(resolve(&catalogue, "org:a/team:t", &plans).unwrap()[1].limits.len(), 32);
 }
+
+/// What a rule puts on a level is lower than what it has, or has no effect.
+#[test]
+fn a_restraint_slows_or_blocks_its_level_alone() {
+    let slow = |metric: &str, per_minute: u64| {
+        format!(
+            r#"{{"rule": "r", "reason": "", "ends_s": 1, "action":
+                {{"slow": {{"metric": "{metric}", "per_minute": {per_minute}, "for_s": 60}}}}}}"#
+        )
+    };
+    let restrained = format!(
+        r#"{{"limits": [{{"metric": "tokens", "period": "minute", "max": 7}}],
+            "restraints": [{}, {}, {}]}}"#,
+        slow("messages", 5),
+        slow("messages", 3),
+        slow("tokens", 9)
+    );
+    let user = told(&teams(), "user:u_1", &[&restrained]);
+    let wanted =
+        "messages per month 100, tokens per day 50, tokens per minute 7, messages per minute 3";
+    assert_eq!(user, [format!("free: {wanted}")]);
+
+    let block = r#"{"restraints": [
+        {"rule": "r", "reason": "", "ends_s": 1, "action": {"block": {"for_s": 60}}}]}"#;
+    let profiles = [Profile::NOTHING, Profile::parse(block).unwrap()];
+    let catalogue = teams();
+    let levels = resolve(&catalogue, "org:acme/user:u_1", &profiles).unwrap();
+    assert_eq!(levels.iter().map(|it| it.is_blocked).collect::<Vec<_>>(), [false, true]);
+}

@@ -1,5 +1,6 @@
 //! One file a group of routes.
 
+pub mod alerts;
 pub mod analytics;
 pub mod audit;
 pub mod catalogue;
@@ -16,6 +17,8 @@ pub mod plans;
 pub mod refunds;
 pub mod reservations;
 pub mod resets;
+pub mod stream;
 pub mod subjects;
 pub mod transfers;
 pub mod usage;
+pub mod webhooks;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::domain::Limit;
 use crate::domain::Profile;
 use crate::domain::ProfileError;
+use crate::domain::Restraint;
 use crate::http::auth::Acting;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
@@ -57,6 +58,9 @@ pub struct SubjectBody<'a> {
     anchor_day: u8,
     /// Whether every request is refused.
     blocked: bool,
+    /// What rules have put on the subject for a while.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    restraints: &'a [Restraint],
     /// What the subject has by all its levels.
     effective: EffectiveBody<'a>,
 }
@@ -176,11 +180,36 @@ pub(crate) async fn delete(
     Ok(no_content())
 }
 
-/// Reads a profile. Whatever it has as grants, the rule is that it has none.
+/// Lift what rules have put on a subject.
+///
+/// It is neither slowed nor blocked by rules any more, until one fires again. Answers the same when nothing was in force.
+#[utoipa::path(
+    delete,
+    operation_id = "lift_restraints",
+    path = "/v1/subjects/{subject}/restraints",
+    tag = "subjects",
+    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1")),
+    responses((status = 204, description = "nothing of rules is in force on it"), ReadProblems),
+    security(("bearer" = []), ("api_key" = [])),
+)]
+pub(crate) async fn lift(
+    State(api): State<Arc<Api>>,
+    Acting { caller, actor }: Acting,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let subject = caller.reach(subject(path)?)?;
+    api.quota.lift_restraints(&subject, &actor).await?;
+    Ok(no_content())
+}
+
+/// Reads a profile. Whatever it has as grants or restraints, the rule is that it has none.
 fn profile(bytes: &[u8]) -> Result<Profile, ApiError> {
     body::parse(bytes).map_err(|error| match error {
         ApiError::InvalidRequest { field, .. } if field.starts_with("grants") => {
             QuotaError::BadProfile(ProfileError::Grants).into()
+        }
+        ApiError::InvalidRequest { field, .. } if field.starts_with("restraints") => {
+            QuotaError::BadProfile(ProfileError::Restraints).into()
         }
         error => error,
     })
@@ -199,6 +228,7 @@ impl<'a> SubjectBody<'a> {
             time_zone: time_zone.name(),
             anchor_day: anchor_day.get(),
             blocked: *blocked,
+            restraints: &view.restraints,
             effective: EffectiveBody {
                 plan: view.effective.plan.as_deref(),
                 upgrade_url: view.effective.upgrade_url.as_deref(),

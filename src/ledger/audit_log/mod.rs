@@ -44,6 +44,22 @@ pub enum Action {
     KeyCreate,
     /// Revoked an API key.
     KeyRevoke,
+    /// Made a webhook.
+    WebhookCreate,
+    /// Changed a webhook.
+    WebhookPut,
+    /// Took a webhook away.
+    WebhookDelete,
+    /// Sent deliveries of a webhook again.
+    WebhookReplay,
+    /// Put a rule.
+    RulePut,
+    /// Took a rule away.
+    RuleDelete,
+    /// A rule slowed or blocked a subject.
+    RestraintPut,
+    /// That ended, by its time or by an admin.
+    RestraintEnd,
 }
 
 impl Action {
@@ -63,6 +79,14 @@ impl Action {
             Self::ModelPut => "model.put",
             Self::KeyCreate => "key.create",
             Self::KeyRevoke => "key.revoke",
+            Self::WebhookCreate => "webhook.create",
+            Self::WebhookPut => "webhook.put",
+            Self::WebhookDelete => "webhook.delete",
+            Self::WebhookReplay => "webhook.replay",
+            Self::RulePut => "rule.put",
+            Self::RuleDelete => "rule.delete",
+            Self::RestraintPut => "restraint.put",
+            Self::RestraintEnd => "restraint.end",
         }
     }
 }
@@ -74,7 +98,7 @@ pub struct Act<'a> {
     pub actor: &'a str,
     /// What is done.
     pub action: Action,
-    /// What it is done to: a subject, a plan, a model, a key's id or the catalogue; 1–1,000 bytes.
+    /// What it is done to: a subject, a plan, a model, the id of a key or a webhook, a rule or the catalogue; 1–1,000 bytes.
     pub target: &'a str,
     /// Why, in the actor's words; at most 500 bytes.
     pub reason: Option<&'a str>,

@@ -7,11 +7,14 @@ use uuid::Uuid;
 
 use crate::domain::Grant;
 use crate::domain::Period;
+use crate::domain::Signal;
+use crate::domain::SignalKind;
 use crate::domain::Subject;
 use crate::ledger::convert;
 use crate::ledger::convert::instant_s;
 use crate::ledger::convert::signed;
 use crate::ledger::error::LedgerError;
+use crate::ledger::feed;
 use crate::ledger::settings;
 use crate::ledger::subjects;
 use crate::ledger::tx::Tx;
@@ -104,7 +107,24 @@ pub(in crate::ledger) async fn make(
         .await?;
     let grant = read(&row)?;
     log(tx, new, &grant, made).await?;
+    tell(tx, SignalKind::Granted, new.event_id, &grant).await?;
     Ok(grant)
+}
+
+/// Tells of a grant that was made or taken back.
+pub(super) async fn tell(
+    tx: &Tx,
+    kind: SignalKind,
+    id: Uuid,
+    row: &GrantRow,
+) -> Result<(), LedgerError> {
+    let data = json!({
+        "grant": row.grant,
+        "used": row.used,
+        "source": row.source.as_str(),
+        "transfer_id": row.transfer_id,
+    });
+    feed::add(tx, &[], &[Signal::new(id, kind, Some(row.subject.clone()), data)]).await
 }
 
 async fn log(

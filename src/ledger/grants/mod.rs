@@ -15,6 +15,7 @@ use crate::domain::Grant;
 use crate::domain::GrantSource;
 use crate::domain::Metric;
 use crate::domain::Period;
+use crate::domain::SignalKind;
 use crate::domain::Units;
 
 use super::Ledger;
@@ -215,6 +216,7 @@ async fn revoke(
     let Some(row) = rows.first() else { return Ok(None) };
     let grant = read(row)?;
     audit_log::insert(tx, act, Some(&description(&grant)), None).await?;
+    made::tell(tx, SignalKind::GrantRevoked, Uuid::now_v7(), &grant).await?;
     let (version, for_nodes) = list(tx, path, at).await?;
     Ok(Some(GrantChange { grant, version, for_nodes }))
 }

@@ -34,6 +34,9 @@ async fn team() -> TestApp {
     }
     assert_eq!(caller.charge(PERSON, "messages", 2).await.status.as_u16(), 429);
     app.quota().write_denials().await.unwrap();
+    let alert = "INSERT INTO alerts (alert_id, rule, kind, subject, value, threshold)
+        VALUES (gen_random_uuid(), 'r', 'spike', $1, 5, 5)";
+    app.postgres().await.execute(alert, &[&PERSON]).await.unwrap();
     app
 }
 
@@ -75,6 +78,8 @@ async fn an_erased_person_is_gone_and_the_sums_above_stay() {
         "denial_minutes",
         "usage_days",
         "archived_sums",
+        "crossings",
+        "alerts",
     ] {
         let left = format!("SELECT count(*) FROM {table} WHERE subject LIKE '%u\\_1'");
         assert_eq!(count(&app, &left).await, 0, "{table}");

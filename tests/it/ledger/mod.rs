@@ -17,6 +17,7 @@ mod recovery;
 mod reservations;
 mod roles;
 mod rollups;
+mod signals;
 mod subjects;
 mod tallies;
 mod transfers;

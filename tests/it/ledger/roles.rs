@@ -24,7 +24,7 @@ use super::fixture::message;
 use super::lives;
 
 /// A login in `group`, named after the database so that tests do not share it.
-async fn login(database: &Database, group: &str) -> String {
+pub async fn login(database: &Database, group: &str) -> String {
     let name =
         format!("{}_{group}", database.url.rsplit('=').next().expect("the url names a database"));
     database.run(&format!("CREATE ROLE {name} LOGIN; GRANT {group} TO {name}")).await;

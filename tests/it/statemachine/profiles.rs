@@ -41,5 +41,6 @@ pub fn profile() -> impl Strategy<Value = Profile> {
             anchor_day: AnchorDay::new(calendar.anchor_day.get().into()).unwrap(),
             blocked: blocked.is_some(),
             grants: Vec::new(),
+            restraints: Vec::new(),
         })
 }

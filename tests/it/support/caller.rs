@@ -30,7 +30,7 @@ pub struct Answer {
 
 impl Caller {
     pub fn new(url: &str, key: &str) -> Self {
-        Self { client: reqwest::Client::new(), url: url.to_owned(), key: key.to_owned() }
+        Self { client: client(), url: url.to_owned(), key: key.to_owned() }
     }
 
     /// The same caller with another key.
@@ -110,6 +110,12 @@ impl Caller {
         let request = self.request(Method::POST, "/v1/consume").json(&body);
         answer(request.header("idempotency-key", format!("\"{key}\""))).await
     }
+}
+
+/// A client whose TLS is ready, as every one has to be.
+pub fn client() -> reqwest::Client {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
 }
 
 impl Answer {

@@ -36,3 +36,13 @@ pub async fn every<F: Future<Output = ()>>(
         work().await;
     }
 }
+
+/// Calls `work` so many times, one after the other, at most every `pause`.
+pub async fn paced(pause: Duration, times: usize, mut work: impl AsyncFnMut(usize)) {
+    let mut pace = tokio::time::interval(pause);
+    pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for number in 0..times {
+        pace.tick().await;
+        work(number).await;
+    }
+}

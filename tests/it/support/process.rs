@@ -35,7 +35,7 @@ impl Node {
             .spawn()
             .unwrap();
         let node = Self { child, url: format!("http://{address}") };
-        let client = reqwest::Client::new();
+        let client = super::caller::client();
         let ready = format!("{}/readyz", node.url);
         super::poll::eventually(
             "the node's readiness",

@@ -1,0 +1,13 @@
+//! Telling of what happens: the live feed, limits that are neared, webhooks, alerts.
+
+mod alerts;
+mod crossings;
+mod kept_acts;
+mod mail;
+mod postbox;
+mod receiver;
+mod restraints;
+mod stream;
+mod streamed;
+mod streams_under_load;
+mod webhooks;
