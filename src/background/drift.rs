@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use crate::quota::Quota;
 use crate::quota::QuotaError;
 
-/// The pause between two steps. Nodes take turns: a node takes a step when the last one is so old, whoever took it.
+/// The pause between two steps. Nodes take turns: a node takes a step when the last one is old enough, whoever took it.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How much earlier a node may be, since its timer and that of Postgres are not one.
-const EARLY: Duration = Duration::from_millis(50);
+/// How old the last one must be: a little less, since the timers of a node and of Postgres are not one.
+const APART: Duration = Duration::from_millis(950);
 
 /// Compares about `keys_per_s` keys a second until the token is cancelled. Waits for a store that is away.
 ///
@@ -24,7 +24,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), QuotaError> {
     while !stop.is_cancelled() {
-        match quota.audit_drift(keys_per_s, PAUSE - EARLY).await {
+        match quota.audit_drift(keys_per_s, APART).await {
             Err(QuotaError::Unavailable { .. }) | Ok(()) => {}
             Err(error) => return Err(error),
         }

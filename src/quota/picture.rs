@@ -11,6 +11,7 @@ use crate::domain::Period;
 use crate::domain::Profile;
 use crate::domain::Tally;
 use crate::domain::Window;
+use crate::domain::event::Delta;
 use crate::ledger::Base;
 
 use super::Quota;
@@ -93,12 +94,10 @@ impl Picture {
         }
         let levels: BTreeSet<&str> = self.states.iter().map(|state| state.path.as_str()).collect();
         for event in self.events() {
-            for delta in &event.deltas.lines {
-                let level = event.level(delta.depth);
-                if levels.contains(level) {
-                    let key = (level.to_owned(), Field::of_delta(delta));
-                    *expected.entry(key).or_insert(0) += delta.units;
-                }
+            let of_picture = |delta: &&Delta| levels.contains(event.level(delta.depth));
+            for delta in event.deltas.lines.iter().filter(of_picture) {
+                let key = (event.level(delta.depth).to_owned(), Field::of_delta(delta));
+                *expected.entry(key).or_insert(0) += delta.units;
             }
         }
         expected

@@ -3,6 +3,7 @@
 use super::CounterDrift;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
+use crate::quota::picture::Picture;
 
 /// Subjects compared at once.
 const SUBJECTS_MAX: usize = 500;
@@ -21,6 +22,23 @@ pub(super) struct Comparison {
     pub(super) left_out: u64,
 }
 
+impl Comparison {
+    /// Sorts the subjects of a whole picture by whether they differ.
+    fn take_in(&mut self, group: &[String], picture: &Picture) {
+        let expected = picture.expected_counters();
+        let mut clean: Vec<String> = group.to_vec();
+        for state in picture.states.iter().filter(|it| it.epoch == picture.base.epoch) {
+            let compared = picture.compared(state, &expected);
+            let counters: Vec<_> = compared.iter().filter_map(CounterDrift::of).collect();
+            if !counters.is_empty() {
+                clean.retain(|path| *path != state.path);
+                self.drifted.push((state.path.clone(), counters));
+            }
+        }
+        self.clean.append(&mut clean);
+    }
+}
+
 impl Quota {
     /// Compares subjects of a shard. Exact under load: what is counted between the looks at the two stores is in the outbox
     /// after the cursor, which is part of the comparison.
@@ -36,17 +54,7 @@ impl Quota {
                 comparison.left_out += group.len() as u64;
                 continue;
             }
-            let expected = picture.expected_counters();
-            let mut clean: Vec<String> = group.to_vec();
-            for state in picture.states.iter().filter(|it| it.epoch == picture.base.epoch) {
-                let compared = picture.compared(state, &expected);
-                let counters: Vec<_> = compared.iter().filter_map(CounterDrift::of).collect();
-                if !counters.is_empty() {
-                    clean.retain(|path| *path != state.path);
-                    comparison.drifted.push((state.path.clone(), counters));
-                }
-            }
-            comparison.clean.append(&mut clean);
+            comparison.take_in(group, &picture);
         }
         Ok(comparison)
     }

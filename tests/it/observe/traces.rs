@@ -1,5 +1,7 @@
 //! Traces over OTLP.
 
+use std::fmt::Write;
+
 use opentelemetry_proto::tonic::trace::v1::Span;
 use reqwest::Method;
 use reqwest::StatusCode;
@@ -26,7 +28,10 @@ async fn consume(caller: &Caller, trace: &str, flags: &str) -> StatusCode {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
