@@ -1,6 +1,7 @@
 //! Work that no request waits for.
 
 pub mod denials;
+pub mod drift;
 pub mod feed;
 pub mod flusher;
 pub mod supervisor;

@@ -7,6 +7,7 @@ mod auth;
 mod bounds;
 mod clock;
 mod docs;
+mod drift;
 mod email;
 mod env;
 mod error;
@@ -21,6 +22,7 @@ mod redis;
 mod retention;
 mod secret;
 mod server;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod transfers;
@@ -36,6 +38,7 @@ use toml::Table;
 pub use auth::AuthConfig;
 pub use clock::ClockConfig;
 pub use docs::markdown;
+pub use drift::DriftConfig;
 pub use email::EmailConfig;
 pub use env::process_env;
 pub use error::ConfigError;
@@ -53,6 +56,7 @@ pub use retention::RetentionConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
+pub use telemetry::TelemetryConfig;
 pub use transfers::TransfersConfig;
 pub use webhooks::WebhooksConfig;
 
@@ -77,6 +81,8 @@ pub struct Config {
     pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
+    /// The task that compares both stores.
+    pub drift: DriftConfig,
     /// The live feed.
     pub feed: FeedConfig,
     /// Deliveries to receivers of others.
@@ -91,6 +97,8 @@ pub struct Config {
     pub jwt: JwtConfig,
     /// The log.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// Time, for tests.
     pub clock: ClockConfig,
 }
@@ -135,6 +143,7 @@ impl Config {
         config.email.check()?;
         config.jwt.check()?;
         config.log.check()?;
+        config.telemetry.check()?;
         config.transfers.check()?;
         Ok(config)
     }

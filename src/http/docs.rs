@@ -77,6 +77,7 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "audit", description = "What admins did."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
+        (name = "drift", description = "Where Redis differs from Postgres."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
     paths(

@@ -80,6 +80,10 @@ pub struct LogProblems;
 #[derive(Debug)]
 pub struct StreamProblems;
 
+/// Why the drift report cannot be read.
+#[derive(Debug)]
+pub struct DriftProblems;
+
 /// Why alerts cannot be read or their rules changed.
 #[derive(Debug)]
 pub struct AlertProblems;
@@ -280,6 +284,12 @@ impl IntoResponses for CatalogueReadProblems {
             ApiError::Fenced,
             ApiError::UnknownPlan,
         ])
+    }
+}
+
+impl IntoResponses for DriftProblems {
+    fn responses() -> Responses {
+        documented([ApiError::PermissionDenied(Permission::Admin), ApiError::Fenced])
     }
 }
 

@@ -21,6 +21,7 @@ use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::drift;
 use super::routes::forecasts;
 use super::routes::grants;
 use super::routes::images;
@@ -51,6 +52,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(signals())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
+        .routes(routes!(drift::read))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))

@@ -16,6 +16,7 @@ mod ledger;
 mod life;
 mod loading;
 mod model;
+mod observe;
 mod random;
 mod recovery;
 mod resetting;

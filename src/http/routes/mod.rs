@@ -7,6 +7,7 @@ pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod drift;
 pub mod forecasts;
 pub mod grants;
 pub mod images;

@@ -1,5 +1,7 @@
 //! Wiring: which parts there are, in which order they start, and in which they stop.
 
+mod options;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use tokio::sync::Mutex;
 use crate::background::Shutdown;
 use crate::background::Supervisor;
 use crate::background::denials;
+use crate::background::drift;
 use crate::background::feed;
 use crate::background::flusher;
 use crate::background::upkeep;
@@ -21,18 +24,12 @@ use crate::config::Config;
 use crate::config::RetentionConfig;
 use crate::config::Role;
 use crate::config::ServerConfig;
-use crate::config::StoreAway;
-use crate::config::TransfersConfig;
 use crate::counters::Counters;
 use crate::counters::CountersError;
-use crate::counters::GroupOptions;
 use crate::counters::GuardsOff;
-use crate::counters::RedisOptions;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
 use crate::domain::CatalogueError;
-use crate::domain::GrantSource;
-use crate::domain::Units;
 use crate::http;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -42,13 +39,18 @@ use crate::quota::KeyError;
 use crate::quota::KeyRing;
 use crate::quota::Quota;
 use crate::quota::QuotaError;
-use crate::quota::QuotaOptions;
 use crate::quota::QuotaParts;
 use crate::quota::StartError;
-use crate::quota::TransferPolicy;
+use crate::telemetry::take_traces;
+
+use self::options::group_options;
+use self::options::quota_options;
+use self::options::redis_options;
+
+pub use self::options::ledger_options;
 
 /// The catalogue that is used when the configuration names none.
-const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
+const CHAT_CATALOGUE: &str = include_str!("../../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two looks for facts that are older than they are kept.
@@ -187,6 +189,8 @@ pub struct App {
     core: Core,
     /// Runs the HTTP server alone, which stops before all else.
     edge: Supervisor,
+    /// Sends traces, and stops after all else, of which they tell.
+    traces: Supervisor,
     address: SocketAddr,
     grace: Duration,
 }
@@ -217,7 +221,11 @@ impl App {
                 tracing::error!(%error, "the http server ended");
             }
         });
-        let app = Self { core, edge, address, grace: config.server.shutdown_grace() };
+        let traces = Supervisor::new();
+        if let Some(queued) = take_traces() {
+            traces.spawn("traces", queued.run(traces.token()));
+        }
+        let app = Self { core, edge, traces, address, grace: config.server.shutdown_grace() };
         app.announce();
         Ok(app)
     }
@@ -268,7 +276,9 @@ impl App {
         let edge = self.edge.shutdown(self.grace).await;
         let grace_left = self.grace.saturating_sub(started_at.elapsed());
         let core = self.core.stop(grace_left).await;
-        Shutdown { still_running: [edge.still_running, core.still_running].concat() }
+        let traces = self.traces.shutdown(self.grace.saturating_sub(started_at.elapsed())).await;
+        let parts = [edge.still_running, core.still_running, traces.still_running];
+        Shutdown { still_running: parts.concat() }
     }
 }
 
@@ -295,6 +305,7 @@ fn start_background(core: &Core, config: &Config) {
         start_retention(core, &config.retention);
     }
     keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_rollups().await });
+    start_drift_auditor(core, config.drift.keys_per_s);
     start_sweepers(core);
     start_recomputing(core);
     start_signals(core, config);
@@ -310,6 +321,14 @@ where
         let quota = quota.clone();
         upkeep::every(pause, stop, move || work(quota.clone()))
     });
+}
+
+fn start_drift_auditor(core: &Core, keys_per_s: u32) {
+    let quota = core.quota.clone();
+    if keys_per_s > 0 {
+        core.supervisor
+            .spawn_loop("drift", move |stop| drift::run(quota.clone(), keys_per_s, stop));
+    }
 }
 
 /// Who looks at the rules, and who tells receivers.
@@ -431,60 +450,5 @@ fn ledger(config: &Config) -> Result<Ledger, LedgerError> {
             ledger.with_analysts(&LedgerOptions { url: url.expose().to_owned(), ..options })
         }
         None => Ok(ledger),
-    }
-}
-
-/// How Postgres is reached.
-#[must_use]
-pub fn ledger_options(config: &Config) -> LedgerOptions {
-    LedgerOptions {
-        url: config.postgres.url.expose().to_owned(),
-        pool_max: config.postgres.pool_max,
-        connect_timeout_ms: config.postgres.connect_timeout_ms,
-        statement_timeout_ms: config.postgres.statement_timeout_ms,
-    }
-}
-
-fn redis_options(config: &Config) -> RedisOptions {
-    RedisOptions {
-        url: config.redis.url.expose().to_owned(),
-        connect_timeout: config.redis.connect_timeout(),
-        response_timeout: config.redis.response_timeout(),
-    }
-}
-
-const fn group_options(config: &Config) -> GroupOptions {
-    GroupOptions {
-        group_max: config.quota.group_max,
-        idempotency_ttl: Duration::from_secs(config.quota.idempotency_ttl_s),
-        idle_ttl: Duration::from_secs(config.quota.subject_idle_ttl_s),
-        outbox_events_max: config.quota.outbox_events_max,
-    }
-}
-
-fn transfer_policy(config: &TransfersConfig) -> TransferPolicy {
-    let daily_max = Units::new(config.daily_max).ok().filter(|most| *most > Units::ZERO);
-    TransferPolicy {
-        sources: config.sources().filter_map(GrantSource::named).collect(),
-        amount_min: Units::new(config.amount_min).unwrap_or(Units::MAX),
-        daily_max,
-        giver_rest: config.giver_rest(),
-        receiver_rest: config.receiver_rest(),
-    }
-}
-
-fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
-    QuotaOptions {
-        request_timeout: config.server.request_timeout(),
-        store_away: match config.quota.store_away {
-            StoreAway::Closed => crate::domain::StoreAway::Closed,
-            StoreAway::Open => crate::domain::StoreAway::Open,
-        },
-        batch_events_max: config.flusher.batch_events_max,
-        trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
-        trim_bytes_max: config.flusher.trim_bytes_max,
-        feed_keep: config.feed.keep(),
-        transfers: transfer_policy(&config.transfers),
-        guards,
     }
 }
