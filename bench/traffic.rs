@@ -110,6 +110,7 @@ fn sheet(sheets: &mut Sheets, occurred_at_ms: i64, is_premium: bool) -> Arc<Delt
             tally: Tally::Used,
             units: 1,
             after: None,
+            limit: None,
         };
         let lines = metrics.filter_map(|name| Metric::new(name).ok()).map(line).collect();
         Arc::new(Deltas { plan: "chat".to_owned(), lines, late: false, overage: false })

@@ -1,6 +1,6 @@
 --[[
 load — set the counters of missing subjects: what Postgres holds at its cursor, plus the outbox
-after it.
+after it. A repair does the same to subjects that are there, and leaves what Redis alone keeps.
 
 KEYS: 3 + 2 a subject
   1  meta     hash    epoch, seq, floor, fence, now, profiles
@@ -9,22 +9,22 @@ KEYS: 3 + 2 a subject
   …  for each subject its state and its profile, both strings
 ARGV: 1 + subjects
   1  head     msgpack { epoch, cursor_seq, ended_after_ms, offset_ms, idle_ttl_s, chain_max,
-              profiles: the version of the newest profile in the snapshot }
+              profiles: the version of the newest profile in the snapshot, repair: 1 or 0 }
   …  a subject, msgpack { depth, profile version, profile, reset_at_ms, field, used, field,
               used … } as one Postgres snapshot has it
-Returns   msgpack { code, epoch, seq, now_ms, results }; a result is 0 already there, 1 loaded,
-          2 too many events pending. BEHIND: the snapshot is older than the trimmed part of the
-          outbox or than a profile, read Postgres again. WRONG_CLOCK: counters that are current by
-          Redis' time may be missing from the snapshot
+Returns   msgpack { code, epoch, seq, now_ms, results }; a result is 0 already there (of a repair:
+          not there), 1 set, 2 too many events pending. BEHIND: the snapshot is older than the
+          trimmed part of the outbox or than a profile, read Postgres again. WRONG_CLOCK: counters
+          that are current by Redis' time may be missing from the snapshot
 Errors    none of its own
 Cost      O(subjects x (fields + own events in the outbox)), bounded by chain_max events a subject
-Retry     safe: a subject that is there is left alone
+Retry     safe: a load leaves a subject alone that is there, a repair one that is not
 ]]
 
 local RESET, RESERVE = 2, 4 -- kinds of events
 
 local head = unpack_all(ARGV[1])
-local epoch, cursor = head[1], head[2]
+local epoch, cursor, is_repair = head[1], head[2], head[8] == 1
 local meta = read_meta(KEYS[1])
 local now = read_now(meta, head[4])
 
@@ -98,13 +98,29 @@ local function add_tail(subject)
   return 2
 end
 
+-- Counters of minutes and hours are in the state alone: a repair takes them as they are.
+local function keep_own(subject, state)
+  local values, now_s = { unpack_all(state) }, math.floor(now / 1000)
+  for field in pairs(subject.used) do
+    if match(field, ':[nhNH]:') then subject.used[field] = nil end
+  end
+  local at = E_FIELDS
+  for field in gmatch(values[E_FIELDS], '%S+') do
+    at = at + 1
+    if match(field, ':[nhNH]:') and not has_ended(field, now_s) then
+      subject.used[field] = values[at]
+    end
+  end
+end
+
 local function read_subject(place, given)
   local subject = {
     key = KEYS[place], depth = given[1], version = given[2], profile = given[3],
     reset_at = given[4], used = {}, sums = {},
   }
   local state = call('GET', subject.key)
-  if state and unpack_all(state) == epoch then return subject, 0 end
+  local is_there = state and unpack_all(state) == epoch
+  if is_there ~= is_repair then return subject, 0 end
   local now_s = math.floor(now / 1000)
   for i = 5, #given, 2 do
     if not has_ended(given[i], now_s) then subject.used[given[i]] = given[i + 1] end
@@ -113,6 +129,7 @@ local function read_subject(place, given)
   -- Without the guarded line a load must still answer something.
   local found = 1 -- luacheck: ignore 311
   found = add_tail(subject) -- guard: tail
+  if is_repair then keep_own(subject, state) end
   return subject, found
 end
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Which sibling modules each top-level module of `src/` may import. The others (`main.rs`, `lib.rs`, `app.rs`, `cli`)
+/// Which sibling modules each top-level module of `src/` may import. The others (`main.rs`, `lib.rs`, `app`, `cli`)
 /// wire everything together. Adding an edge here is an architecture change: say why in `docs/adr/`.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("archive", &["domain"]),

@@ -104,7 +104,10 @@ do
       local units = it.units - it.group.spared
       if units > 0 and it.used + it.held + units > it.ceiling then is_overage = true end
       units = math.min(units, UNITS_MAX - it.used)
-      if units > 0 then made[#made + 1] = { it.depth, it.field, units, -1, it.end_s } end
+      if units > 0 then
+        local limit = it.allowance < UNITS_MAX and it.allowance - it.carried or -1
+        made[#made + 1] = { it.depth, it.field, units, limit, it.end_s }
+      end
     end
     return grant_lines(groups, made), is_overage
   end

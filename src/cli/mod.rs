@@ -11,6 +11,7 @@ mod keys;
 mod output;
 mod person;
 mod recompute;
+mod repair;
 mod reservations;
 mod reset;
 mod serve;
@@ -110,6 +111,8 @@ enum Command {
     ErasePerson(person::EraseArguments),
     /// Move months of the log into Parquet files
     Archive(archive::ArchiveArguments),
+    /// Find counters in Redis that differ from Postgres and the outbox, and make them again
+    Repair(repair::RepairArguments),
     /// Read both stores and prove the invariants I1 to I8; exit code 1 when one fails
     Verify,
     /// Print the OpenAPI document
@@ -143,7 +146,8 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         crate::app::catalogue(&config)?;
         return output::print_text(&config.shown());
     }
-    crate::telemetry::init(&config.log)?;
+    let serves = matches!(arguments.command, Command::Serve | Command::Dev(_));
+    crate::telemetry::init(&config.log, serves.then_some(&config.telemetry))?;
     let runtime = serve::runtime(&config)?;
     runtime.block_on(async {
         match arguments.command {
@@ -173,6 +177,7 @@ fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             Command::ExportPerson { subject } => person::export(&config, &subject).await,
             Command::ErasePerson(erase) => person::erase(&config, &erase).await,
             Command::Archive(archive) => archive::archive(&config, &archive).await,
+            Command::Repair(repair) => repair::repair(&config, &repair).await,
             Command::Verify => admin::verify(&config).await,
             Command::CheckConfig | Command::Openapi | Command::ConfigDocs => Ok(ExitCode::SUCCESS),
         }

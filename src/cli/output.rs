@@ -60,11 +60,12 @@ fn print_value_or(
     value: &impl Serialize,
     text: impl FnOnce() -> String,
 ) -> Result<ExitCode, Failure> {
-    if std::io::stdout().is_terminal() {
-        print_text(&text())
-    } else {
-        print_line(&serde_json::to_string_pretty(value)?)
-    }
+    if std::io::stdout().is_terminal() { print_text(&text()) } else { print_json(value) }
+}
+
+/// Prints `value` as JSON.
+pub(super) fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
+    print_line(&serde_json::to_string_pretty(value)?)
 }
 
 impl Table<'_> {

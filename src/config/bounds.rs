@@ -35,9 +35,13 @@ pub(super) fn all() -> impl Iterator<Item = &'static Bound> {
         super::quota::BOUNDS,
         super::transfers::BOUNDS,
         super::flusher::BOUNDS,
+        super::drift::BOUNDS,
+        super::feed::BOUNDS,
+        super::webhooks::BOUNDS,
         super::retention::BOUNDS,
         super::auth::BOUNDS,
         super::jwt::BOUNDS,
+        super::telemetry::BOUNDS,
         super::clock::BOUNDS,
     ]
     .into_iter()

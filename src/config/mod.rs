@@ -7,8 +7,10 @@ mod auth;
 mod bounds;
 mod clock;
 mod docs;
+mod drift;
 mod env;
 mod error;
+mod feed;
 mod flusher;
 mod jwt;
 mod layer;
@@ -19,9 +21,11 @@ mod redis;
 mod retention;
 mod secret;
 mod server;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod transfers;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,8 +37,10 @@ use toml::Table;
 pub use auth::AuthConfig;
 pub use clock::ClockConfig;
 pub use docs::markdown;
+pub use drift::DriftConfig;
 pub use env::process_env;
 pub use error::ConfigError;
+pub use feed::FeedConfig;
 pub use flusher::FlusherConfig;
 pub use jwt::JwtAlgorithm;
 pub use jwt::JwtConfig;
@@ -48,7 +54,9 @@ pub use retention::RetentionConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
 pub use server::ServerConfig;
+pub use telemetry::TelemetryConfig;
 pub use transfers::TransfersConfig;
+pub use webhooks::WebhooksConfig;
 
 /// The default file.
 const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -71,6 +79,12 @@ pub struct Config {
     pub transfers: TransfersConfig,
     /// The task that moves the outbox into Postgres.
     pub flusher: FlusherConfig,
+    /// The task that compares both stores.
+    pub drift: DriftConfig,
+    /// The live feed.
+    pub feed: FeedConfig,
+    /// Deliveries to receivers of others.
+    pub webhooks: WebhooksConfig,
     /// How long facts are kept.
     pub retention: RetentionConfig,
     /// API keys.
@@ -79,6 +93,8 @@ pub struct Config {
     pub jwt: JwtConfig,
     /// The log.
     pub log: LogConfig,
+    /// Traces.
+    pub telemetry: TelemetryConfig,
     /// Time, for tests.
     pub clock: ClockConfig,
 }
@@ -122,6 +138,7 @@ impl Config {
         config.postgres.check()?;
         config.jwt.check()?;
         config.log.check()?;
+        config.telemetry.check()?;
         config.transfers.check()?;
         Ok(config)
     }

@@ -1,4 +1,4 @@
-//! Looking at the state of subjects, for `headroom verify`.
+//! Looking at the state of subjects, for `headroom verify` and the drift auditor.
 
 use super::Counters;
 use super::error::CountersError;
@@ -21,7 +21,8 @@ pub struct SubjectState {
 }
 
 impl Counters {
-    /// One page of subject paths of a shard, and the cursor of the next page (0 is the end).
+    /// One page of subject paths of a shard, and the cursor of the next page (0 is the end). Redis looks at about `keys_max`
+    /// of all its keys for it.
     ///
     /// # Errors
     ///
@@ -30,9 +31,11 @@ impl Counters {
         &self,
         shard: u16,
         cursor: u64,
+        keys_max: u32,
     ) -> Result<(u64, Vec<String>), CountersError> {
         let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(keys::subject_pattern(shard)).arg("COUNT").arg(500);
+        command.arg(cursor).arg("MATCH").arg(keys::subject_pattern(shard)).arg("COUNT");
+        command.arg(keys_max.max(1));
         let mut connection = self.background().await?;
         let (next, found): (u64, Vec<String>) =
             command.query_async(&mut connection).await.map_err(CountersError::of)?;
@@ -40,8 +43,8 @@ impl Counters {
         Ok((next, paths.collect()))
     }
 
-    /// The states of subjects and the raw outbox entries' ids after a cursor, in one `MULTI`: a consistent picture even
-    /// under load. Subjects that are not loaded are left out.
+    /// The states of subjects and the outbox entries after a cursor, its epoch and place, at most `entries_max`, in one
+    /// `MULTI`: a consistent picture even under load. Subjects that are not loaded are left out.
     ///
     /// # Errors
     ///
@@ -50,8 +53,8 @@ impl Counters {
         &self,
         shard: u16,
         paths: &[String],
-        epoch: u64,
-        after_seq: u64,
+        (epoch, after_seq): (u64, u64),
+        entries_max: u32,
     ) -> Result<(Vec<SubjectState>, super::OutboxPage), CountersError> {
         let mut pipe = redis::pipe();
         pipe.atomic();
@@ -60,6 +63,7 @@ impl Counters {
         }
         pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
         pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}")).arg(epoch);
+        pipe.arg("COUNT").arg(entries_max);
         let mut connection = self.background().await?;
         let mut answers: Vec<redis::Value> =
             pipe.query_async(&mut connection).await.map_err(CountersError::of)?;

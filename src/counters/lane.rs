@@ -10,10 +10,13 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tracing::Instrument;
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::telemetry::names;
+use crate::telemetry::spans;
 
 use super::error::CountersError;
 use super::error::Fate;
@@ -45,12 +48,17 @@ pub type Submitted = (Box<Operation>, Result<Outcome, CountersError>);
 pub(super) struct Ticket {
     pub(super) operation: Box<Operation>,
     pub(super) answer: oneshot::Sender<Submitted>,
+    /// The request's span; none when it is not traced.
+    pub(super) span: Span,
 }
 
 impl Ticket {
     fn answer(self, result: Result<Outcome, CountersError>) {
+        let Self { operation, answer, span } = self;
+        // A span ends when nobody holds it: with the request, which goes on at the answer.
+        drop(span);
         // A caller that stopped waiting has no use for its answer.
-        let _ = self.answer.send((self.operation, result));
+        let _ = answer.send((operation, result));
     }
 }
 
@@ -128,7 +136,9 @@ impl Lane {
         let scripts = &self.parts.scripts;
         let is_whole = call.needs_whole || self.whole_until > started_at;
         let script = if is_whole { &scripts.consume_whole } else { &scripts.consume };
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments).await;
+        let span = spans::script_call(self.shard.number, group.iter().map(|ticket| &ticket.span));
+        let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments);
+        let answer = answer.instrument(span).await;
         metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
         let bytes = match answer {
             Ok(bytes) => bytes,

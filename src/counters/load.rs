@@ -46,7 +46,7 @@ pub struct LevelBase {
 /// What became of a load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoadOutcome {
-    /// Every level is there now; so many were set by this call.
+    /// Every level is there now, or after a repair is as it should be; so many were set by this call.
     Loaded(usize),
     /// The levels are there now but for those at these places, which have too many pending events; the flusher has to
     /// catch up first.
@@ -68,11 +68,34 @@ impl Counters {
         shard: u16,
         snapshot: &Snapshot,
     ) -> Result<LoadOutcome, CountersError> {
+        self.set(shard, snapshot, false).await
+    }
+
+    /// Sets the counters of levels that are there anew, as [`Counters::load`] does. Those of minutes and hours, which Redis
+    /// alone keeps, stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when Redis is away; repairing again is safe.
+    pub async fn repair(
+        &self,
+        shard: u16,
+        snapshot: &Snapshot,
+    ) -> Result<LoadOutcome, CountersError> {
+        self.set(shard, snapshot, true).await
+    }
+
+    async fn set(
+        &self,
+        shard: u16,
+        snapshot: &Snapshot,
+        is_repair: bool,
+    ) -> Result<LoadOutcome, CountersError> {
         let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
         for level in &snapshot.levels {
             keys.extend([keys::subject(shard, &level.path), keys::profile(shard, &level.path)]);
         }
-        let arguments = self.pack_load(snapshot);
+        let arguments = self.pack_load(snapshot, is_repair);
         let mut connection = self.background().await?;
         let script = &self.lanes.scripts.load;
         let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
@@ -111,12 +134,12 @@ impl Counters {
     }
 
     /// The head, and one argument a level.
-    fn pack_load(&self, snapshot: &Snapshot) -> Vec<Vec<u8>> {
+    fn pack_load(&self, snapshot: &Snapshot, is_repair: bool) -> Vec<Vec<u8>> {
         let mut head = Packer::default();
-        head.array(7).count(snapshot.epoch).count(snapshot.cursor_seq).int(snapshot.ended_after_ms);
+        head.array(8).count(snapshot.epoch).count(snapshot.cursor_seq).int(snapshot.ended_after_ms);
         head.int(self.lanes.clock.offset_ms());
         head.count(self.lanes.options.idle_ttl.as_secs()).count(CHAIN_MAX);
-        head.count(snapshot.profile_version);
+        head.count(snapshot.profile_version).count(is_repair.into());
         std::iter::once(head.finish()).chain(snapshot.levels.iter().map(pack_level)).collect()
     }
 }

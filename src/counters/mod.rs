@@ -36,6 +36,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
+use crate::telemetry::spans;
 
 pub use self::ask::Before;
 pub use self::ask::Clearing;
@@ -148,7 +149,8 @@ impl Counters {
     pub async fn submit(&self, operation: Box<Operation>) -> Result<Submitted, CountersError> {
         let (_, entrance) = self.shard(operation.subject.shard(self.shard_count()));
         let (answer, waiting) = oneshot::channel();
-        entrance.try_send(Ticket { operation, answer }).map_err(|_| CountersError::Overloaded)?;
+        let ticket = Ticket { operation, answer, span: spans::current() };
+        entrance.try_send(ticket).map_err(|_| CountersError::Overloaded)?;
         waiting.await.map_err(|_| CountersError::Unavailable { ambiguous: true, source: None })
     }
 

@@ -268,6 +268,7 @@ impl Sheets {
                 tally: held_until_s.map_or(line.tally, |until_s| Tally::Held { until_s }),
                 units: line.units.checked_mul(times).ok_or_else(malformed)?,
                 after: line.after,
+                limit: line.limit_in_force(),
             })
         });
         let lines = lines.collect::<Result<Vec<_>, CountersError>>()?;

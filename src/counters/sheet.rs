@@ -13,6 +13,7 @@ use crate::domain::Sheet;
 use crate::domain::Tally;
 use crate::domain::Units;
 use crate::domain::Window;
+use crate::domain::event::LimitInForce;
 
 use super::error::CountersError;
 use super::field::Field;
@@ -93,6 +94,18 @@ pub struct StoredLine {
     pub used: Units,
     /// The count after an admin's act, in a line that the script made for one.
     pub after: Option<i64>,
+}
+
+impl StoredLine {
+    /// The limit, as far as the use of its window can reach it: what is held, carried or of a grant does not, and a shadow
+    /// or a blocked one is none to come near to.
+    pub(super) fn limit_in_force(&self) -> Option<LimitInForce> {
+        let is_use = self.tally == Tally::Used && self.grant.is_none();
+        let max =
+            self.max.filter(|max| is_use && self.mode != Mode::Shadow && *max > Units::ZERO)?;
+        let (warning_percent, critical_percent) = (self.warning_percent, self.critical_percent);
+        Some(LimitInForce { max, warning_percent, critical_percent })
+    }
 }
 
 /// How many values a line has that the script made for an admin's act: the last is the count after.

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::period::Period;
 use super::period::Window;
 use super::units::Metric;
+use super::units::Units;
 
 /// What kind of change an event is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +90,12 @@ impl EventKind {
         }
     }
 
+    /// The kind with that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        (0..=u8::MAX).filter_map(Self::coded).find(|kind| kind.as_str() == name)
+    }
+
     /// The kind with that number.
     #[must_use]
     pub const fn coded(code: u8) -> Option<Self> {
@@ -145,6 +152,19 @@ pub struct Delta {
     pub units: i64,
     /// The count after an admin's act; `None` for other events, which do not carry it.
     pub after: Option<i64>,
+    /// The limit that was in force; `None` when it was unlimited or the event does not carry it.
+    pub limit: Option<LimitInForce>,
+}
+
+/// A limit as it was when an event was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitInForce {
+    /// The most units in the window, without those carried into it.
+    pub max: Units,
+    /// The share of `max` from which the counter warns, in percent.
+    pub warning_percent: u8,
+    /// The share of `max` from which the counter is critical, in percent.
+    pub critical_percent: u8,
 }
 
 /// The deltas of an event, shared by all events of an outbox entry that were measured against one sheet.

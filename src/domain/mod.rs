@@ -3,6 +3,7 @@
 //! **Architecture invariant:** nothing here imports another module of this crate, awaits, reads the time or
 //! knows that Redis, Postgres or HTTP exist.
 
+pub mod alert;
 pub mod analytics;
 pub mod api_key;
 pub mod calendar;
@@ -23,9 +24,14 @@ pub mod plan;
 pub mod portion;
 pub mod profile;
 pub mod sheet;
+pub mod signal;
 pub mod subject;
 pub mod units;
+pub mod webhook;
 
+pub use alert::AlertKind;
+pub use alert::AlertRule;
+pub use alert::risk_of;
 pub use api_key::ApiKey;
 pub use api_key::ApiKeyError;
 pub use api_key::NewApiKey;
@@ -72,9 +78,17 @@ pub use profile::ProfileError;
 pub use sheet::Counts;
 pub use sheet::Line;
 pub use sheet::Sheet;
+pub use signal::Signal;
+pub use signal::SignalKind;
 pub use subject::Scope;
 pub use subject::Subject;
 pub use subject::SubjectError;
 pub use units::Amount;
 pub use units::Metric;
 pub use units::Units;
+pub use webhook::Attempt;
+pub use webhook::Delivery;
+pub use webhook::Webhook;
+pub use webhook::WebhookFormat;
+pub use webhook::WebhookSecret;
+pub use webhook::retry_after_s;

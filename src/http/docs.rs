@@ -71,9 +71,13 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "logs", description = "What happened: events and refusals."),
         (name = "analytics", description = "What usage adds up to. Days and months are those of UTC; of a path the root stands for all of it. \
             Sums of subjects are a few seconds behind the log."),
+        (name = "stream", description = "What happens, as it happens."),
+        (name = "alerts", description = "Rules about what happens, and what they found."),
+        (name = "webhooks", description = "Who is told of what happens over HTTP."),
         (name = "audit", description = "What admins did."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
+        (name = "drift", description = "Where Redis differs from Postgres."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")
     ),
     paths(

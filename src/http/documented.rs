@@ -76,6 +76,22 @@ pub struct AnalyticsProblems;
 #[derive(Debug)]
 pub struct LogProblems;
 
+/// Why what happens cannot be followed.
+#[derive(Debug)]
+pub struct StreamProblems;
+
+/// Why the drift report cannot be read.
+#[derive(Debug)]
+pub struct DriftProblems;
+
+/// Why alerts cannot be read or their rules changed.
+#[derive(Debug)]
+pub struct AlertProblems;
+
+/// Why webhooks cannot be read or changed.
+#[derive(Debug)]
+pub struct WebhookProblems;
+
 /// Why the catalogue cannot be changed.
 #[derive(Debug)]
 pub struct CatalogueWriteProblems;
@@ -271,6 +287,12 @@ impl IntoResponses for CatalogueReadProblems {
     }
 }
 
+impl IntoResponses for DriftProblems {
+    fn responses() -> Responses {
+        documented([ApiError::PermissionDenied(Permission::Admin), ApiError::Fenced])
+    }
+}
+
 impl IntoResponses for AnalyticsProblems {
     fn responses() -> Responses {
         documented([
@@ -278,6 +300,43 @@ impl IntoResponses for AnalyticsProblems {
             ApiError::PermissionDenied(Permission::Read),
             ApiError::Fenced,
             ApiError::UnknownMetric,
+        ])
+    }
+}
+
+impl IntoResponses for AlertProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("threshold", "must be 1 to 2147483648"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+            QuotaError::UnknownRule.into(),
+            QuotaError::TooManyRules.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for WebhookProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("url", "must be an https url of at most 2000 bytes"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+            QuotaError::UnknownWebhook.into(),
+            QuotaError::TooManyWebhooks.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for StreamProblems {
+    fn responses() -> Responses {
+        documented([
+            ApiError::invalid("Last-Event-ID", "must be the id of an event"),
+            ApiError::PermissionDenied(Permission::Read),
+            ApiError::UnknownSubject,
+            QuotaError::FeedGone.into(),
         ])
     }
 }

@@ -11,10 +11,9 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use serde::Serialize;
 
+use super::hold_end::ended;
 use crate::domain::Permission;
 use crate::domain::SubjectError;
-use crate::domain::Units;
-use crate::quota::HoldEnd;
 use crate::quota::MissingFeature;
 use crate::quota::QuotaError;
 use crate::quota::Store;
@@ -210,6 +209,16 @@ pub enum ProblemCode {
     SubjectBlocked,
     /// Plans and profiles give a level of the subject more limits than a level may have.
     TooManyLimits,
+    /// What comes after that event of the feed is not there.
+    FeedGone,
+    /// No such rule.
+    UnknownRule,
+    /// There are as many rules as there may be.
+    TooManyRules,
+    /// No such webhook.
+    UnknownWebhook,
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks,
     /// What an admin's write is based on is not in force.
     StaleWrite,
     /// An admin's write does not say what it is based on.
@@ -338,7 +347,7 @@ impl ApiError {
 }
 
 impl ApiError {
-    fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
+    pub(super) fn unfit(status: StatusCode, code: ProblemCode, detail: impl fmt::Display) -> Self {
         Self::Unfit { status, code, detail: detail.to_string() }
     }
 
@@ -370,34 +379,6 @@ fn rule_of(refusal: TransferRefusal) -> String {
         }
         TransferRefusal::TooManyGrants => "the receiver has too many open grants".to_owned(),
     }
-}
-
-/// A reservation that has ended, or is there already.
-fn ended(end: HoldEnd, amount: Units) -> ApiError {
-    let amount = amount.get();
-    let (status, code, detail) = match end {
-        HoldEnd::Committed | HoldEnd::CommittedLate => (
-            StatusCode::CONFLICT,
-            ProblemCode::ReservationAlreadyCommitted,
-            format!("the reservation was committed before, with the amount {amount}"),
-        ),
-        HoldEnd::Released => (
-            StatusCode::GONE,
-            ProblemCode::ReservationAlreadyReleased,
-            "the reservation was released before".to_owned(),
-        ),
-        HoldEnd::Expired => (
-            StatusCode::GONE,
-            ProblemCode::ReservationExpired,
-            "the reservation has expired".to_owned(),
-        ),
-        HoldEnd::Open => (
-            StatusCode::CONFLICT,
-            ProblemCode::ReservationExists,
-            format!("the reservation is there already, with the amount {amount}"),
-        ),
-    };
-    ApiError::unfit(status, code, detail)
 }
 
 /// A text that may hold the caller's own, as it may stand in an answer: short and without control characters.
@@ -437,6 +418,11 @@ impl From<QuotaError> for ApiError {
             }
             QuotaError::UnknownEvent => Self::missing(ProblemCode::UnknownEvent, &error),
             QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
+            QuotaError::UnknownRule => Self::missing(ProblemCode::UnknownRule, &error),
+            QuotaError::TooManyRules => Self::conflict(ProblemCode::TooManyRules, &error),
+            QuotaError::UnknownWebhook => Self::missing(ProblemCode::UnknownWebhook, &error),
+            QuotaError::TooManyWebhooks => Self::conflict(ProblemCode::TooManyWebhooks, &error),
+            QuotaError::FeedGone => Self::unfit(StatusCode::GONE, ProblemCode::FeedGone, &error),
             QuotaError::CommitDoesNotFit => Self::conflict(ProblemCode::CommitDoesNotFit, &error),
             QuotaError::NotRefundable => Self::conflict(ProblemCode::NotRefundable, &error),
             QuotaError::AlreadyRefunded => Self::conflict(ProblemCode::AlreadyRefunded, &error),

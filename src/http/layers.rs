@@ -18,17 +18,20 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use metrics::Counter;
 use metrics::counter;
+use tracing::Instrument;
 use utoipa::openapi::OpenApi;
 
 use super::error::ApiError;
 use super::problem;
 use super::request_id::RequestScope;
 use super::request_id::X_REQUEST_ID;
+use super::request_id::trace_parent;
 use super::series::AllSeries;
 use super::series::Series;
 use super::state::Api;
 use crate::telemetry::Chain;
 use crate::telemetry::names;
+use crate::telemetry::spans;
 
 /// A route calls at most so many use-cases in turn, and each ends by itself within `server.request_timeout_ms`, with a
 /// reason that a timer cannot give. The timer is for one that does not.
@@ -85,14 +88,16 @@ pub async fn edge(State(api): State<Arc<Api>>, mut request: Request, next: Next)
     let uri = request.uri().clone();
     let matched = request.extensions().get::<MatchedPath>();
     let series = api.edge.series.find(request.method(), matched.map(MatchedPath::as_str));
+    let span = spans::request(series.route(), scope.id(), || trace_parent(request.headers()));
     let place = if series.is_work { api.edge.enter().map(Some) } else { Some(None) };
     request.extensions_mut().insert(scope.clone());
 
     let response = match place {
-        Some(_place) => run(&api, series, request, next).await,
+        Some(_place) => run(&api, series, request, next).instrument(span.clone()).await,
         None => ApiError::Overloaded.into_response(),
     };
 
+    spans::answered(&span, response.status().as_u16());
     finish(response, &scope, uri.path(), series, started_at)
 }
 

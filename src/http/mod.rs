@@ -12,6 +12,7 @@ pub mod documented;
 pub mod error;
 pub mod fields;
 pub mod hold;
+mod hold_end;
 pub mod idempotency;
 pub mod jwt;
 pub mod layers;

@@ -23,6 +23,9 @@ use tokio::time::sleep_until;
 /// Longest silence between two requests. Longer than clients and proxies keep idle connections.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
+/// Longest time for which a client takes nothing of an answer, or of a stream.
+const STALL_MAX: Duration = Duration::from_secs(30);
+
 /// A listener whose connections end when a request gets no answer in time, because it never arrived whole.
 pub struct PatientListener {
     inner: TcpListener,
@@ -58,20 +61,34 @@ impl Listener for PatientListener {
 pub struct Patient<S> {
     stream: S,
     request_max: Duration,
+    stall_max: Duration,
     /// Whether a byte was read since the last one was written.
     is_in_request: bool,
-    /// When the request, or the silence before it, began.
+    /// When the request began, or when the last byte was written.
     since: Instant,
+    /// Since when the client has taken nothing of what is to be written.
+    stalled_since: Option<Instant>,
     /// Looks at the deadline; only made anew when it fires, so that a request costs no timer.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
     fn new(stream: S, request_max: Duration) -> Self {
-        Self { stream, request_max, is_in_request: false, since: Instant::now(), alarm: None }
+        Self {
+            stream,
+            request_max,
+            stall_max: STALL_MAX,
+            is_in_request: false,
+            since: Instant::now(),
+            stalled_since: None,
+            alarm: None,
+        }
     }
 
     fn deadline(&self) -> Instant {
+        if let Some(since) = self.stalled_since {
+            return since + self.stall_max;
+        }
         self.since + if self.is_in_request { self.request_max } else { IDLE_MAX }
     }
 
@@ -93,11 +110,17 @@ impl<S> Patient<S> {
         }
     }
 
-    fn note(&mut self, is_in_request: bool) {
-        if self.is_in_request != is_in_request {
-            self.is_in_request = is_in_request;
+    fn note_read(&mut self) {
+        if !self.is_in_request {
+            self.is_in_request = true;
             self.since = Instant::now();
         }
+    }
+
+    fn note_written(&mut self) {
+        self.is_in_request = false;
+        self.since = Instant::now();
+        self.stalled_since = None;
     }
 }
 
@@ -109,7 +132,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.note(true);
+            self.note_read();
             return read;
         }
         self.poll_deadline(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
@@ -123,8 +146,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.note(false);
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if written.is_ready() {
+            self.note_written();
+            return written;
+        }
+        self.stalled_since.get_or_insert_with(Instant::now);
+        self.poll_deadline(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -156,6 +184,18 @@ mod tests {
         assert_eq!(server.read(&mut buffer).await.unwrap(), 7);
 
         let error = server.read(&mut buffer).await.unwrap_err();
+
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() >= MOMENT);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_ends_the_connection() {
+        let (_client, server) = duplex(4);
+        let mut server = Patient { stall_max: MOMENT, ..Patient::new(server, MOMENT) };
+        let started = Instant::now();
+
+        let error = server.write_all(b"200 and more").await.unwrap_err();
 
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(started.elapsed() >= MOMENT);

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use crate::quota::RequestContext;
+use crate::telemetry::spans::TraceParent;
 
 /// The header that carries the request's id both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,12 +35,12 @@ impl RequestScope {
     #[must_use]
     pub fn of(headers: &HeaderMap) -> Self {
         let given = headers.get(X_REQUEST_ID).filter(|id| is_request_id(id.as_bytes()));
-        let traceparent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+        let traceparent = traceparent(headers);
         let made_id = given.is_none().then(Uuid::now_v7);
         Self {
             id: given.cloned().unwrap_or_else(|| header_of(made_id.unwrap_or_default())),
             made_id,
-            trace_id: traceparent.and_then(trace_id).map(Into::into),
+            trace_id: traceparent.and_then(read).map(|parent| parent.trace_id.into()),
         }
     }
 
@@ -91,21 +92,32 @@ fn header_of(id: Uuid) -> HeaderValue {
     HeaderValue::from_str(text).expect("a UUID is visible ascii")
 }
 
-/// The trace id of a `traceparent`, by <https://www.w3.org/TR/trace-context/#traceparent-header>: an invalid header
-/// is ignored, and of versions after 00 the part that 00 defines is read.
-fn trace_id(traceparent: &str) -> Option<&str> {
+/// The span of the caller that a request belongs to, when the caller sent one.
+pub(super) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent<'_>> {
+    traceparent(headers).and_then(read)
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    headers.get(TRACEPARENT).and_then(|value| value.to_str().ok())
+}
+
+/// What a `traceparent` says, by <https://www.w3.org/TR/trace-context/#traceparent-header>: an invalid header is ignored,
+/// and of versions after 00 the part that 00 defines is read.
+fn read(traceparent: &str) -> Option<TraceParent<'_>> {
     let (known, rest) = traceparent.split_at_checked(TRACEPARENT_BYTES)?;
     let mut fields = known.split('-');
     let mut field = |length: usize| fields.next().filter(|hex| is_lower_hex(hex, length));
     let (version, trace_id) = (field(2)?, field(32)?);
-    let (parent_id, _flags) = (field(16)?, field(2)?);
+    let (span_id, flags) = (field(16)?, field(2)?);
     let is_read_well = match version {
         "ff" => false,
         "00" => rest.is_empty(),
         _ => rest.is_empty() || rest.starts_with('-'),
     };
     let is_zero = |id: &str| id.bytes().all(|byte| byte == b'0');
-    (is_read_well && !is_zero(trace_id) && !is_zero(parent_id)).then_some(trace_id)
+    let is_sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
+    let is_usable = is_read_well && !is_zero(trace_id) && !is_zero(span_id);
+    is_usable.then_some(TraceParent { trace_id, span_id, is_sampled })
 }
 
 fn is_lower_hex(text: &str, length: usize) -> bool {
@@ -141,7 +153,12 @@ mod tests {
         let valid = format!("00-{TRACE}-00f067aa0ba902b7-01");
         assert_eq!(scope(&TRACEPARENT, &valid).context().trace_id.as_deref(), Some(TRACE));
         let later = format!("cc-{TRACE}-00f067aa0ba902b7-01-what-the-future-holds");
-        assert_eq!(trace_id(&later), Some(TRACE));
+        let parent = read(&later).unwrap();
+        assert_eq!((parent.trace_id, parent.span_id), (TRACE, "00f067aa0ba902b7"));
+        for (flags, is_sampled) in [("01", true), ("00", false), ("03", true), ("02", false)] {
+            let header = format!("00-{TRACE}-00f067aa0ba902b7-{flags}");
+            assert_eq!(read(&header).unwrap().is_sampled, is_sampled, "{flags}");
+        }
         for invalid in [
             "",
             "00",
@@ -154,7 +171,7 @@ mod tests {
             &format!("00_{TRACE}_00f067aa0ba902b7_01"),
             &format!("00-{TRACE}-00f067aa0ba902b7-0é"),
         ] {
-            assert_eq!(trace_id(invalid), None, "{invalid}");
+            assert_eq!(read(invalid), None, "{invalid}");
         }
     }
 }

@@ -14,12 +14,14 @@ use utoipa_axum::routes;
 use super::docs;
 use super::error::ApiError;
 use super::layers;
+use super::routes::alerts;
 use super::routes::analytics;
 use super::routes::audit;
 use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
 use super::routes::decisions;
+use super::routes::drift;
 use super::routes::forecasts;
 use super::routes::grants;
 use super::routes::images;
@@ -30,9 +32,11 @@ use super::routes::plans;
 use super::routes::refunds;
 use super::routes::reservations;
 use super::routes::resets;
+use super::routes::stream;
 use super::routes::subjects;
 use super::routes::transfers;
 use super::routes::usage;
+use super::routes::webhooks;
 use super::state::Api;
 
 fn documented() -> OpenApiRouter<Arc<Api>> {
@@ -45,8 +49,10 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(catalogue())
         .routes(routes!(audit::read))
         .merge(facts())
+        .merge(signals())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
+        .routes(routes!(drift::read))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
@@ -99,6 +105,18 @@ fn facts() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(analytics::near_limit))
         .routes(routes!(analytics::months))
         .routes(routes!(forecasts::read))
+}
+
+/// Telling of what happens.
+fn signals() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(stream::follow))
+        .routes(routes!(alerts::read))
+        .routes(routes!(alerts::put, alerts::delete))
+        .routes(routes!(webhooks::list, webhooks::create))
+        .routes(routes!(webhooks::read, webhooks::put, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::replay))
 }
 
 fn images() -> OpenApiRouter<Arc<Api>> {

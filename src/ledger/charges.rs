@@ -63,7 +63,7 @@ mod tests {
     fn line(depth: u8, metric: &str, grant: Option<u64>, tally: Tally, units: i64) -> Delta {
         let metric = Metric::new(metric).unwrap();
         let (period, window) = (Period::Lifetime, Window::LIFETIME);
-        Delta { depth, metric, period, window, grant, tally, units, after: None }
+        Delta { depth, metric, period, window, grant, tally, units, after: None, limit: None }
     }
 
     fn charges(kind: EventKind, lines: &[Delta]) -> Vec<(&str, i64)> {

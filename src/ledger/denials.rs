@@ -7,10 +7,12 @@ use chrono::Utc;
 use tokio_postgres::Row;
 
 use crate::domain::Denial;
+use crate::domain::Signal;
 
 use super::Ledger;
 use super::convert::instant_ms;
 use super::error::LedgerError;
+use super::feed;
 use super::tx::Tx;
 use super::tx::column;
 
@@ -79,6 +81,8 @@ async fn write(tx: &Tx, denials: &[Denial]) -> Result<(), LedgerError> {
         }
     }
     insert(tx, &rows).await?;
+    let signals: Vec<Signal> = rows.iter().map(|denial| Signal::of_denial(denial)).collect();
+    feed::add(tx, &[], &signals).await?;
     count_hours(tx, denials).await
 }
 

@@ -7,12 +7,14 @@ use crate::domain::event::Event;
 
 use super::Ledger;
 use super::audit_log;
+use super::crossings;
 use super::cursors;
 use super::cursors::Cursor;
 use super::cursors::Move;
 use super::dead_letters;
 use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
+use super::feed;
 use super::grants;
 use super::message_logs;
 use super::message_logs::Logged;
@@ -144,12 +146,13 @@ pub(super) async fn write_events<'a>(
     let all: Vec<&Event> = if guards.dedupe { Vec::new() } else { events.iter().collect() };
     let counted = if guards.dedupe { &logged.fresh } else { &all };
     // The sums of the second are made while Postgres adds those of the first.
-    futures_util::try_join!(
+    let (crossed, ()) = futures_util::try_join!(
         usage_counters::add(tx, counted),
         rollups::add(tx, shard, &logged.fresh)
     )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
+    feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
 }

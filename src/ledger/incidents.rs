@@ -3,8 +3,12 @@
 use chrono::DateTime;
 use chrono::Utc;
 use serde_json::Value;
+use serde_json::json;
 use tokio_postgres::Row;
 use uuid::Uuid;
+
+use crate::domain::Signal;
+use crate::domain::SignalKind;
 
 use super::Ledger;
 use super::convert::signed;
@@ -145,6 +149,18 @@ pub(super) async fn insert(
     )
     .await?;
     Ok(())
+}
+
+/// What the feed says of it.
+pub(super) fn signal(outcome: &Outcome, incident: &Incident) -> Signal {
+    let data = json!({
+        "shard": outcome.shard,
+        "reason": incident.reason,
+        "new_epoch": outcome.new_epoch,
+        "salvaged": outcome.salvaged,
+        "lost_at_most": incident.lost_at_most,
+    });
+    Signal::new(Uuid::now_v7(), SignalKind::ShardRecovered, None, data)
 }
 
 fn read(row: &Row) -> Result<IncidentRow, LedgerError> {

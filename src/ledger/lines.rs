@@ -104,6 +104,7 @@ fn read_line(line: Line<'_>) -> Option<Delta> {
         tally,
         units,
         after: None,
+        limit: None,
     })
 }
 
@@ -121,6 +122,7 @@ mod tests {
             tally,
             units: -3,
             after: None,
+            limit: None,
         }
     }
 

@@ -6,6 +6,7 @@
 //! **Architecture invariant:** nothing else in the crate names Postgres, a connection, a row or SQL; nothing here names
 //! Redis. Every wait has an end.
 
+mod alerts;
 mod analytics;
 mod api_keys;
 mod archives;
@@ -13,10 +14,13 @@ mod audit_log;
 mod catalogues;
 mod charges;
 mod convert;
+mod crossings;
 mod cursors;
 mod dead_letters;
 mod denials;
+mod drift;
 mod error;
+mod feed;
 mod flush;
 mod grants;
 mod incidents;
@@ -39,10 +43,12 @@ mod transfers;
 mod tx;
 mod usage_counters;
 mod verify;
+mod webhooks;
 mod within;
 
 use std::time::Duration;
 
+pub use alerts::AlertRow;
 pub use analytics::DayTotal;
 pub use analytics::DenialTotals;
 pub use analytics::HourTotal;
@@ -58,8 +64,16 @@ pub use catalogues::CatalogueRow;
 pub use catalogues::Replaced;
 pub use cursors::Cursor;
 pub use dead_letters::DeadLetter;
+pub use drift::DriftLook;
+pub use drift::DriftRound;
+pub use drift::DriftRow;
+pub use drift::DriftStep;
+pub use drift::DriftSums;
+pub use drift::NewDrift;
 pub use error::Cause;
 pub use error::LedgerError;
+pub use feed::FeedItem;
+pub use feed::FeedRow;
 pub use flush::Batch;
 pub use flush::FlushGuards;
 pub use flush::Flushed;
@@ -106,6 +120,9 @@ pub use transfers::TransferState;
 pub use verify::Difference;
 pub use verify::Disagreement;
 pub use verify::Totals;
+pub use webhooks::DeliveryRow;
+pub use webhooks::NewDelivery;
+pub use webhooks::WebhookFan;
 #[doc(hidden)]
 pub use within::SUBJECTS_WITHIN;
 

@@ -10,6 +10,7 @@ use super::cursors::Cursor;
 use super::dead_letters;
 use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
+use super::feed;
 use super::flush::FlushGuards;
 use super::flush::write_events;
 use super::incidents;
@@ -141,6 +142,7 @@ impl RecoveryTx {
             salvaged: self.salvaged,
         };
         incidents::insert(&self.tx, &outcome, incident).await?;
+        feed::add(&self.tx, &[], &[incidents::signal(&outcome, incident)]).await?;
         cursors::begin_epoch(&self.tx, outcome.shard, outcome.new_epoch, fence).await
     }
 }

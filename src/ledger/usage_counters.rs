@@ -10,29 +10,58 @@ use crate::domain::EventKind;
 use crate::domain::Period;
 use crate::domain::Tally;
 use crate::domain::event::Delta;
+use crate::domain::event::LimitInForce;
 
 use super::convert::instant_ms;
 use super::convert::instant_s;
+use super::convert::signed;
+use super::crossings;
+use super::crossings::Crossing;
 use super::error::LedgerError;
 use super::tx::Tx;
 
 const ADD_TO_COUNTERS: &str = "-- add_to_counters
-INSERT INTO usage_counters (
-    subject, metric, period, window_start, window_end, used, carried, rolled_over, refunded,
-    reset_at
+WITH sum AS (
+    SELECT * FROM unnest(
+        $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
+        $7::bigint[], $8::boolean[], $9::bigint[], $10::timestamptz[], $11::bigint[],
+        $12::bigint[], $13::bigint[]
+    ) AS sum (
+        subject, metric, period, window_start, window_end, used, carried, rolled_over, refunded,
+        reset_at, max, warning_percent, critical_percent
+    )
+), added AS (
+    INSERT INTO usage_counters (
+        subject, metric, period, window_start, window_end, used, carried, rolled_over, refunded,
+        reset_at
+    )
+    SELECT
+        subject, metric, period, window_start, window_end, used, carried, rolled_over, refunded,
+        reset_at
+    FROM sum
+    ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
+        used = usage_counters.used + excluded.used,
+        carried = usage_counters.carried + excluded.carried,
+        rolled_over = usage_counters.rolled_over OR excluded.rolled_over,
+        refunded = usage_counters.refunded + excluded.refunded,
+        reset_at = greatest(usage_counters.reset_at, excluded.reset_at),
+        updated_at = now()
+    RETURNING subject, metric, period, window_start, used, carried
 )
-SELECT sum.*
-FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::bigint[],
-    $7::bigint[], $8::boolean[], $9::bigint[], $10::timestamptz[]
-) AS sum
-ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
-    used = usage_counters.used + excluded.used,
-    carried = usage_counters.carried + excluded.carried,
-    rolled_over = usage_counters.rolled_over OR excluded.rolled_over,
-    refunded = usage_counters.refunded + excluded.refunded,
-    reset_at = greatest(usage_counters.reset_at, excluded.reset_at),
-    updated_at = now()";
+INSERT INTO crossings (
+    subject, metric, period, window_start, level, window_end, used, max
+)
+SELECT
+    subject, metric, period, window_start, level.name, sum.window_end, added.used,
+    sum.max + added.carried
+FROM added
+JOIN sum USING (subject, metric, period, window_start)
+CROSS JOIN LATERAL (
+    VALUES ('warning', sum.warning_percent), ('critical', sum.critical_percent), ('limit', 100)
+) AS level (name, percent)
+WHERE added.used * 100 >= (sum.max + added.carried) * level.percent
+ON CONFLICT DO NOTHING
+RETURNING subject, metric, period, window_start, level, window_end, used, max";
 
 /// The key of a counter: level, metric, period, first second of the window.
 type Key<'a> = (&'a str, &'a str, &'static str, i64);
@@ -45,42 +74,50 @@ struct Sum {
     /// What was carried into the window; `None` when no event says that the window before was carried over.
     carried: Option<i64>,
     refunded: i64,
+    /// The limit that the last of the events was decided by.
+    limit: Option<LimitInForce>,
     /// When the last reset among the events was decided, in Unix milliseconds.
     reset_at_ms: Option<i64>,
 }
 
 impl Sum {
     const fn none(window_end_s: i64) -> Self {
-        Self { window_end_s, used: 0, carried: None, refunded: 0, reset_at_ms: None }
+        Self { window_end_s, used: 0, carried: None, refunded: 0, limit: None, reset_at_ms: None }
     }
 }
 
 /// Adds the deltas of `events` to the counters, each counter once and in key order, so that two transactions never
 /// wait for each other's rows. Deltas of minutes and hours are left out: their counters live in Redis alone. Those of holds
 /// and grants have tables of their own.
-pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<(), LedgerError> {
+///
+/// Answers the levels that counters came to for the first time in their windows.
+pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<Vec<Crossing>, LedgerError> {
     let sums = tally(events)?;
     if sums.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let columns = Columns::of(&sums)?;
-    tx.execute(
-        ADD_TO_COUNTERS,
-        &[
-            &columns.subjects,
-            &columns.metrics,
-            &columns.periods,
-            &columns.window_starts,
-            &columns.window_ends,
-            &columns.used,
-            &columns.carried,
-            &columns.rolled_over,
-            &columns.refunded,
-            &columns.reset_ats,
-        ],
-    )
-    .await?;
-    Ok(())
+    let rows = tx
+        .rows(
+            ADD_TO_COUNTERS,
+            &[
+                &columns.subjects,
+                &columns.metrics,
+                &columns.periods,
+                &columns.window_starts,
+                &columns.window_ends,
+                &columns.used,
+                &columns.carried,
+                &columns.rolled_over,
+                &columns.refunded,
+                &columns.reset_ats,
+                &columns.limits.max,
+                &columns.limits.warning_percents,
+                &columns.limits.critical_percents,
+            ],
+        )
+        .await?;
+    rows.iter().map(crossings::read).collect()
 }
 
 fn tally<'a>(events: &[&'a Event]) -> Result<BTreeMap<Key<'a>, Sum>, LedgerError> {
@@ -123,6 +160,7 @@ fn add_delta<'a>(
     *count = count
         .checked_add(delta.units)
         .ok_or_else(|| LedgerError::BadData("a sum of units is above 2^63 - 1".into()))?;
+    sum.limit = delta.limit.or(sum.limit);
     if event.kind == EventKind::Reset {
         sum.reset_at_ms = sum.reset_at_ms.max(Some(event.occurred_at_ms));
     }
@@ -141,6 +179,28 @@ struct Columns<'a> {
     rolled_over: Vec<bool>,
     refunded: Vec<i64>,
     reset_ats: Vec<Option<DateTime<Utc>>>,
+    limits: Limits,
+}
+
+/// The limits in force, a column each.
+struct Limits {
+    max: Vec<Option<i64>>,
+    warning_percents: Vec<Option<i64>>,
+    critical_percents: Vec<Option<i64>>,
+}
+
+impl Limits {
+    fn of(limits: &[Option<LimitInForce>]) -> Result<Self, LedgerError> {
+        let max = limits.iter().map(|it| it.map(|it| signed(it.max.get())).transpose());
+        let percents = |percent: fn(LimitInForce) -> u8| {
+            limits.iter().map(|it| it.map(|it| i64::from(percent(it)))).collect()
+        };
+        Ok(Self {
+            max: max.collect::<Result<_, _>>()?,
+            warning_percents: percents(|it| it.warning_percent),
+            critical_percents: percents(|it| it.critical_percent),
+        })
+    }
 }
 
 impl<'a> Columns<'a> {
@@ -162,6 +222,7 @@ impl<'a> Columns<'a> {
             reset_ats: values()
                 .map(|sum| sum.reset_at_ms.map(instant_ms).transpose())
                 .collect::<Result<_, _>>()?,
+            limits: Limits::of(&values().map(|sum| sum.limit).collect::<Vec<_>>())?,
         })
     }
 }

@@ -76,6 +76,21 @@ pub enum QuotaError {
     /// A catalogue that is not one.
     #[error("the catalogue does not fit")]
     BadCatalogue(#[source] CatalogueError),
+    /// There is no such rule.
+    #[error("no such rule")]
+    UnknownRule,
+    /// There are as many rules as there may be.
+    #[error("there are 100 rules, which is the most")]
+    TooManyRules,
+    /// There is no such webhook.
+    #[error("no such webhook")]
+    UnknownWebhook,
+    /// There are as many webhooks as there may be.
+    #[error("there are 100 webhooks, which is the most")]
+    TooManyWebhooks,
+    /// What comes after that place of the live feed is no longer there, or never was.
+    #[error("what comes after that event is not there")]
+    FeedGone,
     /// What an admin's write is based on is not in force.
     #[error("version {found} is in force")]
     Stale {

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::time::Instant;
 
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::counters::Entry;
@@ -19,9 +21,11 @@ use crate::ledger::Flushed;
 use crate::ledger::LedgerError;
 use crate::telemetry::Chain;
 use crate::telemetry::names;
+use crate::telemetry::spans;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::outbox_gauges;
 use super::recover;
 
 /// Outbox entries read at once; an entry holds up to 64 events.
@@ -51,6 +55,8 @@ pub struct FlushState {
     last_batch: Option<(usize, usize)>,
     /// The epoch, the place and the id of the last event that is known to be in Postgres.
     known: Option<(u64, u64, Uuid)>,
+    /// The cursor as it was last seen: the epoch and the place.
+    cursor: Option<(u64, u64)>,
 }
 
 /// The end of a flushed batch.
@@ -106,7 +112,7 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when a store is away: nothing is lost, try again.
     pub async fn flush(&self, shard: u16, state: &mut FlushState) -> Result<FlushStep, QuotaError> {
-        let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
+        let cursor = self.cursor_of(shard, state).await?;
         self.counters.saw(shard, cursor.epoch, 0);
         let told = recover::own_up(&self.counters, &self.ledger, shard).await;
         told.map_err(QuotaError::of_ledger)?;
@@ -123,8 +129,7 @@ impl Quota {
         if let Some(fault) = fault {
             return self.recover_unless_moved(&cursor, fault).await;
         }
-        let lag = u32::try_from(page.seq.saturating_sub(cursor.seq)).unwrap_or(u32::MAX);
-        metrics::gauge!(names::FLUSH_LAG_EVENTS, "shard" => shard.to_string()).set(lag);
+        outbox_gauges::note(shard, &page, cursor.seq, self.redis_now_ms());
         let (batch, mark) = self.batch(&cursor, page.entries);
         state.last_batch = mark.map(|mark| (mark.entries, batch.events.len()));
         let Some(mark) = mark else {
@@ -136,22 +141,38 @@ impl Quota {
         }
         let last = batch.events.last().filter(|event| event.seq == mark.seq);
         let known = last.map(|event| (cursor.epoch, event.seq, event.event_id));
-        let flushed = match self.write(batch).await {
+        let flushed = match self.write_and_note(batch).await {
             Ok(flushed) => flushed,
             Err(LedgerError::CursorMoved | LedgerError::Conflict(_)) => {
                 return Ok(FlushStep::Again);
             }
             Err(error) => return Err(QuotaError::of_ledger(error)),
         };
-        note(&flushed);
         state.remember(cursor.epoch, mark);
         state.known = known.or(state.known);
+        state.cursor = Some((cursor.epoch, mark.seq));
         let after = Cursor { seq: mark.seq, forget: flushed.forget, ..cursor };
         if !after.forget.is_empty() {
             self.forget(&after).await?;
         }
         self.trim(&after, state).await?;
         Ok(FlushStep::Flushed(flushed.inserted))
+    }
+
+    /// The cursor, or the gauges by the last one while Postgres is away.
+    async fn cursor_of(&self, shard: u16, state: &mut FlushState) -> Result<Cursor, QuotaError> {
+        match self.ledger.cursor(shard).await {
+            Ok(cursor) => {
+                state.cursor = Some((cursor.epoch, cursor.seq));
+                Ok(cursor)
+            }
+            Err(error) => {
+                if let Some(place) = state.cursor {
+                    self.watch_outbox(shard, place).await;
+                }
+                Err(QuotaError::of_ledger(error))
+            }
+        }
     }
 
     /// What is wrong between a shard in Redis and its cursor in Postgres, if anything.
@@ -276,13 +297,27 @@ impl Quota {
         (batch, mark)
     }
 
+    async fn write_and_note(&self, batch: Batch) -> Result<Flushed, LedgerError> {
+        let started_at = Instant::now();
+        let events = u32::try_from(batch.events.len()).unwrap_or(u32::MAX);
+        let span = spans::flush(batch.shard, batch.events.len());
+        let flushed = self.write(batch).instrument(span).await?;
+        metrics::histogram!(names::FLUSH_SECONDS).record(started_at.elapsed());
+        metrics::histogram!(names::FLUSH_BATCH_EVENTS).record(events);
+        metrics::counter!(names::FLUSH_BATCHES_TOTAL).increment(1);
+        metrics::counter!(names::FLUSHED_EVENTS_TOTAL).increment(flushed.inserted);
+        let duplicates = flushed.duplicates.len() as u64;
+        metrics::counter!(names::FLUSH_DUPLICATES_TOTAL).increment(duplicates);
+        Ok(flushed)
+    }
+
     /// Writes the batch. When Postgres cannot take one of its events, finds it by halving and sets it aside in the same
     /// transaction as the others.
     async fn write(&self, mut batch: Batch) -> Result<Flushed, LedgerError> {
         let guards = self.options.guards.flush;
         match self.ledger.flush(&batch, guards).await {
             Err(LedgerError::BadData(_)) => {}
-            outcome => return outcome,
+            outcome => return outcome.inspect(|_| note_dead(&batch)),
         }
         let (good, bad) = self.sort_out(std::mem::take(&mut batch.events)).await?;
         for (event, reason) in &bad {
@@ -292,7 +327,7 @@ impl Quota {
             batch.forget.extend(levels.map(str::to_owned));
         }
         batch.events = good;
-        self.ledger.flush(&batch, guards).await
+        self.ledger.flush(&batch, guards).await.inspect(|_| note_dead(&batch))
     }
 
     /// Sorts events by whether Postgres can take them. A part that it takes as a whole is not halved.
@@ -358,9 +393,8 @@ impl Quota {
     }
 }
 
-fn note(flushed: &Flushed) {
-    metrics::counter!(names::FLUSHED_EVENTS_TOTAL).increment(flushed.inserted);
-    metrics::counter!(names::FLUSH_DUPLICATES_TOTAL).increment(flushed.duplicates.len() as u64);
+fn note_dead(batch: &Batch) {
+    metrics::counter!(names::DEAD_LETTERS_TOTAL).increment(batch.dead.len() as u64);
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ const BATCH_MAX: usize = 64;
 const SNAPSHOTS_MAX: usize = 8;
 /// Counters whose windows ended longer ago than this, by Redis' time as this node believes it to be, are left out. The
 /// script refuses the load when its time is earlier still, and the node then knows better.
-const ENDED_MARGIN: Duration = Duration::from_mins(1);
+pub(super) const ENDED_MARGIN: Duration = Duration::from_mins(1);
 
 /// A load that is asked for.
 struct LoadOrder {
@@ -113,6 +113,7 @@ impl Loader {
             let levels = distinct_levels(shard, &waiting);
             let started_at = Instant::now();
             let loaded = self.load(shard, &levels).await;
+            metrics::histogram!(names::LOAD_SECONDS).record(started_at.elapsed());
             tracing::debug!(shard, levels = levels.len(), elapsed = ?started_at.elapsed(), "loaded");
             // Whoever asked for the same meanwhile is answered too: one load, however many ask.
             self.take_queued(&mut waiting);
@@ -226,7 +227,8 @@ fn answer(
     left
 }
 
-fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snapshot {
+/// What a load sets, by what Postgres holds of the levels.
+pub(super) fn snapshot(base: &Base, levels: &[String], ended_after: DateTime<Utc>) -> Snapshot {
     let of_level = |path: &String| {
         let profile = base.profiles.iter().find(|profile| profile.subject == *path);
         let counters = base.counters.iter().filter(|counter| counter.subject == *path);

@@ -4,13 +4,17 @@
 //! Redis once and Postgres never.
 
 mod actor;
+mod alerts;
 mod analytics;
 mod catalogue;
+mod cloud_event;
 mod decide;
 mod denials;
+mod drift;
 mod dynamic;
 mod effective;
 mod error;
+mod feed;
 mod flush;
 mod flushed;
 mod forecast;
@@ -21,7 +25,9 @@ mod loader;
 mod logs;
 mod near_limit;
 mod order;
+mod outbox_gauges;
 mod outcome;
+mod picture;
 mod profiles;
 mod recover;
 mod refund;
@@ -36,6 +42,7 @@ mod settle;
 mod transfers;
 mod usage;
 pub mod verify;
+mod webhooks;
 mod within;
 
 use std::sync::Arc;
@@ -56,9 +63,16 @@ use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 
 pub use self::actor::Actor;
+pub use self::alerts::AlertsView;
 pub use self::analytics::TrailingDays;
 pub use self::catalogue::CatalogueChange;
 pub use self::catalogue::CatalogueView;
+pub use self::cloud_event::cloud_event;
+pub use self::drift::CounterDrift;
+pub use self::drift::DriftReport;
+pub use self::drift::RepairOrder;
+pub use self::drift::RepairPlace;
+pub use self::drift::Repaired;
 pub use self::dynamic::Recomputation;
 pub use self::dynamic::RecomputePlace;
 pub use self::dynamic::Recomputed;
@@ -66,6 +80,9 @@ pub use self::effective::Effective;
 pub use self::error::MissingFeature;
 pub use self::error::QuotaError;
 pub use self::error::Store;
+pub use self::feed::FeedPlace;
+pub use self::feed::FeedReader;
+pub use self::feed::is_within;
 pub use self::flush::FlushState;
 pub use self::flush::FlushStep;
 pub use self::forecast::ForecastReport;
@@ -107,11 +124,19 @@ pub use self::transfers::TransferPolicy;
 pub use self::transfers::TransferRefusal;
 pub use self::transfers::TransferRow;
 pub use self::usage::Usage;
+pub use self::webhooks::WebhookOrder;
 pub use crate::counters::HoldEnd;
+pub use crate::ledger::AlertRow;
 pub use crate::ledger::AuditFilter;
 pub use crate::ledger::AuditRow;
 pub use crate::ledger::DENIED;
+pub use crate::ledger::DeliveryRow;
+pub use crate::ledger::DriftRound;
+pub use crate::ledger::DriftRow;
+pub use crate::ledger::DriftSums;
 pub use crate::ledger::Expected;
+pub use crate::ledger::FeedItem;
+pub use crate::ledger::FeedRow;
 pub use crate::ledger::LogFilter;
 pub use crate::ledger::LogPage;
 pub use crate::ledger::LogPlace;
@@ -119,6 +144,7 @@ pub use crate::ledger::LogRow;
 pub use crate::ledger::TransferState;
 
 use self::denials::DenialQueue;
+use self::feed::Feed;
 use self::loader::LoadEntrance;
 use self::profiles::Profiles;
 use self::recover::RecoveryEntrance;
@@ -137,6 +163,8 @@ pub struct QuotaOptions {
     pub trim_lag: Duration,
     /// How many bytes of flushed events stay in the outbox.
     pub trim_bytes_max: u64,
+    /// How long the live feed is kept.
+    pub feed_keep: Duration,
     /// What gifts must keep to.
     pub transfers: TransferPolicy,
     /// Guards of the protocol; all on outside tests.
@@ -181,6 +209,7 @@ pub struct Quota {
     edition: RwLock<Arc<Edition>>,
     profiles: Profiles,
     denials: DenialQueue,
+    feed: Feed,
     /// The sheet of an operation that is yet to be measured.
     nothing: Arc<PackedSheet>,
     loads: LoadEntrance,
@@ -280,6 +309,7 @@ impl Quota {
             edition: RwLock::new(edition),
             profiles: Profiles::default(),
             denials: DenialQueue::default(),
+            feed: Feed::default(),
             nothing: resolve::nothing(1),
             loads,
             instance: settings.instance,

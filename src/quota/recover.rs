@@ -192,6 +192,7 @@ impl Quota {
             "a new epoch begins"
         );
         metrics::counter!(names::LOST_UNITS_BOUND_TOTAL).increment(incident.lost_at_most);
+        metrics::counter!(names::DEAD_LETTERS_TOTAL).increment(salvaged.dead);
         tx.finish(incident, fenced.token).await.map_err(QuotaError::of_ledger)
     }
 }

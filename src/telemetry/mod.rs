@@ -1,7 +1,9 @@
-//! The log and the metrics of this process.
+//! The log, the metrics and the traces of this process.
 
 mod chain;
 pub mod names;
+pub mod spans;
+mod traces;
 
 use std::io;
 use std::sync::OnceLock;
@@ -9,15 +11,22 @@ use std::sync::OnceLock;
 use metrics_exporter_prometheus::Matcher;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use metrics_exporter_prometheus::PrometheusHandle;
+use opentelemetry_otlp::ExporterBuildError;
+use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::LogConfig;
 use crate::config::LogFormat;
+use crate::config::TelemetryConfig;
 
 pub use self::chain::Chain;
+pub use self::traces::Traces;
+pub use self::traces::take_traces;
 
 /// Why logging could not start.
 #[derive(Debug, thiserror::Error)]
@@ -25,23 +34,41 @@ pub enum TelemetryError {
     /// `log.level` is neither a level nor a list of directives.
     #[error("log.level is not understood")]
     Level(#[source] tracing_subscriber::filter::ParseError),
+    /// `telemetry.otlp_endpoint` is no URL, or no client for it could be made.
+    #[error("telemetry.otlp_endpoint cannot be used")]
+    Traces(#[source] ExporterBuildError),
 }
 
-/// Sends the log to standard error as `config` says. Later calls in one process change nothing.
+/// Sends the log to standard error as `config` says, and makes traces when `traces` names a collector: what
+/// [`take_traces`] answers then has to run. Later calls in one process change nothing.
 ///
 /// # Errors
 ///
-/// [`TelemetryError::Level`] when the level is not understood, which `Config::load` has ruled out.
-pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
+/// [`TelemetryError::Level`] when the level is not understood, which `Config::load` has ruled out;
+/// [`TelemetryError::Traces`] when the collector's address cannot be used.
+pub fn init(config: &LogConfig, traces: Option<&TelemetryConfig>) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(&config.level).map_err(TelemetryError::Level)?;
-    let layer = fmt::layer().with_writer(io::stderr);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry();
     // The only failure is that a subscriber is installed already, by an earlier call.
-    let _installed = match config.format {
-        LogFormat::Text => registry.with(layer.with_ansi(false)).try_init(),
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    let _installed = match traces.map(traces::layer).transpose()?.flatten() {
+        Some(traces) => {
+            registry.with(output(config.format).with_filter(filter)).with(traces).try_init()
+        }
+        None => registry.with(filter).with(output(config.format)).try_init(),
     };
     Ok(())
+}
+
+/// Where records go, and how they look.
+fn output<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let layer = fmt::layer().with_writer(io::stderr);
+    match format {
+        LogFormat::Text => layer.with_ansi(false).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    }
 }
 
 /// The metrics recorder of this process.
@@ -71,10 +98,12 @@ pub fn metrics() -> Metrics {
 }
 
 fn install() -> Metrics {
-    let recorder = buckets(PrometheusBuilder::new(), names::GROUP_SIZE, &names::GROUP_BUCKETS);
-    let recorder = [names::REDIS_CALL_SECONDS, names::HTTP_REQUEST_SECONDS]
-        .into_iter()
-        .fold(recorder, |builder, name| buckets(builder, name, &names::SECONDS_BUCKETS))
+    let recorder = names::ALL
+        .iter()
+        .fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+            names::Kind::Histogram(bounds) => buckets(builder, metric.name, bounds),
+            names::Kind::Counter | names::Kind::Gauge => builder,
+        })
         .build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
@@ -113,7 +142,7 @@ mod tests {
     fn logging_can_be_started_many_times() {
         for format in [LogFormat::Text, LogFormat::Json] {
             let config = LogConfig { format, level: "warn,headroom=info".to_owned() };
-            init(&config).unwrap();
+            init(&config, None).unwrap();
         }
     }
 
@@ -121,6 +150,6 @@ mod tests {
     fn a_level_that_is_not_understood_is_refused() {
         let config = LogConfig { format: LogFormat::Text, level: "a=b=c".to_owned() };
 
-        assert!(init(&config).is_err());
+        assert!(init(&config, None).is_err());
     }
 }

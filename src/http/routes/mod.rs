@@ -1,11 +1,13 @@
 //! One file a group of routes.
 
+pub mod alerts;
 pub mod analytics;
 pub mod audit;
 pub mod catalogue;
 pub mod chat;
 pub mod counts;
 pub mod decisions;
+pub mod drift;
 pub mod forecasts;
 pub mod grants;
 pub mod images;
@@ -16,6 +18,8 @@ pub mod plans;
 pub mod refunds;
 pub mod reservations;
 pub mod resets;
+pub mod stream;
 pub mod subjects;
 pub mod transfers;
 pub mod usage;
+pub mod webhooks;

@@ -30,6 +30,8 @@ pub enum Action {
     UsageSet,
     /// Lowered a counter.
     UsageDecrement,
+    /// Made counters in Redis again from Postgres and the outbox.
+    SubjectRepair,
     /// Gave a subject bonus units, or raised a limit.
     GrantCreate,
     /// Took a grant back.
@@ -56,6 +58,7 @@ impl Action {
             Self::UsageReset => "usage.reset",
             Self::UsageSet => "usage.set",
             Self::UsageDecrement => "usage.decrement",
+            Self::SubjectRepair => "subject.repair",
             Self::GrantCreate => "grant.create",
             Self::GrantRevoke => "grant.revoke",
             Self::CatalogueReplace => "catalogue.replace",

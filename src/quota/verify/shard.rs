@@ -4,39 +4,27 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::counters::Field;
-use crate::counters::OutboxPage;
 use crate::counters::SubjectState;
 use crate::domain::Event;
 use crate::domain::EventKind;
 use crate::domain::Mode;
-use crate::domain::Period;
-use crate::domain::Profile;
 use crate::domain::Subject;
 use crate::domain::Tally;
-use crate::domain::Window;
 use crate::domain::limits_of;
-use crate::ledger::Base;
 
 use super::Progress;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
-use crate::quota::loader::counts;
+use crate::quota::picture::Compared;
+use crate::quota::picture::CounterKey;
+use crate::quota::picture::Picture;
 
 /// Subjects compared at once.
 const SUBJECTS_MAX: usize = 1_000;
-/// Pictures taken of a group of subjects before the checker gives up because the outbox is trimmed ahead of each.
-const PICTURES_MAX: usize = 20;
-
-/// A counter of one level, and the level's path.
-type CounterKey = (String, Field);
-
-/// Redis and Postgres at instants that can be compared.
-struct Picture {
-    base: Base,
-    states: Vec<SubjectState>,
-    page: OutboxPage,
-    now_s: i64,
-}
+/// The checker reads all that is pending.
+const ENTRIES_MAX: u32 = u32::MAX;
+/// Keys that a step of a scan looks at.
+const SCAN_KEYS: u32 = 500;
 
 impl Quota {
     pub(super) async fn verify_shard(
@@ -44,18 +32,18 @@ impl Quota {
         shard: u16,
         progress: &mut Progress,
     ) -> Result<(), QuotaError> {
-        let picture = self.picture(shard, &[]).await?;
+        let picture = self.picture(shard, &[], ENTRIES_MAX).await?;
         check_outbox(&picture, progress);
         let mut cursor = 0;
         let mut seen = BTreeSet::new();
         loop {
-            let page = self.counters.scan_subjects(shard, cursor).await;
+            let page = self.counters.scan_subjects(shard, cursor, SCAN_KEYS).await;
             let (next, paths) = page.map_err(QuotaError::of_counters)?;
             // A scan may name a key twice.
             let paths: Vec<String> =
                 paths.into_iter().filter(|path| seen.insert(path.clone())).collect();
             for group in paths.chunks(SUBJECTS_MAX) {
-                let picture = self.picture(shard, group).await?;
+                let picture = self.picture(shard, group, ENTRIES_MAX).await?;
                 self.check_subjects(&picture, progress).await?;
             }
             if next == 0 {
@@ -65,35 +53,12 @@ impl Quota {
         }
     }
 
-    /// Postgres first, then Redis: what happened in between is in the outbox after the cursor.
-    async fn picture(&self, shard: u16, paths: &[String]) -> Result<Picture, QuotaError> {
-        let mut trimmed = None;
-        for _ in 0..PICTURES_MAX {
-            let names: Vec<&str> = paths.iter().map(String::as_str).collect();
-            let now = self.redis_now();
-            let ended_after = now - Window::ENDS_APART_MAX;
-            let base = self.ledger.base(shard, &names, ended_after).await;
-            let base = base.map_err(QuotaError::of_ledger)?;
-            let read = self.counters.inspect(shard, paths, base.epoch, base.seq).await;
-            let (states, page) = read.map_err(QuotaError::of_counters)?;
-            // The flusher may have trimmed since Postgres was read. But a cursor that was read after a trim and is
-            // behind it breaks I4: no other picture would be better.
-            let is_behind =
-                trimmed.is_some_and(|(epoch, floor)| epoch == base.epoch && floor > base.seq);
-            if page.floor <= base.seq || is_behind {
-                return Ok(Picture { base, states, page, now_s: now.timestamp() });
-            }
-            trimmed = page.epoch.map(|epoch| (epoch, page.floor));
-        }
-        Err(QuotaError::Internal("the outbox is trimmed faster than it can be verified".into()))
-    }
-
     async fn check_subjects(
         &self,
         picture: &Picture,
         progress: &mut Progress,
     ) -> Result<(), QuotaError> {
-        let expected = expected_counters(picture);
+        let expected = picture.expected_counters();
         for state in &picture.states {
             let epoch = picture.page.epoch.unwrap_or(0);
             progress.i6.expect(state.epoch <= epoch, || {
@@ -114,30 +79,21 @@ impl Quota {
         picture: &Picture,
         progress: &mut Progress,
     ) -> Result<(), QuotaError> {
-        let counters = state.counters.iter();
-        let found: BTreeMap<CounterKey, i64> =
-            counters.map(|(field, count)| ((state.path.clone(), field.clone()), *count)).collect();
-        let first = (state.path.clone(), Field::used("", Period::Minute, false, i64::MIN));
-        let of_level = expected.range(first..).take_while(|(key, _)| key.0 == state.path);
-        let keys: BTreeSet<&CounterKey> =
-            of_level.map(|(key, _)| key).chain(found.keys()).collect();
-        for key in keys {
-            if !is_current(state, key, picture) {
-                continue;
-            }
-            let (redis, postgres) = (found.get(key).unwrap_or(&0), expected.get(key).unwrap_or(&0));
+        for Compared { field, redis, postgres } in picture.compared(state, expected) {
             let describe = || {
-                let Field { metric, period, .. } = &key.1;
-                format!("{} {metric} {} ({})", key.0, period.as_str(), key.1)
+                let Field { metric, period, .. } = field;
+                format!("{} {metric} {} ({field})", state.path, period.as_str())
             };
             let differ =
                 || format!("{}: redis {redis}, postgres and outbox {postgres}", describe());
             progress.i2.expect(redis == postgres, differ);
-            progress.i3.expect(*redis >= 0, || format!("{}: {redis}", describe()));
-            if key.1.grant.is_none() && key.1.tally == Tally::Used {
-                let carried = Field { tally: Tally::Carried, ..key.1.clone() };
-                let carried = found.get(&(state.path.clone(), carried)).unwrap_or(&0);
-                progress.excess += self.excess(picture, key, redis - carried).await?;
+            progress.i3.expect(redis >= 0, || format!("{}: {redis}", describe()));
+            if field.grant.is_none() && field.tally == Tally::Used {
+                let carried = Field { tally: Tally::Carried, ..field.clone() };
+                let carried = state.counters.iter().find(|(known, _)| *known == carried);
+                let used = redis - carried.map_or(0, |(_, units)| *units);
+                let key = (state.path.clone(), field.clone());
+                progress.excess += self.excess(picture, &key, used).await?;
             }
         }
         Ok(())
@@ -161,7 +117,7 @@ impl Quota {
         if units == 0
             || is_configured
             || self.edition().version > 1
-            || events(&picture.page).any(is_pending)
+            || picture.events().any(is_pending)
         {
             return Ok(0);
         }
@@ -183,53 +139,6 @@ impl Quota {
         let max = limit.and_then(|limit| limit.max).map_or(u64::MAX, crate::domain::Units::get);
         u64::try_from(used).unwrap_or(0).saturating_sub(max)
     }
-}
-
-/// Whether both stores keep the counter, and its window holds the instant. Counters of minutes and hours are in Redis
-/// alone (docs/adr/0011); windows follow the level's calendar; a hold and a grant have ends of their own.
-fn is_current(state: &SubjectState, key: &CounterKey, picture: &Picture) -> bool {
-    let field = &key.1;
-    if matches!(field.period, Period::Minute | Period::Hour) {
-        return false;
-    }
-    // Redis' time may be a second ahead of what this node believes.
-    let margin_s = 2;
-    if matches!(field.tally, Tally::Held { until_s } if until_s <= picture.now_s + margin_s) {
-        return false;
-    }
-    if field.grant.is_some() {
-        return field.at_s > picture.now_s + margin_s;
-    }
-    let now = chrono::DateTime::from_timestamp(picture.now_s, 0).unwrap_or_default();
-    let profile = picture.base.profiles.iter().find(|it| it.subject == state.path);
-    let profile =
-        profile.and_then(|it| Profile::parse_stored(&it.profile).ok()).unwrap_or_default();
-    field.period.window_at(now, &profile.calendar()).start_s == field.at_s
-}
-
-/// Postgres' counters plus the outbox after the cursor, for the levels of the picture.
-fn expected_counters(picture: &Picture) -> BTreeMap<CounterKey, i64> {
-    let mut expected = BTreeMap::new();
-    for state in &picture.states {
-        for (field, count) in counts(&picture.base, &state.path, i64::MIN) {
-            expected.insert((state.path.clone(), field), count);
-        }
-    }
-    let levels: BTreeSet<&str> = picture.states.iter().map(|state| state.path.as_str()).collect();
-    for event in events(&picture.page) {
-        for delta in &event.deltas.lines {
-            let level = event.level(delta.depth);
-            if levels.contains(level) {
-                let key = (level.to_owned(), Field::of_delta(delta));
-                *expected.entry(key).or_insert(0) += delta.units;
-            }
-        }
-    }
-    expected
-}
-
-fn events(page: &OutboxPage) -> impl Iterator<Item = &Event> {
-    page.entries.iter().filter_map(|entry| entry.events.as_ref().ok()).flatten()
 }
 
 fn check_outbox(picture: &Picture, progress: &mut Progress) {

@@ -106,6 +106,7 @@ async fn a_store_that_cannot_be_reached_is_named_without_its_password() {
         &["subject", "get", "user:u_1"],
         &["export"],
         &["audit"],
+        &["repair"],
         &["verify"],
     ] {
         let outcome = run(command, NOWHERE).await;

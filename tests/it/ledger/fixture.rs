@@ -221,8 +221,8 @@ pub const DAY: Window = Window { start_s: 1_795_305_600, end_s: 1_795_392_000 };
 /// A delta on the day's counter of a metric.
 pub fn delta(depth: u8, metric: &str, units: i64) -> Delta {
     let metric = Metric::new(metric).unwrap();
-    let (grant, tally, after) = (None, Tally::Used, None);
-    Delta { depth, metric, period: Period::Day, window: DAY, grant, tally, units, after }
+    let (grant, tally, after, limit) = (None, Tally::Used, None, None);
+    Delta { depth, metric, period: Period::Day, window: DAY, grant, tally, units, after, limit }
 }
 
 /// Deltas that events share.

@@ -8,8 +8,11 @@ use headroom::domain::Metric;
 use headroom::domain::Units;
 use headroom::ledger::Action;
 use headroom::ledger::AuditFilter;
+use headroom::ledger::DriftLook;
+use headroom::ledger::DriftSums;
 use headroom::ledger::Expected;
 use headroom::ledger::Ledger;
+use headroom::ledger::NewDrift;
 use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
 use headroom::ledger::TransferRules;
@@ -38,6 +41,21 @@ async fn assert_refused(database: &Database, url: &str, statements: &[&str]) {
     }
 }
 
+/// A step of the drift auditor that finds something, and one that finds it gone.
+async fn look_for_drift(ledger: &Ledger) {
+    let subject = "user:u_1".to_owned();
+    let drift =
+        NewDrift { subject: subject.clone(), shard: 0, units: 1, counters: "[]".to_owned() };
+    let found = DriftLook { compared: 1, drifted: vec![drift], ..DriftLook::default() };
+    let gone = DriftLook { compared: 1, clean: vec![subject], ..DriftLook::default() };
+    for look in [&found, &found, &gone] {
+        assert!(ledger.take_drift_step(Duration::ZERO, 1).await.unwrap().is_some());
+        ledger.end_drift_step(look, (0, 0), true).await.unwrap();
+    }
+    assert_eq!(ledger.drift_sums().await.unwrap(), DriftSums::default());
+    assert_eq!(ledger.drift_rounds().await.unwrap().1.unwrap().compared, 1);
+}
+
 /// A node can do all of its work with the rights of `headroom_app`, and cannot rewrite what is logged.
 #[tokio::test]
 async fn a_node_adds_to_the_log_and_cannot_change_it() {
@@ -56,6 +74,7 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     assert_eq!(ledger.fold_rollups().await.unwrap(), 3);
     ledger.write_denials(&[denial()]).await.unwrap();
     ledger.drop_old_facts(3, false).await.unwrap();
+    look_for_drift(&ledger).await;
     fixture::assert_sums_agree(&ledger).await;
 
     let forbidden = [

@@ -3,7 +3,7 @@
 mod corners;
 mod crashes;
 mod expiring;
-mod fixture;
+pub(crate) mod fixture;
 mod gifts;
 mod lost;
 mod refunding;

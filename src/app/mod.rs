@@ -1,5 +1,7 @@
 //! Wiring: which parts there are, in which order they start, and in which they stop.
 
+mod options;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,25 +14,22 @@ use tokio::sync::Mutex;
 use crate::background::Shutdown;
 use crate::background::Supervisor;
 use crate::background::denials;
+use crate::background::drift;
+use crate::background::feed;
 use crate::background::flusher;
 use crate::background::upkeep;
+use crate::background::webhooks;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::RetentionConfig;
 use crate::config::Role;
 use crate::config::ServerConfig;
-use crate::config::StoreAway;
-use crate::config::TransfersConfig;
 use crate::counters::Counters;
 use crate::counters::CountersError;
-use crate::counters::GroupOptions;
 use crate::counters::GuardsOff;
-use crate::counters::RedisOptions;
 use crate::counters::StartupReport;
 use crate::domain::Catalogue;
 use crate::domain::CatalogueError;
-use crate::domain::GrantSource;
-use crate::domain::Units;
 use crate::http;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
@@ -40,19 +39,28 @@ use crate::quota::KeyError;
 use crate::quota::KeyRing;
 use crate::quota::Quota;
 use crate::quota::QuotaError;
-use crate::quota::QuotaOptions;
 use crate::quota::QuotaParts;
 use crate::quota::StartError;
-use crate::quota::TransferPolicy;
+use crate::telemetry::take_traces;
+
+use self::options::group_options;
+use self::options::quota_options;
+use self::options::redis_options;
+
+pub use self::options::ledger_options;
 
 /// The catalogue that is used when the configuration names none.
-const CHAT_CATALOGUE: &str = include_str!("../deploy/catalogues/chat.toml");
+const CHAT_CATALOGUE: &str = include_str!("../../deploy/catalogues/chat.toml");
 /// The pause between two looks at the log's partitions.
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two looks for facts that are older than they are kept.
 const RETENTION_PAUSE: Duration = Duration::from_mins(10);
 /// The pause between two folds of what was flushed into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
+/// The pause between two looks for rules that are due, which is each every five seconds.
+const ALERTS_PAUSE: Duration = Duration::from_secs(1);
+/// The pause between two looks for old rows of the feed, at 1,000 a look.
+const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
 /// new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
@@ -181,6 +189,8 @@ pub struct App {
     core: Core,
     /// Runs the HTTP server alone, which stops before all else.
     edge: Supervisor,
+    /// Sends traces, and stops after all else, of which they tell.
+    traces: Supervisor,
     address: SocketAddr,
     grace: Duration,
 }
@@ -211,7 +221,11 @@ impl App {
                 tracing::error!(%error, "the http server ended");
             }
         });
-        let app = Self { core, edge, address, grace: config.server.shutdown_grace() };
+        let traces = Supervisor::new();
+        if let Some(queued) = take_traces() {
+            traces.spawn("traces", queued.run(traces.token()));
+        }
+        let app = Self { core, edge, traces, address, grace: config.server.shutdown_grace() };
         app.announce();
         Ok(app)
     }
@@ -257,11 +271,14 @@ impl App {
     /// configured grace.
     pub async fn stop(self) -> Shutdown {
         let started_at = Instant::now();
+        self.core.quota.close_feed();
         // The flushers stop when the outbox is empty, so the last request has to be answered before.
         let edge = self.edge.shutdown(self.grace).await;
         let grace_left = self.grace.saturating_sub(started_at.elapsed());
         let core = self.core.stop(grace_left).await;
-        Shutdown { still_running: [edge.still_running, core.still_running].concat() }
+        let traces = self.traces.shutdown(self.grace.saturating_sub(started_at.elapsed())).await;
+        let parts = [edge.still_running, core.still_running, traces.still_running];
+        Shutdown { still_running: parts.concat() }
     }
 }
 
@@ -281,27 +298,51 @@ fn start_background(core: &Core, config: &Config) {
         core.supervisor
             .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("partitions", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(PARTITIONS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.ensure_partitions().await }
-        })
+    keep_up(core, "partitions", PARTITIONS_PAUSE, |quota| async move {
+        quota.ensure_partitions().await
     });
     if config.retention.months > 0 {
         start_retention(core, &config.retention);
     }
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("rollups", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(ROLLUPS_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.fold_rollups().await }
-        })
-    });
+    keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_rollups().await });
+    start_drift_auditor(core, config.drift.keys_per_s);
     start_sweepers(core);
     start_recomputing(core);
+    start_signals(core, config);
+}
+
+/// Does `work` at once and then every `pause`.
+fn keep_up<F>(core: &Core, name: &'static str, pause: Duration, work: fn(Arc<Quota>) -> F)
+where
+    F: Future<Output = Result<(), QuotaError>> + Send + 'static,
+{
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop(name, move |stop| {
+        let quota = quota.clone();
+        upkeep::every(pause, stop, move || work(quota.clone()))
+    });
+}
+
+fn start_drift_auditor(core: &Core, keys_per_s: u32) {
+    let quota = core.quota.clone();
+    if keys_per_s > 0 {
+        core.supervisor
+            .spawn_loop("drift", move |stop| drift::run(quota.clone(), keys_per_s, stop));
+    }
+}
+
+/// Who looks at the rules, and who tells receivers.
+fn start_signals(core: &Core, config: &Config) {
+    keep_up(core, "alerts", ALERTS_PAUSE, |quota| async move { quota.evaluate_alerts().await });
+    keep_up(core, "feed_upkeep", FEED_PAUSE, |quota| async move {
+        quota.drop_old_feed().await?;
+        quota.drop_old_deliveries().await
+    });
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("webhook_queue", move |stop| webhooks::fan_out(quota.clone(), stop));
+    let (quota, config) = (core.quota.clone(), config.webhooks.clone());
+    core.supervisor
+        .spawn_loop("webhooks", move |stop| webhooks::deliver(quota.clone(), config.clone(), stop));
 }
 
 /// Who computes the limits that follow usage, once a day. Nodes that do so at once find the other's work done.
@@ -336,21 +377,14 @@ fn start_retention(core: &Core, config: &RetentionConfig) {
 
 /// Who writes down that holds have lapsed, and who ends transfers that were left unfinished.
 fn start_sweepers(core: &Core) {
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("expiry", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.expire_due().await.map(|_| ()) }
-        })
-    });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("transfers", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(SWEEP_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.finish_transfers().await.map(|_| ()) }
-        })
+    keep_up(
+        core,
+        "expiry",
+        SWEEP_PAUSE,
+        |quota| async move { quota.expire_due().await.map(|_| ()) },
+    );
+    keep_up(core, "transfers", SWEEP_PAUSE, |quota| async move {
+        quota.finish_transfers().await.map(|_| ())
     });
 }
 
@@ -364,14 +398,7 @@ fn start_upkeep(core: &Core, config: &Config) {
             async move { quota.refresh_keys().await }
         })
     });
-    let quota = core.quota.clone();
-    core.supervisor.spawn_loop("catalogue", move |stop| {
-        let quota = quota.clone();
-        upkeep::every(FOLLOW_PAUSE, stop, move || {
-            let quota = quota.clone();
-            async move { quota.follow_catalogue().await }
-        })
-    });
+    keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));
@@ -388,6 +415,8 @@ fn start_upkeep(core: &Core, config: &Config) {
     });
     let quota = core.quota.clone();
     core.supervisor.spawn_loop("denials", move |stop| denials::run(quota.clone(), stop));
+    let quota = core.quota.clone();
+    core.supervisor.spawn_loop("feed", move |stop| feed::run(quota.clone(), stop));
     core.supervisor.spawn_loop("metrics", |stop| {
         upkeep::every(METRICS_PAUSE, stop, || async {
             crate::telemetry::metrics().run_upkeep();
@@ -420,59 +449,5 @@ fn ledger(config: &Config) -> Result<Ledger, LedgerError> {
             ledger.with_analysts(&LedgerOptions { url: url.expose().to_owned(), ..options })
         }
         None => Ok(ledger),
-    }
-}
-
-/// How Postgres is reached.
-#[must_use]
-pub fn ledger_options(config: &Config) -> LedgerOptions {
-    LedgerOptions {
-        url: config.postgres.url.expose().to_owned(),
-        pool_max: config.postgres.pool_max,
-        connect_timeout_ms: config.postgres.connect_timeout_ms,
-        statement_timeout_ms: config.postgres.statement_timeout_ms,
-    }
-}
-
-fn redis_options(config: &Config) -> RedisOptions {
-    RedisOptions {
-        url: config.redis.url.expose().to_owned(),
-        connect_timeout: config.redis.connect_timeout(),
-        response_timeout: config.redis.response_timeout(),
-    }
-}
-
-const fn group_options(config: &Config) -> GroupOptions {
-    GroupOptions {
-        group_max: config.quota.group_max,
-        idempotency_ttl: Duration::from_secs(config.quota.idempotency_ttl_s),
-        idle_ttl: Duration::from_secs(config.quota.subject_idle_ttl_s),
-        outbox_events_max: config.quota.outbox_events_max,
-    }
-}
-
-fn transfer_policy(config: &TransfersConfig) -> TransferPolicy {
-    let daily_max = Units::new(config.daily_max).ok().filter(|most| *most > Units::ZERO);
-    TransferPolicy {
-        sources: config.sources().filter_map(GrantSource::named).collect(),
-        amount_min: Units::new(config.amount_min).unwrap_or(Units::MAX),
-        daily_max,
-        giver_rest: config.giver_rest(),
-        receiver_rest: config.receiver_rest(),
-    }
-}
-
-fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
-    QuotaOptions {
-        request_timeout: config.server.request_timeout(),
-        store_away: match config.quota.store_away {
-            StoreAway::Closed => crate::domain::StoreAway::Closed,
-            StoreAway::Open => crate::domain::StoreAway::Open,
-        },
-        batch_events_max: config.flusher.batch_events_max,
-        trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
-        trim_bytes_max: config.flusher.trim_bytes_max,
-        transfers: transfer_policy(&config.transfers),
-        guards,
     }
 }

@@ -1,0 +1,165 @@
+//! Looking at the rules that are due, one at a time over all nodes.
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::domain::AlertKind;
+use crate::domain::AlertRule;
+use crate::domain::Signal;
+
+use super::super::Ledger;
+use super::super::convert::signed;
+use super::super::error::LedgerError;
+use super::super::feed;
+use super::super::tx::Tx;
+use super::super::tx::column;
+use super::read_rule;
+
+/// Subjects that a rule fires for at once; those with the highest values first.
+const FOUND_MAX: i64 = 1_000;
+
+const TAKE_RULE: &str = "-- take_alert_rule
+SELECT name, kind, threshold, window_s, cooldown_s, subject, enabled
+FROM alert_rules WHERE enabled AND next_at <= now()
+ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED";
+
+const RULE_LOOKED_AT: &str = "-- alert_rule_looked_at
+UPDATE alert_rules SET next_at = now() + interval '5 seconds' WHERE name = $1";
+
+// Each answers subject and value, for a window of $1 seconds and values from $2 on.
+
+// The most in one minute, of those that the window touches.
+const DENIAL_RATE: &str = "SELECT subject, max(denials) AS value
+    FROM denial_minutes
+    WHERE minute > now() - make_interval(secs => $1::bigint) - interval '1 minute'
+    GROUP BY subject HAVING max(denials) >= $2::bigint";
+
+const CONCURRENT: &str = "SELECT subject, max(at_once) AS value
+    FROM (
+        SELECT subject, count(*) AS at_once FROM message_logs
+        WHERE occurred_at > now() - make_interval(secs => $1::bigint)
+            AND kind IN ('consume', 'reserve')
+        GROUP BY subject, occurred_at HAVING count(*) >= $2::bigint
+    ) AS moment GROUP BY subject";
+
+const BYPASS: &str = "SELECT subject, count(*) AS value
+    FROM message_logs
+    WHERE occurred_at > now() - make_interval(secs => $1::bigint)
+        AND (kind = 'set' OR kind = 'commit' AND late)
+    GROUP BY subject HAVING count(*) >= $2::bigint";
+
+// The window is a day and the week before it, whatever the rule says.
+const SPIKE: &str = "SELECT today.subject, max(today.units * 7 / before.units) AS value
+    FROM (
+        SELECT subject, metric, sum(units)::bigint AS units FROM usage_days
+        WHERE day = (now() AT TIME ZONE 'UTC')::date GROUP BY subject, metric
+    ) AS today
+    JOIN (
+        SELECT subject, metric, sum(units)::bigint AS units FROM usage_days
+        WHERE day < (now() AT TIME ZONE 'UTC')::date
+            AND day >= (now() AT TIME ZONE 'UTC')::date - 7
+        GROUP BY subject, metric HAVING sum(units) > 0
+    ) AS before USING (subject, metric)
+    WHERE $1::bigint > 0 AND today.units * 7 / before.units >= $2::bigint
+    GROUP BY today.subject";
+
+const NEAR_LIMIT: &str = "SELECT subject, count(*) AS value
+    FROM crossings
+    WHERE crossed_at > now() - make_interval(secs => $1::bigint)
+        AND level IN ('critical', 'limit')
+    GROUP BY subject HAVING count(*) >= $2::bigint";
+
+/// Finds, leaves out whom the rule is silent about, and writes down the rest, in one statement.
+fn fire_sql(kind: AlertKind) -> String {
+    let found = match kind {
+        AlertKind::DenialRate => DENIAL_RATE,
+        AlertKind::Concurrent => CONCURRENT,
+        AlertKind::Bypass => BYPASS,
+        AlertKind::Spike => SPIKE,
+        AlertKind::NearLimit => NEAR_LIMIT,
+    };
+    format!(
+        "-- fire_{}
+WITH found AS (
+    SELECT found.subject, found.value FROM ({found}) AS found
+    WHERE $3::text IS NULL OR found.subject = $3 OR starts_with(found.subject, $3 || '/')
+    ORDER BY found.value DESC, found.subject LIMIT $6::bigint
+), fired AS (
+    INSERT INTO alert_states (rule, subject, fired_at)
+    SELECT $4, subject, now() FROM found
+    ON CONFLICT (rule, subject) DO UPDATE SET fired_at = now()
+    WHERE alert_states.fired_at <= now() - make_interval(secs => $5::bigint)
+    RETURNING subject
+)
+SELECT found.subject, found.value FROM found JOIN fired ON fired.subject = found.subject
+ORDER BY found.value DESC, found.subject",
+        kind.as_str()
+    )
+}
+
+const INSERT_ALERTS: &str = "-- insert_alerts
+INSERT INTO alerts (alert_id, rule, kind, subject, value, threshold)
+SELECT alert.id, $3, $4, alert.subject, alert.value, $5
+FROM unnest($1::uuid[], $2::text[], $6::bigint[]) AS alert (id, subject, value)";
+
+impl Ledger {
+    /// Looks at the next rule that is due, if any, and writes down and tells of what it finds. Answers how many subjects that
+    /// are; `None` when no rule is due.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like; nothing has changed.
+    pub async fn evaluate_rule(&self) -> Result<Option<u64>, LedgerError> {
+        let tx = self.begin().await?;
+        let outcome = evaluate(&tx).await;
+        tx.end(outcome).await
+    }
+}
+
+async fn evaluate(tx: &Tx) -> Result<Option<u64>, LedgerError> {
+    let rules = tx.rows(TAKE_RULE, &[]).await?;
+    let Some(rule) = rules.first().map(read_rule).transpose()? else { return Ok(None) };
+    let (window_s, threshold) = (signed(rule.window_s)?, signed(rule.threshold)?);
+    let cooldown_s = signed(rule.cooldown_s)?;
+    let sql = fire_sql(rule.kind);
+    let rows = tx
+        .rows(&sql, &[&window_s, &threshold, &rule.subject, &rule.name, &cooldown_s, &FOUND_MAX])
+        .await?;
+    let found: Vec<(String, i64)> = rows
+        .iter()
+        .map(|row| Ok((column(row, "subject")?, column(row, "value")?)))
+        .collect::<Result<_, LedgerError>>()?;
+    if !found.is_empty() {
+        write(tx, &rule, threshold, &found).await?;
+    }
+    tx.execute(RULE_LOOKED_AT, &[&rule.name]).await?;
+    Ok(Some(found.len() as u64))
+}
+
+async fn write(
+    tx: &Tx,
+    rule: &AlertRule,
+    threshold: i64,
+    found: &[(String, i64)],
+) -> Result<(), LedgerError> {
+    let ids: Vec<Uuid> = found.iter().map(|_| Uuid::now_v7()).collect();
+    let subjects: Vec<&str> = found.iter().map(|(subject, _)| subject.as_str()).collect();
+    let values: Vec<i64> = found.iter().map(|(_, value)| *value).collect();
+    let kind = rule.kind.as_str();
+    tx.execute(INSERT_ALERTS, &[&ids, &subjects, &rule.name, &kind, &threshold, &values]).await?;
+    let signals: Vec<Signal> = ids
+        .iter()
+        .zip(found)
+        .map(|(id, (subject, value))| {
+            let data = json!({
+                "rule": rule.name,
+                "kind": kind,
+                "value": value,
+                "threshold": threshold,
+                "window_s": rule.window_s,
+            });
+            Signal::new(*id, rule.kind.signal(), Some(subject.clone()), data)
+        })
+        .collect();
+    feed::add(tx, &[], &signals).await
+}

@@ -1,0 +1,236 @@
+//! Webhooks: who is told, what is put into the queue, and what became of it.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::domain::Attempt;
+use crate::domain::Delivery;
+use crate::domain::SignalKind;
+use crate::domain::Webhook;
+use crate::domain::WebhookFormat;
+use crate::domain::WebhookSecret;
+use crate::ledger::DeliveryRow;
+use crate::ledger::FeedItem;
+use crate::ledger::FeedRow;
+use crate::ledger::NewDelivery;
+use crate::ledger::WebhookFan;
+use crate::telemetry::names;
+
+use super::Quota;
+use super::cloud_event::cloud_event;
+use super::error::QuotaError;
+use super::feed::is_within;
+
+/// Rows of the feed that are looked at in one transaction.
+const PAGE_ROWS: u32 = 16;
+/// Deliveries of one answer.
+const DELIVERIES_MAX: u32 = 100;
+/// Bytes of a secret, as Standard Webhooks recommends.
+const SECRET_BYTES: usize = 32;
+/// Characters of a chat message's data.
+const MESSAGE_CHARS_MAX: usize = 1_500;
+
+/// What an admin says of a webhook.
+#[derive(Clone, Debug)]
+pub struct WebhookOrder {
+    /// Where deliveries go.
+    pub url: String,
+    /// What a body looks like.
+    pub format: WebhookFormat,
+    /// The kinds that are asked for; none is all.
+    pub kinds: Vec<SignalKind>,
+    /// Only what is about this subject or below it.
+    pub subject: Option<String>,
+    /// Whether anything is sent.
+    pub enabled: bool,
+}
+
+impl WebhookOrder {
+    fn webhook(self, id: Uuid) -> Webhook {
+        let Self { url, format, kinds, subject, enabled } = self;
+        let (disabled_reason, since_place) = (None, 0);
+        Webhook { id, url, format, kinds, subject, enabled, disabled_reason, since_place }
+    }
+}
+
+impl Quota {
+    /// All webhooks, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn webhooks(&self) -> Result<Vec<Webhook>, QuotaError> {
+        self.ledger.webhooks().await.map_err(QuotaError::of_ledger)
+    }
+
+    /// One webhook.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
+    pub async fn webhook(&self, id: Uuid) -> Result<Webhook, QuotaError> {
+        let found = self.webhooks().await?.into_iter().find(|webhook| webhook.id == id);
+        found.ok_or(QuotaError::UnknownWebhook)
+    }
+
+    /// Makes a webhook, which is told of what happens from now on, and answers its secret, `whsec_…`, which nobody is shown
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::TooManyWebhooks`], and as [`Quota::webhooks`].
+    pub async fn create_webhook(&self, order: WebhookOrder) -> Result<(Uuid, String), QuotaError> {
+        let mut secret = vec![0; SECRET_BYTES];
+        getrandom::fill(&mut secret).map_err(|error| QuotaError::Internal(error.into()))?;
+        let secret = WebhookSecret(secret);
+        let webhook = order.webhook(Uuid::now_v7());
+        let inserted = self.ledger.insert_webhook(&webhook, &secret).await;
+        if !inserted.map_err(QuotaError::of_ledger)? {
+            return Err(QuotaError::TooManyWebhooks);
+        }
+        Ok((webhook.id, format!("whsec_{}", STANDARD.encode(&secret.0))))
+    }
+
+    /// Changes a webhook; one that the service had disabled is sent to again, if the order says so.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
+    pub async fn put_webhook(&self, id: Uuid, order: WebhookOrder) -> Result<(), QuotaError> {
+        let updated = self.ledger.update_webhook(&order.webhook(id)).await;
+        updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)
+    }
+
+    /// Takes a webhook away, and what was to be sent to it.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
+    pub async fn delete_webhook(&self, id: Uuid) -> Result<(), QuotaError> {
+        let deleted = self.ledger.delete_webhook(id).await.map_err(QuotaError::of_ledger)?;
+        deleted.then_some(()).ok_or(QuotaError::UnknownWebhook)
+    }
+
+    /// The latest deliveries of a webhook, the newest first; at most 100.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
+    pub async fn deliveries(&self, id: Uuid) -> Result<Vec<DeliveryRow>, QuotaError> {
+        self.webhook(id).await?;
+        self.ledger.deliveries(id, DELIVERIES_MAX).await.map_err(QuotaError::of_ledger)
+    }
+
+    /// Sends a delivery again, or all that were given up; answers how many.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::UnknownWebhook`], and as [`Quota::webhooks`].
+    pub async fn replay(&self, id: Uuid, event_id: Option<Uuid>) -> Result<u64, QuotaError> {
+        self.webhook(id).await?;
+        self.ledger.replay(id, event_id).await.map_err(QuotaError::of_ledger)
+    }
+
+    /// Puts into the queue what the next rows of the feed have for webhooks, each once over all nodes. Answers whether there
+    /// is more.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn fan_out(&self) -> Result<bool, QuotaError> {
+        let fan = self.ledger.begin_webhook_fan().await.map_err(QuotaError::of_ledger)?;
+        let Some(fan) = fan else { return Ok(false) };
+        if !fan.webhooks.iter().any(|webhook| webhook.enabled) {
+            let last_place = fan.last_place;
+            fan.finish(&[], last_place).await.map_err(QuotaError::of_ledger)?;
+            return Ok(false);
+        }
+        match self.ledger.read_feed(fan.place, PAGE_ROWS).await {
+            Ok(rows) => enqueue(fan, &rows).await,
+            Err(error) => {
+                fan.abandon().await;
+                Err(QuotaError::of_ledger(error))
+            }
+        }
+    }
+
+    /// Deliveries that are due, which this node has a minute to send.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, QuotaError> {
+        self.ledger.take_deliveries(limit).await.map_err(QuotaError::of_ledger)
+    }
+
+    /// Writes down what became of an attempt.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away; the delivery is then made again.
+    pub async fn end_attempt(
+        &self,
+        delivery: &Delivery,
+        attempt: &Attempt,
+    ) -> Result<(), QuotaError> {
+        let retried = self.ledger.end_attempt(delivery, attempt).await;
+        let outcome = match (attempt, retried.map_err(QuotaError::of_ledger)?) {
+            (Attempt::Delivered { .. }, _) => "delivered",
+            (Attempt::Failed { .. }, true) => "failed",
+            (Attempt::Failed { .. } | Attempt::Gone, _) => "given_up",
+        };
+        metrics::counter!(names::WEBHOOK_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
+        Ok(())
+    }
+
+    /// Takes away what was delivered or given up long ago.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn drop_old_deliveries(&self) -> Result<(), QuotaError> {
+        self.ledger.drop_old_deliveries().await.map_err(QuotaError::of_ledger)?;
+        Ok(())
+    }
+}
+
+async fn enqueue(fan: WebhookFan, rows: &[FeedRow]) -> Result<bool, QuotaError> {
+    let (place, last_place) = (rows.last().map_or(fan.last_place, |row| row.place), fan.last_place);
+    let mut deliveries = Vec::new();
+    for row in rows {
+        for webhook in fan.webhooks.iter().filter(|it| it.enabled && it.since_place < row.place) {
+            let wanted = row.items.iter().filter(|item| is_wanted(webhook, item));
+            deliveries.extend(wanted.map(|item| delivery(webhook, item)));
+        }
+    }
+    fan.finish(&deliveries, place).await.map_err(QuotaError::of_ledger)?;
+    Ok(place < last_place)
+}
+
+fn is_wanted(webhook: &Webhook, item: &FeedItem) -> bool {
+    let is_asked = webhook.kinds.is_empty() || webhook.kinds.contains(&item.kind);
+    is_asked && is_within(item, webhook.subject.as_deref())
+}
+
+fn delivery(webhook: &Webhook, item: &FeedItem) -> NewDelivery {
+    let (webhook_id, event_id, kind) = (webhook.id, item.id, item.kind);
+    let body = match webhook.format {
+        WebhookFormat::Standard => cloud_event(item),
+        WebhookFormat::Slack => json!({ "text": message(item) }).to_string(),
+        WebhookFormat::Discord => {
+            let mentions = json!({ "parse": [] });
+            json!({ "content": message(item), "allowed_mentions": mentions }).to_string()
+        }
+    };
+    NewDelivery { webhook_id, event_id, kind, body }
+}
+
+/// What a chat shows: the type, whom it is about, and the data without what chats read as markup.
+fn message(item: &FeedItem) -> String {
+    let is_plain = |letter: &char| !matches!(letter, '<' | '>' | '&' | '`' | '@');
+    let data: String = item.data.get().chars().filter(is_plain).take(MESSAGE_CHARS_MAX).collect();
+    let subject = item.subject.as_deref().unwrap_or("headroom");
+    format!("{} {subject}\n```{data}```", item.kind.as_str())
+}

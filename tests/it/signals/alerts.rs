@@ -1,0 +1,167 @@
+//! Rules, and what they find.
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use serde_json::json;
+
+use super::streamed::Stream;
+use crate::support::Options;
+use crate::support::TestApp;
+use crate::support::caller::Caller;
+
+const TEN: &str = r#"
+metrics = ["messages"]
+default_plan = "small"
+[plans.small]
+limits = [{ metric = "messages", period = "month", max = 100 }]
+[[models]]
+names = ["*"]
+charges = { messages = 1 }
+"#;
+
+async fn start(nodes: usize) -> TestApp {
+    let catalogue = Some(TEN.to_owned());
+    TestApp::start_with(Options { nodes, catalogue, ..Options::default() }.patient()).await
+}
+
+/// A rule of a kind in place of all others.
+async fn only_rule(caller: &Caller, kind: &str, threshold: u64) {
+    for name in ["bypass", "concurrent_attempts", "high_denial_rate", "near_limit", "usage_spike"] {
+        assert_eq!(caller.delete(&format!("/v1/alerts/{name}")).await.status.as_u16(), 204);
+    }
+    let rule = json!({
+        "kind": kind, "threshold": threshold, "window_s": 3_600, "cooldown_s": 3_600, "enabled": true
+    });
+    let answer = caller.overwrite("/v1/alerts/mine", &rule).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+}
+
+/// Makes every rule due, and lets all nodes look at the same time.
+async fn evaluate(app: &TestApp, nodes: usize) {
+    app.postgres().await.execute("UPDATE alert_rules SET next_at = now()", &[]).await.unwrap();
+    let looks = (0..nodes).map(|node| app.quota_of(node).evaluate_alerts());
+    for looked in join_all(looks).await {
+        looked.unwrap();
+    }
+}
+
+/// What was found: rule, subject and value.
+async fn alerts(caller: &Caller) -> Vec<(String, String, i64)> {
+    let body = caller.get("/v1/alerts").await.body;
+    let text = |alert: &Value, name: &str| alert[name].as_str().unwrap().to_owned();
+    let alerts = body["alerts"].as_array().unwrap().iter();
+    alerts
+        .map(|it| (text(it, "rule"), text(it, "subject"), it["value"].as_i64().unwrap()))
+        .collect()
+}
+
+/// Guards the default rule of five refusals a minute: told of once over two nodes, and not again within its cool-down, not even
+/// after a restart.
+#[tokio::test]
+async fn many_refusals_are_told_of_once_over_two_nodes_and_a_restart() {
+    let mut app = start(2).await;
+    let mut stream = Stream::open(&app.caller(), "?types=abuse-detected", None).await;
+    for _ in 0..12 {
+        app.caller().charge("user:u_1", "messages", 101).await;
+    }
+    for _ in 0..2 {
+        app.caller().charge("user:u_2", "messages", 101).await;
+    }
+    app.quota().write_denials().await.unwrap();
+
+    evaluate(&app, 2).await;
+    let told = stream.next().await.unwrap();
+    app.stop_nodes().await;
+    app.add_node().await;
+    evaluate(&app, 1).await;
+
+    assert_eq!(told.body["subject"], json!("user:u_1"));
+    assert_eq!(told.body["data"]["rule"], json!("high_denial_rate"));
+    let found = alerts(&app.caller()).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1 == "user:u_1" && found[0].2 >= 5, "{found:?}");
+    let risks = &app.caller().get("/v1/alerts").await.body["risks"];
+    assert_eq!(*risks, json!([{ "subject": "user:u_1", "score": 20 }]));
+    app.finish().await;
+}
+
+/// Guards that after the cool-down a rule speaks again.
+#[tokio::test]
+async fn after_its_cool_down_a_rule_fires_again() {
+    let app = start(1).await;
+    let caller = app.caller();
+    only_rule(&caller, "bypass", 2).await;
+    for units in [5, 6] {
+        let path = "/v1/subjects/user:u_1/usage/messages";
+        caller.overwrite(path, &json!({ "value": units })).await;
+    }
+    app.flush().await;
+
+    evaluate(&app, 1).await;
+    evaluate(&app, 1).await;
+    assert_eq!(alerts(&caller).await, [("mine".to_owned(), "user:u_1".to_owned(), 2)]);
+    let past = "UPDATE alert_states SET fired_at = fired_at - interval '2 hours'";
+    app.postgres().await.execute(past, &[]).await.unwrap();
+    evaluate(&app, 1).await;
+
+    assert_eq!(alerts(&caller).await.len(), 2);
+    app.finish().await;
+}
+
+/// Guards that a subject who asks with many connections at once is found.
+#[tokio::test]
+async fn requests_at_once_are_found() {
+    let app = start(1).await;
+    let caller = app.caller();
+    only_rule(&caller, "concurrent", 2).await;
+    caller.consume("user:u_2", "gemini").await;
+    let consumes = (0..64).map(|_| caller.consume("user:u_1", "gemini"));
+    join_all(consumes).await;
+    app.flush().await;
+
+    evaluate(&app, 1).await;
+
+    let found = alerts(&caller).await;
+    assert!(found.len() == 1 && found[0].1 == "user:u_1", "{found:?}");
+    app.finish().await;
+}
+
+/// Guards that a day of many times the usual usage is found, and told of as a spike.
+#[tokio::test]
+async fn a_day_of_five_times_the_average_is_a_spike() {
+    let app = start(1).await;
+    let caller = app.caller();
+    only_rule(&caller, "spike", 5).await;
+    let mut stream = Stream::open(&caller, "?types=spike-detected", None).await;
+    let week = "INSERT INTO usage_days (day, subject, metric, model, events, units)
+        SELECT current_date - day, subject, 'messages', '', 7, 7
+        FROM generate_series(1, 7) AS day, unnest(ARRAY['user:u_1', 'user:u_2']) AS subject";
+    app.postgres().await.execute(week, &[]).await.unwrap();
+    for (subject, units) in [("user:u_1", 35), ("user:u_2", 34), ("user:u_3", 90)] {
+        caller.charge(subject, "messages", units).await;
+    }
+    app.flush().await;
+    app.quota().fold_rollups().await.unwrap();
+
+    evaluate(&app, 1).await;
+
+    assert_eq!(stream.next().await.unwrap().body["subject"], json!("user:u_1"));
+    assert_eq!(alerts(&caller).await, [("mine".to_owned(), "user:u_1".to_owned(), 5)]);
+    app.finish().await;
+}
+
+/// Guards that rules are within their bounds, and that a fenced key sees none of it.
+#[tokio::test]
+async fn a_rule_that_cannot_be_is_refused() {
+    let app = start(1).await;
+    let caller = app.caller();
+    let rule = |threshold: u64, kind: &str| json!({ "kind": kind, "threshold": threshold, "window_s": 60, "cooldown_s": 0, "enabled": true });
+    for (name, rule) in
+        [("mine", rule(0, "spike")), ("mine", rule(1, "gift")), ("My%20rule", rule(1, "spike"))]
+    {
+        let answer = caller.overwrite(&format!("/v1/alerts/{name}"), &rule).await;
+        assert_eq!(answer.status.as_u16(), 400, "{answer:?}");
+    }
+    assert_eq!(caller.delete("/v1/alerts/none").await.code(), "unknown_rule");
+    app.finish().await;
+}
