@@ -10,6 +10,7 @@ use crate::ledger::Ledger;
 use super::core::on_core;
 use super::output::Failure;
 use super::output::print_table;
+use super::progress::Progress;
 
 pub(super) async fn migrate(config: &Config) -> Result<ExitCode, Failure> {
     let report =
@@ -20,7 +21,11 @@ pub(super) async fn migrate(config: &Config) -> Result<ExitCode, Failure> {
 }
 
 pub(super) async fn verify(config: &Config) -> Result<ExitCode, Failure> {
-    let report = on_core(config, async |core| Ok(core.quota.verify().await?)).await?;
+    let report = on_core(config, async |core| {
+        let progress = Progress::bar("verify", core.quota.verify_steps());
+        Ok(core.quota.verify_with(&|| progress.step()).await?)
+    })
+    .await?;
     let mut rows: Vec<Vec<String>> = Vec::new();
     for check in &report.checks {
         let verdict = if check.broken == 0 { "holds" } else { "BROKEN" };

@@ -21,6 +21,7 @@ use crate::ledger::LedgerOptions;
 
 use super::output::Failure;
 use super::output::print_table;
+use super::progress::Progress;
 
 /// Rows read at once, which make a group of the file.
 const ROWS_MAX: u32 = 50_000;
@@ -62,9 +63,13 @@ pub(super) async fn archive(
     })?;
     let place = Place::open(&arguments.to)?;
     let mut archived = Vec::new();
-    for month in ledger.log_months(before).await? {
-        archived.extend(archive_month(&ledger, &place, month).await?);
+    let months = ledger.log_months(before).await?;
+    let progress = Progress::bar("archive", months.len() as u64);
+    for month in months {
+        archived.extend(archive_month(&ledger, &place, month, &progress).await?);
+        progress.step();
     }
+    drop(progress);
     print(&archived)
 }
 
@@ -75,13 +80,15 @@ async fn archive_month(
     ledger: &Ledger,
     place: &Place,
     month: NaiveDate,
+    progress: &Progress,
 ) -> Result<Option<Archived>, Failure> {
     let file = format!("message_logs_{}.parquet", month.format("%Y_%m"));
     let scratch = Scratch::new(&file);
-    let written = write(ledger, month, scratch.path()).await?;
+    let written = write(ledger, month, scratch.path(), progress).await?;
     if !ledger.has_log_month(month).await? {
         return Ok(None);
     }
+    progress.say(format!("{file}: verifying"));
     place.put(&file, scratch.path()).await?;
     place.get(&file, scratch.path()).await?;
     let mut found = Fingerprint::default();
@@ -102,7 +109,12 @@ async fn archive_month(
     Ok(Some(Archived { month, location, rows, sha256 }))
 }
 
-async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerprint, Failure> {
+async fn write(
+    ledger: &Ledger,
+    month: NaiveDate,
+    path: &Path,
+    progress: &Progress,
+) -> Result<Fingerprint, Failure> {
     let mut writer = Writer::create(path)?;
     let mut fingerprint = Fingerprint::default();
     let mut after = Uuid::nil();
@@ -114,6 +126,7 @@ async fn write(ledger: &Ledger, month: NaiveDate, path: &Path) -> Result<Fingerp
             fingerprint.add(row);
         }
         writer.write(&rows)?;
+        progress.say(format!("{}: {} events", month.format("%Y-%m"), fingerprint.rows()));
     }
     writer.finish()?;
     Ok(fingerprint)

@@ -16,6 +16,7 @@ use crate::ledger::Ledger;
 use crate::quota::KeyRequest;
 use crate::quota::KeyRing;
 
+use super::examples;
 use super::output::Failure;
 use super::output::print_line;
 use super::output::print_table;
@@ -24,6 +25,7 @@ use super::output::print_table;
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
     /// Make a key; its text is printed once and stored nowhere
+    #[command(after_help = examples::KEYS_CREATE)]
     Create {
         /// What the key is for
         #[arg(long)]
@@ -39,8 +41,10 @@ pub(super) enum KeysCommand {
         expires_at: Option<DateTime<Utc>>,
     },
     /// List all keys, without their texts
+    #[command(after_help = examples::KEYS_LIST)]
     List,
     /// Revoke a key; every node refuses it within seconds
+    #[command(after_help = examples::KEYS_REVOKE)]
     Revoke {
         /// The part between `hr_live_` and the next `_`
         id: String,

@@ -69,7 +69,8 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<ExitCode, Failure> {
 }
 
 impl Table<'_> {
-    fn text(&self) -> String {
+    /// The header, then a line each row.
+    pub(super) fn text(&self) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
             let widths = cells.map(|cell| cell.chars().count());

@@ -17,6 +17,7 @@ use super::core::parse_subject;
 use super::output::Failure;
 use super::output::print_json;
 use super::output::print_table;
+use super::progress::Progress;
 
 /// What `headroom repair` mends.
 #[derive(Debug, Args)]
@@ -43,13 +44,17 @@ pub(super) async fn repair(
     let order = RepairOrder { subject, is_dry_run: arguments.dry_run };
     let actor = actor(arguments.reason.as_ref())?;
     let found = on_core(config, async |core| {
+        let progress = Progress::open_ended("repair");
         let mut found = Vec::new();
+        let mut pages = 0_u64;
         let mut next = Some(RepairPlace::default());
         // As many pages as a scan of Redis has.
         while let Some(place) = next {
             let (mut page, then) = core.quota.repair_page(place, &order, &actor).await?;
             found.append(&mut page);
             next = then;
+            pages += 1;
+            progress.say(format!("{pages} pages compared, {} subjects differ", found.len()));
         }
         Ok(found)
     })

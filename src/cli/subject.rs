@@ -17,6 +17,7 @@ use crate::quota::SubjectView;
 use super::core::actor;
 use super::core::on_core;
 use super::core::parse_subject;
+use super::examples;
 use super::output::Failure;
 use super::output::Table;
 use super::output::print_line;
@@ -26,11 +27,13 @@ use super::output::print_tables;
 #[derive(Debug, Subcommand)]
 pub(super) enum SubjectCommand {
     /// Print a subject's profile and its version
+    #[command(after_help = examples::SUBJECT_GET)]
     Get {
         /// A path such as `user:u_1` or `org:acme/user:u_1`
         subject: String,
     },
     /// Give a subject a profile, in JSON: plan, limits, features, `time_zone`, `anchor_day`, blocked
+    #[command(after_help = examples::SUBJECT_PUT)]
     Put {
         /// A path such as `user:u_1` or `org:acme/user:u_1`
         subject: String,
@@ -41,6 +44,7 @@ pub(super) enum SubjectCommand {
         write: WriteArguments,
     },
     /// Take a subject's profile away; its counters stay
+    #[command(after_help = examples::SUBJECT_DELETE)]
     Delete {
         /// A path such as `user:u_1` or `org:acme/user:u_1`
         subject: String,

@@ -21,7 +21,7 @@ fn count(events: u64) -> f64 {
 
 /// How long the first entry of the page has waited, in seconds; 0 without one. An entry that cannot be decoded does not say
 /// when it was written.
-fn age_s(page: &OutboxPage, now_ms: i64) -> f64 {
+pub(super) fn age_s(page: &OutboxPage, now_ms: i64) -> f64 {
     let written = page.entries.iter().map(|entry| entry.written_at_ms);
     let first_at_ms = written.into_iter().find(|at_ms| *at_ms > 0).unwrap_or(now_ms);
     let age_ms = u32::try_from((now_ms - first_at_ms).max(0)).unwrap_or(u32::MAX);

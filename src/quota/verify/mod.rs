@@ -18,6 +18,8 @@ use super::error::QuotaError;
 const DIFFERENCES_MAX: u32 = 10_000;
 /// Failures that are named for one invariant; the rest is counted.
 const FAILURES_NAMED_MAX: usize = 100;
+/// The log, and the lives of units.
+const STEPS_BESIDE_SHARDS: u64 = 2;
 
 /// An invariant, how much of it was examined, and what breaks it.
 #[derive(Clone, Debug, Serialize)]
@@ -137,12 +139,30 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when a store is away.
     pub async fn verify(&self) -> Result<Report, QuotaError> {
+        self.verify_with(&|| {}).await
+    }
+
+    /// How often [`Quota::verify_with`] says that it went on.
+    #[must_use]
+    pub fn verify_steps(&self) -> u64 {
+        u64::from(self.shard_count()) + STEPS_BESIDE_SHARDS
+    }
+
+    /// As [`Quota::verify`]; calls `step` whenever a part of the work is done.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away.
+    pub async fn verify_with(&self, step: &(dyn Fn() + Sync)) -> Result<Report, QuotaError> {
         let mut progress = Progress::new();
         for shard in 0..self.shard_count() {
             self.verify_shard(shard, &mut progress).await?;
+            step();
         }
         self.verify_log(&mut progress).await?;
+        step();
         self.verify_lives(&mut progress).await?;
+        step();
         let totals = self.ledger.totals().await.map_err(QuotaError::of_ledger)?;
         progress.i7.examined = totals.events;
         progress.i7.broken = totals.duplicates;
