@@ -7,6 +7,7 @@ pub mod chat;
 pub mod counts;
 pub mod decisions;
 pub mod forecasts;
+pub mod forward_auth;
 pub mod grants;
 pub mod images;
 pub mod logs;
