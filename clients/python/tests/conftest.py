@@ -34,12 +34,12 @@ def subject() -> str:
 @pytest.fixture
 def client(network: Network) -> Iterator[Headroom]:
     key = network.service.backend_key
-    with Headroom(network.url, key, on_unavailable="closed", timeout_s=10, deadline_s=20) as client:
+    with Headroom(network.url, key, on_unavailable="closed", timeout_s=30, deadline_s=60) as client:
         yield client
 
 
 @pytest.fixture
 async def aclient(network: Network) -> AsyncIterator[AsyncHeadroom]:
     key = network.service.backend_key
-    async with AsyncHeadroom(network.url, key, on_unavailable="closed", timeout_s=10, deadline_s=20) as client:
+    async with AsyncHeadroom(network.url, key, on_unavailable="closed", timeout_s=30, deadline_s=60) as client:
         yield client

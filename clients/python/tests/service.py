@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +46,15 @@ charges = { messages = 1 }
 """
 
 
+#: Waits long for the stores, so that a busy machine changes nothing.
+PATIENT = {
+    "HEADROOM_SERVER_REQUEST_TIMEOUT_MS": "30000",
+    "HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS": "30000",
+    "HEADROOM_REDIS_CONNECT_TIMEOUT_MS": "10000",
+    "HEADROOM_REDIS_RESPONSE_TIMEOUT_MS": "10000",
+}
+
+
 @dataclass(frozen=True)
 class Service:
     """A running service."""
@@ -55,7 +66,7 @@ class Service:
     def used(self, subject: str, name: str) -> tuple[int, int]:
         """Units of a limit that are used and held, as the service itself says."""
         path = f"{self.url}/v1/subjects/{subject}/usage"
-        answer = httpx.get(path, headers={"Authorization": f"Bearer {self.backend_key}"})
+        answer = httpx.get(path, headers={"Authorization": f"Bearer {self.backend_key}"}, timeout=60)
         limit = next(one for one in answer.json()["limits"] if one["name"] == name)
         return limit["used"], limit["reserved"]
 
@@ -67,7 +78,8 @@ def running(settings: dict[str, str] | None = None) -> Iterator[Service]:
         os.chmod(folder, 0o755)
         catalogue = Path(folder, "catalogue.toml")
         catalogue.write_text(CATALOGUE)
-        environment = {**os.environ, "HEADROOM_QUOTA_CATALOGUE": str(catalogue), **(settings or {})}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("HEADROOM_")}
+        environment = {**others, **PATIENT, "HEADROOM_QUOTA_CATALOGUE": str(catalogue), **(settings or {})}
         command = [BINARY, "dev", "--listen", "127.0.0.1:0", "--data-dir", f"{folder}/data"]
         with Path(folder, "log").open("w") as log:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
@@ -96,8 +108,8 @@ class Seen:
 class Network:
     """Forwards to the service; what happens to the next replies is set in `faults`.
 
-    `swallow` lets the service do what is asked and drops its reply; `hang` never answers; a number is answered as a
-    status, without asking the service.
+    `swallow` lets the service do what is asked and drops its reply; `pass` lets it answer; `hang` never answers; a number is
+    answered as a status, without asking the service.
     """
 
     def __init__(self, service: Service) -> None:
@@ -132,6 +144,8 @@ class Network:
         self._server.server_close()
 
     def _handler(network) -> type[BaseHTTPRequestHandler]:
+        forwards = httpx.Client(timeout=60)
+
         class Handler(BaseHTTPRequestHandler):
             def _forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -143,7 +157,7 @@ class Network:
                 if isinstance(fault, int):
                     return self._reply(fault, {"Retry-After": "0"}, b"")
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-                answer = httpx.request(self.command, network.service.url + self.path, headers=headers, content=body)
+                answer = forwards.request(self.command, network.service.url + self.path, headers=headers, content=body)
                 if fault == "swallow":
                     return self._drop()
                 return self._reply(answer.status_code, dict(answer.headers), answer.content)
@@ -172,3 +186,33 @@ class Network:
         seen = Seen(handler.command, handler.path, key, json.loads(body) if body else None)
         self.seen.append(seen)
         self._arrived.put(seen)
+
+
+def free_port() -> int:
+    """A port where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@contextmanager
+def program(command: list[str], port: int, log: Path, **settings: Any) -> Iterator[str]:
+    """Somebody else's server, which is up once it listens on `port`; gives its URL, and is stopped at the end."""
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, **settings)
+    try:
+        ends_at = time.monotonic() + 180
+        while not _listens(port):
+            assert process.poll() is None, f"{command[0]} ended: {log.read_text()}"
+            assert time.monotonic() < ends_at, f"{command[0]} does not listen: {log.read_text()}"
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0

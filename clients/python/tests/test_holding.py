@@ -41,6 +41,22 @@ async def test_a_block_that_fails_gives_all_back(aclient: AsyncHeadroom, service
     assert service.used(subject, LIMIT) == (0, 0)
 
 
+async def test_a_block_that_fails_charges_what_it_used_where_that_is_asked(
+    client: Headroom, aclient: AsyncHeadroom, service: Service, subject: str
+) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with aclient.reservation(subject, metric="tokens", amount=1000, charge_on_error=True) as held:
+            held.use(100)
+            _ = 1 / 0
+    with (
+        pytest.raises(ZeroDivisionError),
+        client.reservation(subject, metric="tokens", amount=1000, charge_on_error=True),
+    ):
+        _ = 1 / 0
+
+    assert service.used(subject, LIMIT) == (100, 0)
+
+
 async def test_a_block_that_is_cancelled_gives_all_back(network: Network, service: Service, subject: str) -> None:
     entered = asyncio.Event()
 

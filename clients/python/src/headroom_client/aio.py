@@ -121,11 +121,14 @@ class AsyncHeadroom:
         amount: int = 1,
         ttl_s: int = 300,
         metadata: Metadata | None = None,
+        charge_on_error: bool = False,
     ) -> AsyncHolding:
-        """`async with client.reservation(…) as held:` holds units for the block and extends the hold while it runs;
-        then charges what `held.use(…)` added up to, or all that is held without it, and nothing after an exception.
+        """`async with client.reservation(…) as held:` holds units for the block, and extends the hold while it runs.
+
+        Then it charges what `held.use(…)` added up to, or all that is held without it. An exception gives all back;
+        with `charge_on_error` what was used until then is charged, as for a stream whose reader goes away.
         """
-        return AsyncHolding(self, Ask(subject, model, metric, amount, None, metadata), ttl_s)
+        return AsyncHolding(self, Ask(subject, model, metric, amount, None, metadata), ttl_s, charge_on_error)
 
     def charged(
         self,

@@ -90,6 +90,7 @@ class Quota:
         metric: str | None = None,
         amount: int | Callable[..., Any] = 1,
         ttl_s: int = 300,
+        charge_on_error: bool = False,
     ) -> Callable[..., AsyncIterator[Held]]:
         """A dependency that holds units while the route runs, as `AsyncHeadroom.reservation` does.
 
@@ -103,7 +104,9 @@ class Quota:
             model: str | None = Depends(_constant(model)),
             amount: int = Depends(_constant(amount)),
         ) -> AsyncIterator[Held]:
-            holding = client.reservation(subject, model=model, metric=metric, amount=amount, ttl_s=ttl_s)
+            holding = client.reservation(
+                subject, model=model, metric=metric, amount=amount, ttl_s=ttl_s, charge_on_error=charge_on_error
+            )
             async with holding as held:
                 response.headers.update(held.reservation.decision.headers)
                 yield held

@@ -44,19 +44,21 @@ class Held:
     def reservation_id(self) -> str | None:
         return self.reservation.reservation_id
 
-    @property
-    def to_commit(self) -> int:
-        """What will be charged: what was used, or all that is held when nobody said."""
+    def to_commit(self, is_failed: bool, charge_on_error: bool) -> int | None:
+        """What will be charged; `None` releases all. Who never said what was used, used all that is held."""
+        if is_failed:
+            return self.used if charge_on_error else None
         return self.reservation.amount if self.used is None else self.used
 
 
 class AsyncHolding:
     """`async with`: reserves, extends, and then commits or releases."""
 
-    def __init__(self, client: AsyncHeadroom, ask: Ask, ttl_s: int) -> None:
+    def __init__(self, client: AsyncHeadroom, ask: Ask, ttl_s: int, charge_on_error: bool) -> None:
         self._client = client
         self._ask = ask
         self._ttl_s = ttl_s
+        self._charge_on_error = charge_on_error
         self._extender: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Held:
@@ -77,10 +79,10 @@ class AsyncHolding:
 
     async def _settle(self, reservation_id: str, *, is_failed: bool) -> None:
         try:
-            if is_failed:
+            if (amount := self._held.to_commit(is_failed, self._charge_on_error)) is None:
                 self._held.settled = await self._client.release(reservation_id)
             else:
-                self._held.settled = await self._client.commit(reservation_id, self._held.to_commit)
+                self._held.settled = await self._client.commit(reservation_id, amount)
         except HeadroomError as error:
             if may_not_raise(self._client.policy.on_unavailable, error, is_failed):
                 tell_unsettled(reservation_id, error)
@@ -102,10 +104,11 @@ class AsyncHolding:
 class SyncHolding:
     """`with`: reserves, extends from a thread, and then commits or releases."""
 
-    def __init__(self, client: Headroom, ask: Ask, ttl_s: int) -> None:
+    def __init__(self, client: Headroom, ask: Ask, ttl_s: int, charge_on_error: bool) -> None:
         self._client = client
         self._ask = ask
         self._ttl_s = ttl_s
+        self._charge_on_error = charge_on_error
         self._is_over = threading.Event()
 
     def __enter__(self) -> Held:
@@ -123,10 +126,10 @@ class SyncHolding:
 
     def _settle(self, reservation_id: str, *, is_failed: bool) -> None:
         try:
-            if is_failed:
+            if (amount := self._held.to_commit(is_failed, self._charge_on_error)) is None:
                 self._held.settled = self._client.release(reservation_id)
             else:
-                self._held.settled = self._client.commit(reservation_id, self._held.to_commit)
+                self._held.settled = self._client.commit(reservation_id, amount)
         except HeadroomError as error:
             if may_not_raise(self._client.policy.on_unavailable, error, is_failed):
                 tell_unsettled(reservation_id, error)

@@ -6,7 +6,9 @@ In a file beside the proxy's `config.yaml`, named there as `litellm_settings: {c
     from headroom_client.litellm import HeadroomCallback
 
     client = AsyncHeadroom("http://127.0.0.1:8080", key, on_unavailable="closed")
-    headroom = HeadroomCallback(client, metric="tokens")
+    headroom = HeadroomCallback(client, tokens="tokens")
+
+LiteLLM tells the end of a call to one callback of a class, so one does it all.
 """
 
 from __future__ import annotations
@@ -44,6 +46,10 @@ CALL_TYPES = frozenset(
 #: Where LiteLLM carries what a callback must find again; which of them depends on the kind of call.
 _METADATA = ("metadata", "litellm_metadata")
 
+_NAME = "headroom"
+_CALLS = "calls"
+_TOKENS = "tokens"
+
 #: Tokens that an answer may have when the request sets no bound.
 ANSWER_TOKENS = 4_096
 
@@ -69,12 +75,11 @@ def most_tokens(data: Mapping[str, Any]) -> int:
 
 
 class HeadroomCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has no types that mypy takes
-    """Charges calls, or with `metric` their tokens.
+    """Charges each call to its model, by the catalogue's weights, and its tokens to the metric `tokens`, if there is one.
 
-    Without `metric`, a call charges its model once, by the catalogue's weights. With it, the most tokens that the call
-    may take are held and `usage.total_tokens` is charged. A refusal is a 429 (or 403) of the proxy. A call that fails
-    for good, after the proxy's own retries, releases what it holds; one whose end the proxy never hears of has its
-    units back after `ttl_s`.
+    Before a call its model is held once, and the most tokens that it may take; afterwards `usage.total_tokens` is charged.
+    A refusal is a 429 (or 403) of the proxy. A call that fails for good, after the proxy's own retries and fallbacks,
+    gives back what it holds; one whose end the proxy never hears of has its units back after `ttl_s`.
 
     Whether calls pass while the service is away is the client's `on_unavailable`.
     """
@@ -83,18 +88,21 @@ class HeadroomCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has no ty
         self,
         client: AsyncHeadroom,
         *,
-        metric: str | None = None,
+        calls: bool = True,
+        tokens: str | None = None,
         subject: Subject = subject_of,
         estimate: Estimate = most_tokens,
         ttl_s: int = 600,
     ) -> None:
         super().__init__()
+        if not calls and tokens is None:
+            raise ValueError("calls or tokens must be charged")
         self._client = client
-        self._metric = metric
+        self._calls = calls
+        self._tokens = tokens
         self._subject = subject
         self._estimate = estimate
         self._ttl_s = ttl_s
-        self._name = f"headroom_{metric or 'calls'}"
 
     async def async_pre_call_hook(
         self, user_api_key_dict: Any, cache: Any, data: dict[str, Any], call_type: str
@@ -102,31 +110,25 @@ class HeadroomCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has no ty
         """Holds units, or refuses the call."""
         if call_type not in CALL_TYPES:
             return data
+        held: dict[str, str] = {}
         try:
-            reservation = await self._client.reserve(
-                self._subject(user_api_key_dict, data),
-                model=None if self._metric else data.get("model"),
-                metric=self._metric,
-                amount=self._estimate(data) if self._metric else 1,
-                ttl_s=self._ttl_s,
-            )
+            await self._hold(self._subject(user_api_key_dict, data), data, held)
         except HeadroomError as error:
+            await self._release(held)
             raise _answer(error) from error
-        self._remember(data, reservation.reservation_id)
+        _remember(data, held)
         return data
 
     async def async_log_success_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """Charges what the call took; of a streamed one at its end."""
-        parameters = kwargs.get("litellm_params") or {}
-        if (reservation_id := self._recall(parameters)) is None:
-            return
-        try:
-            taken = self._taken(response_obj)
-            await self._client.commit(reservation_id, taken, idempotency_key=_key("commit", reservation_id))
-        except HeadroomError as error:
-            _log.error("headroom could not commit %s: %s", reservation_id, error)
+        for what, reservation_id in _recall(kwargs.get("litellm_params") or {}).items():
+            amount = 1 if what == _CALLS else _total_tokens(response_obj)
+            try:
+                await self._client.commit(reservation_id, amount, idempotency_key=_key("commit", reservation_id))
+            except HeadroomError as error:
+                _log.error("headroom could not commit %s: %s", reservation_id, error)
 
     async def async_post_call_failure_hook(
         self,
@@ -136,36 +138,49 @@ class HeadroomCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has no ty
         traceback_str: str | None = None,
     ) -> None:
         """Gives back what a failed call holds."""
-        if (reservation_id := self._recall(request_data)) is None:
-            return
-        try:
-            await self._client.release(reservation_id, idempotency_key=_key("release", reservation_id))
-        except HeadroomError as error:
-            _log.error("headroom could not release %s: %s", reservation_id, error)
+        await self._release(_recall(request_data))
 
-    def _taken(self, response: Any) -> int:
-        if self._metric is None:
-            return 1
-        usage = _field(response, "usage")
-        return int(_field(usage, "total_tokens") or 0)
+    async def _hold(self, subject: str | None, data: Mapping[str, Any], held: dict[str, str]) -> None:
+        if self._calls:
+            reservation = await self._client.reserve(subject, model=data.get("model"), ttl_s=self._ttl_s)
+            held[_CALLS] = reservation.reservation_id or ""
+        if self._tokens:
+            amount = self._estimate(data)
+            reservation = await self._client.reserve(subject, metric=self._tokens, amount=amount, ttl_s=self._ttl_s)
+            held[_TOKENS] = reservation.reservation_id or ""
 
-    def _remember(self, data: MutableMapping[str, Any], reservation_id: str | None) -> None:
-        # Whatever the caller wrote there is gone: nobody settles the reservation of another.
-        for place in _METADATA:
-            metadata = data.get(place)
-            if isinstance(metadata, dict):
-                metadata.pop(self._name, None)
-        place = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
-        metadata = data.setdefault(place, {})
-        if reservation_id is not None and isinstance(metadata, dict):
-            metadata[self._name] = reservation_id
+    async def _release(self, held: Mapping[str, str]) -> None:
+        for reservation_id in filter(None, held.values()):
+            try:
+                await self._client.release(reservation_id, idempotency_key=_key("release", reservation_id))
+            except HeadroomError as error:
+                _log.error("headroom could not release %s: %s", reservation_id, error)
 
-    def _recall(self, data: Mapping[str, Any]) -> str | None:
-        for place in _METADATA:
-            metadata = data.get(place)
-            if isinstance(metadata, Mapping) and isinstance(found := metadata.get(self._name), str):
-                return found
-        return None
+
+def _remember(data: MutableMapping[str, Any], held: Mapping[str, str]) -> None:
+    """Writes what a call holds to where LiteLLM carries it along."""
+    # Whatever the caller wrote there is gone: nobody settles the reservation of another.
+    for place in _METADATA:
+        metadata = data.get(place)
+        if isinstance(metadata, dict):
+            metadata.pop(_NAME, None)
+    place = "litellm_metadata" if isinstance(data.get("litellm_metadata"), dict) else "metadata"
+    metadata = data.setdefault(place, {})
+    if isinstance(metadata, dict):
+        # A client that fails open held nothing.
+        metadata[_NAME] = {what: reservation_id for what, reservation_id in held.items() if reservation_id}
+
+
+def _recall(data: Mapping[str, Any]) -> Mapping[str, str]:
+    for place in _METADATA:
+        metadata = data.get(place)
+        if isinstance(metadata, Mapping) and isinstance(held := metadata.get(_NAME), dict):
+            return held
+    return {}
+
+
+def _total_tokens(response: Any) -> int:
+    return int(_field(_field(response, "usage"), "total_tokens") or 0)
 
 
 def _answer(error: HeadroomError) -> HTTPException:
