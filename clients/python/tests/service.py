@@ -108,8 +108,8 @@ class Seen:
 class Network:
     """Forwards to the service; what happens to the next replies is set in `faults`.
 
-    `swallow` lets the service do what is asked and drops its reply; `pass` lets it answer; `hang` never answers; a number is
-    answered as a status, without asking the service.
+    `swallow` lets the service do what is asked and drops its reply; `pass` lets it answer; `hang` never answers; a
+    number is answered as a status, without asking the service.
     """
 
     def __init__(self, service: Service) -> None:

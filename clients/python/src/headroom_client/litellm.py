@@ -75,11 +75,11 @@ def most_tokens(data: Mapping[str, Any]) -> int:
 
 
 class HeadroomCallback(CustomLogger):  # type: ignore[misc]  # LiteLLM has no types that mypy takes
-    """Charges each call to its model, by the catalogue's weights, and its tokens to the metric `tokens`, if there is one.
+    """Charges each call to its model, by the catalogue's weights; its tokens to the metric `tokens`, if there is one.
 
-    Before a call its model is held once, and the most tokens that it may take; afterwards `usage.total_tokens` is charged.
-    A refusal is a 429 (or 403) of the proxy. A call that fails for good, after the proxy's own retries and fallbacks,
-    gives back what it holds; one whose end the proxy never hears of has its units back after `ttl_s`.
+    Before a call its model is held once, and the most tokens that it may take; afterwards `usage.total_tokens` is
+    charged. A refusal is a 429 (or 403) of the proxy. A call that fails for good, after the proxy's own retries and
+    fallbacks, gives back what it holds; one whose end the proxy never hears of has its units back after `ttl_s`.
 
     Whether calls pass while the service is away is the client's `on_unavailable`.
     """
