@@ -94,11 +94,11 @@ class AsyncHolding:
             await asyncio.sleep(self._ttl_s / _EXTENDS_IN_A_TTL)
             try:
                 await self._client.extend(reservation_id, self._ttl_s)
-            except Unavailable as error:
-                _log.warning("headroom could not extend %s: %s", reservation_id, error)
             except ApiError as error:
                 _log.error("headroom does not extend %s any more: %s", reservation_id, error)
                 return
+            except HeadroomError as error:
+                _log.warning("headroom could not extend %s: %s", reservation_id, error)
 
 
 class SyncHolding:
@@ -140,12 +140,12 @@ class SyncHolding:
         while not self._is_over.wait(self._ttl_s / _EXTENDS_IN_A_TTL):
             try:
                 self._client.extend(reservation_id, self._ttl_s)
-            except Unavailable as error:
-                _log.warning("headroom could not extend %s: %s", reservation_id, error)
             except ApiError as error:
                 if not self._is_over.is_set():
                     _log.error("headroom does not extend %s any more: %s", reservation_id, error)
                 return
+            except HeadroomError as error:
+                _log.warning("headroom could not extend %s: %s", reservation_id, error)
 
 
 def may_not_raise(on_unavailable: str, error: HeadroomError, is_failed: bool) -> bool:
