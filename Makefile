@@ -3,10 +3,12 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs bench clean
+PYTHON_TOOLS := $(CURDIR)/target/python/bin
+RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
+.PHONY: help run test lint test-python test-rust-client docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install what is missing, build, and serve with a Redis and a Postgres of its own
 	scripts/install-tools redis-server postgres
@@ -25,6 +27,21 @@ lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with 
 	tools/node_modules/.bin/squawk migrations/*.sql
 	cargo clippy --locked --all-targets -- --deny warnings
 
+test-python: target/python/.made ## lints and tests of the Python client and the examples, against target/debug/headroom
+	scripts/install-tools redis-server postgres nginx
+	cargo build --locked --bin headroom
+	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples
+	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples
+	cd clients/python && $(PYTHON_TOOLS)/mypy
+	cd clients/python && $(PYTHON_TOOLS)/pytest --quiet
+
+test-rust-client: ## lints and tests of the Rust client, against target/debug/headroom
+	scripts/install-tools redis-server postgres
+	cargo build --locked --bin headroom
+	cd clients/rust && cargo fmt --check
+	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo clippy --locked --all-targets -- --deny warnings
+	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo test --locked
+
 docs: ## write the generated files again
 	cargo build --locked --bin headroom
 	cargo run --quiet --locked --bin headroom -- config-docs > docs/CONFIG.md
@@ -42,4 +59,11 @@ clean: ## remove everything that was built
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm
 	npm ci --prefix tools
+	touch $@
+
+target/python/.made: clients/python/requirements-dev.txt clients/python/pyproject.toml
+	rm -rf target/python
+	python3 -m venv target/python
+	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt
+	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check --no-deps --editable clients/python
 	touch $@

@@ -178,18 +178,95 @@ fn reason(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
 }
 
+/// Who asks through a gateway: the gateway by its API key, an end user by a token, or both in one request.
+#[derive(Debug)]
+pub struct Gateway<P> {
+    key: Option<Arc<KeyGrant>>,
+    user: Option<Subject>,
+    permission: PhantomData<P>,
+}
+
+impl<P> Gateway<P> {
+    /// Whether the request comes from a gateway that holds a key, which vouches for its headers.
+    #[must_use]
+    pub const fn holds_key(&self) -> bool {
+        self.key.is_some()
+    }
+
+    /// The end user whose token came along.
+    #[must_use]
+    pub const fn user(&self) -> Option<&Subject> {
+        self.user.as_ref()
+    }
+
+    /// Lets `subject` through when it lies within the key's part of the tree and is the token's user, or within.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::UnknownSubject`] outside of either.
+    pub fn reach(&self, subject: Subject) -> Result<Subject, ApiError> {
+        let is_within = self.key.as_ref().is_none_or(|grant| grant.reaches(&subject))
+            && self.user.as_ref().is_none_or(|user| subject.is_within(user.as_str()));
+        if is_within { Ok(subject) } else { Err(ApiError::UnknownSubject) }
+    }
+}
+
+impl<P: Needs> Gateway<P> {
+    /// Reads the key of `X-Api-Key` beside the token of `Authorization: Bearer`, or either of them alone. Beside a key,
+    /// an `Authorization` of another scheme is between the gateway and its callers, and so is any while tokens are off.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::NoCredential`] and [`ApiError::BadCredential`], and [`ApiError::PermissionDenied`] when the key
+    /// lacks the permission.
+    pub fn of(headers: &HeaderMap, api: &Api) -> Result<Self, ApiError> {
+        let (key, user) = match headers.get(X_API_KEY) {
+            Some(value) => {
+                let text = value.to_str().map_err(|_| ApiError::BadCredential)?;
+                let grant = key(text, api).ok_or(ApiError::BadCredential)?;
+                (Some(grant), token(headers, api)?)
+            }
+            None => match identify(headers, api)? {
+                Identity::Key(grant) => (Some(grant), None),
+                Identity::EndUser(user) => (None, Some(user)),
+            },
+        };
+        if key.as_ref().is_some_and(|grant| !grant.allows(P::PERMISSION)) {
+            return Err(ApiError::PermissionDenied(P::PERMISSION));
+        }
+        Ok(Self { key, user, permission: PhantomData })
+    }
+}
+
+/// The user of the token beside a gateway's key; `None` without one.
+fn token(headers: &HeaderMap, api: &Api) -> Result<Option<Subject>, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let text = value.to_str().ok().and_then(|text| text.split_once(' '));
+    let bearer = text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    match bearer {
+        Some((_, token)) if api.jwt.is_some() => end_user(token.trim(), api).map(Some),
+        _ => Ok(None),
+    }
+}
+
 fn identify(headers: &HeaderMap, api: &Api) -> Result<Identity, ApiError> {
     let presented = credential(headers)?;
-    let now = api.quota.clock().now();
-    if let Some(grant) = api.quota.keys().authenticate(presented, now) {
-        return Ok(Identity::Key(grant));
+    match key(presented, api) {
+        Some(grant) => Ok(Identity::Key(grant)),
+        None => end_user(presented, api).map(Identity::EndUser),
     }
+}
+
+fn key(presented: &str, api: &Api) -> Option<Arc<KeyGrant>> {
+    api.quota.keys().authenticate(presented, api.quota.clock().now())
+}
+
+fn end_user(presented: &str, api: &Api) -> Result<Subject, ApiError> {
     let verifier = api.jwt.as_ref().ok_or(ApiError::BadCredential)?;
-    let user = verifier.verify(presented, now).map_err(|error| {
+    verifier.verify(presented, api.quota.clock().now()).map_err(|error| {
         tracing::debug!(%error, "token refused");
         ApiError::BadCredential
-    })?;
-    Ok(Identity::EndUser(user))
+    })
 }
 
 /// The key or token of `Authorization: Bearer`, or else of `X-Api-Key`.

@@ -217,13 +217,23 @@ fn insert_headers(
     }
 }
 
+/// Why a decision refuses.
+#[must_use]
+pub const fn refusal_code(decision: &Decision) -> ProblemCode {
+    match decision.free_at_s {
+        Some(_) => ProblemCode::ReservedByOthers,
+        None => ProblemCode::LimitExceeded,
+    }
+}
+
 fn refused<'a>(decision: &'a Decision, names: &'a [String], path: &'a str) -> Problem<'a> {
     let pairs = decision.limits.iter().zip(names);
     let violated: Vec<_> =
         pairs.filter(|(state, _)| state.violated).map(|(_, name)| name.as_str()).collect();
-    let (code, why) = match decision.free_at_s {
-        Some(_) => (ProblemCode::ReservedByOthers, " while others hold what they do"),
-        None => (ProblemCode::LimitExceeded, ""),
+    let code = refusal_code(decision);
+    let why = match code {
+        ProblemCode::ReservedByOthers => " while others hold what they do",
+        _ => "",
     };
     let detail = format!("no room for the request in {}{why}", violated.join(", "));
     Problem {

@@ -11,6 +11,7 @@ pub mod docs;
 pub mod documented;
 pub mod error;
 pub mod fields;
+pub mod forwarded;
 pub mod hold;
 mod hold_end;
 pub mod idempotency;

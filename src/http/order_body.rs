@@ -105,6 +105,12 @@ pub(super) fn ask(
     }
 }
 
+/// A model or a metric that is named outside of a body.
+pub(super) fn named(model: Option<String>, metric: Option<String>) -> Result<Ask, ApiError> {
+    let text = |name: String| Text(Cow::Owned(name));
+    ask(model.map(text), metric.map(text), None)
+}
+
 /// A name that the catalogue may know.
 fn name(field: &'static str, text: Text<'_>, bytes_max: usize) -> Result<String, ApiError> {
     let is_name = (1..=bytes_max).contains(&text.0.len())
@@ -113,7 +119,7 @@ fn name(field: &'static str, text: Text<'_>, bytes_max: usize) -> Result<String,
     if is_name { Ok(text.0.into_owned()) } else { Err(ApiError::invalid(field, rule)) }
 }
 
-fn amount(count: u64) -> Result<Amount, ApiError> {
+pub(super) fn amount(count: u64) -> Result<Amount, ApiError> {
     Amount::new(count).map_err(|error| ApiError::invalid("amount", error))
 }
 

@@ -149,7 +149,8 @@ fn kind(code: ProblemCode) -> String {
     }
 }
 
-fn code_text(code: ProblemCode) -> String {
+/// A code as it stands in answers.
+pub(super) fn code_text(code: ProblemCode) -> String {
     serde_json::to_value(code)
         .ok()
         .and_then(|code| code.as_str().map(str::to_owned))

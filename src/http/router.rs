@@ -23,6 +23,7 @@ use super::routes::counts;
 use super::routes::decisions;
 use super::routes::drift;
 use super::routes::forecasts;
+use super::routes::forward_auth;
 use super::routes::grants;
 use super::routes::images;
 use super::routes::logs;
@@ -43,6 +44,7 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
+        .routes(routes!(forward_auth::ask))
         .merge(reservations())
         .merge(grants())
         .merge(subjects())

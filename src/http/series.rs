@@ -40,7 +40,7 @@ impl Series {
             seconds: histogram!(names::HTTP_REQUEST_SECONDS, "route" => route.clone()),
             by_status: [const { OnceLock::new() }; STATUSES.len()],
             is_work: path.starts_with("/v1/") || path.starts_with("/api/"),
-            is_decision: matches!(path, "/v1/consume" | "/v1/check"),
+            is_decision: matches!(path, "/v1/consume" | "/v1/check" | "/v1/forward-auth"),
             route,
         }
     }

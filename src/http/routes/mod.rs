@@ -9,6 +9,7 @@ pub mod counts;
 pub mod decisions;
 pub mod drift;
 pub mod forecasts;
+pub mod forward_auth;
 pub mod grants;
 pub mod images;
 pub mod logs;

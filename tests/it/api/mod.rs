@@ -10,6 +10,7 @@ mod counts;
 mod decisions;
 mod docs;
 mod entitlements;
+mod forward_auth;
 mod grants;
 mod headers;
 mod idempotency;
