@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -11,6 +11,8 @@ import { after, before, test } from 'node:test';
 const here = (path) => new URL(path, import.meta.url).pathname;
 const binary = process.env.HEADROOM_BIN ?? here('../../../target/debug/headroom');
 const data = mkdtempSync(join(tmpdir(), 'headroom-example-'));
+// Postgres does not run as root: its own account has to reach the folder.
+chmodSync(data, 0o755);
 const running = [];
 let url;
 

@@ -1,7 +1,7 @@
 // The real service, with a Redis and a Postgres of its own.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -24,6 +24,8 @@ const BINARY =
 
 export async function startService(): Promise<Service> {
   const folder = await mkdtemp(join(tmpdir(), 'headroom-client-'));
+  // Postgres does not run as root: its own account has to reach the folder.
+  await chmod(folder, 0o755);
   const child = spawn(BINARY, ['dev', '--listen', '127.0.0.1:0', '--data-dir', folder], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
