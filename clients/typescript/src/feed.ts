@@ -87,7 +87,8 @@ function request(options: FollowOptions, lastEventId: string | undefined, signal
   if (options.types?.length) query.set('types', options.types.join(','));
   const headers: Record<string, string> = { accept: 'text/event-stream' };
   if (lastEventId !== undefined) headers['last-event-id'] = lastEventId;
-  return { method: 'GET', target: `/v1/stream?${query}`, headers, signal, repeatable: true };
+  const target = query.size === 0 ? '/v1/stream' : `/v1/stream?${query}`;
+  return { method: 'GET', target, headers, signal, repeatable: true };
 }
 
 async function refusal(response: Response): Promise<Error> {
