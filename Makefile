@@ -3,10 +3,10 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs bench clean
+.PHONY: help run test test-clients lint docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install what is missing, build, and serve with a Redis and a Postgres of its own
 	scripts/install-tools redis-server postgres
@@ -17,6 +17,17 @@ test: lint ## check everything: lints, house rules, all tests, generated files
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
 	cargo test --locked --test it
+
+test-clients: ## check the clients and their examples, against the service
+	scripts/install-tools npm redis-server postgres
+	cargo build --locked --bin headroom
+	npm ci --prefix clients/typescript
+	npm run --prefix clients/typescript check
+	npm run --prefix clients/typescript drift
+	npm test --prefix clients/typescript
+	for example in express-chat nextjs-chat; do \
+		npm ci --prefix deploy/examples/$$example && npm test --prefix deploy/examples/$$example || exit 1; \
+	done
 
 lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with warnings denied
 	scripts/install-tools luacheck
@@ -37,7 +48,7 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules
+	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules
 
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm
