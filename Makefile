@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run test lint test-python test-rust-client docs bench clean
+.PHONY: help run test lint test-clients test-typescript test-python test-rust-client docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,11 +14,24 @@ run: ## install what is missing, build, and serve with a Redis and a Postgres of
 	scripts/install-tools redis-server postgres
 	cargo run --release --locked --bin headroom -- dev
 
-test: lint ## check everything: lints, house rules, all tests, generated files
+test: lint test-clients ## check everything: lints, house rules, clients, all tests, generated files
 	scripts/install-tools redis-server postgres
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
 	cargo test --locked --test it
+
+test-clients: test-typescript test-python test-rust-client ## check the clients, their examples and the gateways
+
+test-typescript: ## the TypeScript client and its examples, against target/debug/headroom
+	scripts/install-tools npm redis-server postgres
+	cargo build --locked --bin headroom
+	npm ci --prefix clients/typescript
+	npm run --prefix clients/typescript check
+	npm run --prefix clients/typescript drift
+	npm test --prefix clients/typescript
+	for example in express-chat nextjs-chat; do \
+		npm ci --prefix deploy/examples/$$example && npm test --prefix deploy/examples/$$example || exit 1; \
+	done
 
 lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with warnings denied
 	scripts/install-tools luacheck
@@ -27,7 +40,7 @@ lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with 
 	tools/node_modules/.bin/squawk migrations/*.sql
 	cargo clippy --locked --all-targets -- --deny warnings
 
-test-python: target/python/.made ## lints and tests of the Python client and the examples, against target/debug/headroom
+test-python: target/python/.made ## the Python client, its examples and nginx, against target/debug/headroom
 	scripts/install-tools redis-server postgres nginx
 	cargo build --locked --bin headroom
 	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples
@@ -35,7 +48,7 @@ test-python: target/python/.made ## lints and tests of the Python client and the
 	cd clients/python && $(PYTHON_TOOLS)/mypy
 	cd clients/python && $(PYTHON_TOOLS)/pytest --quiet
 
-test-rust-client: ## lints and tests of the Rust client, against target/debug/headroom
+test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres
 	cargo build --locked --bin headroom
 	cd clients/rust && cargo fmt --check
@@ -54,7 +67,7 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules
+	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules
 
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm
