@@ -13,3 +13,4 @@ pub mod http;
 pub mod ledger;
 pub mod quota;
 pub mod telemetry;
+pub mod tls;

@@ -67,10 +67,10 @@ impl Counters {
     ///
     /// [`CountersError::Unavailable`] when Redis is away.
     pub async fn newest_profile(&self, shard: u16) -> Result<u64, CountersError> {
-        let mut command = redis::cmd("HGET");
+        let mut command = redis::cmd("HMGET");
         command.arg(keys::meta(shard)).arg("profiles");
         let mut connection = self.background().await?;
-        let newest: Option<u64> =
+        let (newest,): (Option<u64>,) =
             command.query_async(&mut connection).await.map_err(CountersError::of)?;
         Ok(newest.unwrap_or(0))
     }

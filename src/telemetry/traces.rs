@@ -71,6 +71,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let Some(url) = config.traces_url() else { return Ok(None) };
+    crate::tls::make_ready();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(url)

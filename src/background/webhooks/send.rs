@@ -32,8 +32,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new(config: &WebhooksConfig) -> Result<Self, reqwest::Error> {
-        // Only the first one counts, and all are the same.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        crate::tls::make_ready();
         let client = Client::builder()
             .redirect(Policy::none())
             .timeout(config.timeout())

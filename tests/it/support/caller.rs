@@ -114,7 +114,7 @@ impl Caller {
 
 /// A client whose TLS is ready, as every one has to be.
 pub fn client() -> reqwest::Client {
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    headroom::tls::make_ready();
     reqwest::Client::new()
 }
 
