@@ -205,8 +205,7 @@ fn a_restraint_slows_or_blocks_its_level_alone() {
         slow("tokens", 9)
     );
     let user = told(&teams(), "user:u_1", &[&restrained]);
-    let wanted =
-        "messages per month 100, tokens per day 50, tokens per minute 7, messages per minute 3";
+    let wanted = "messages-month 100, tokens-day 50, tokens-minute 7, messages-minute 3";
     assert_eq!(user, [format!("free: {wanted}")]);
 
     let block = r#"{"restraints": [
