@@ -18,10 +18,9 @@ test: lint ## check everything: lints, house rules, all tests, generated files
 	cargo test --locked --lib --bins --test tidy
 	cargo test --locked --test it
 
-test-clients: ## check the clients and their examples, against the service
+test-clients: clients/typescript/node_modules ## check the clients and their examples, against the service
 	scripts/install-tools npm redis-server postgres
 	cargo build --locked --bin headroom
-	npm ci --prefix clients/typescript
 	npm run --prefix clients/typescript check
 	npm run --prefix clients/typescript drift
 	npm test --prefix clients/typescript
@@ -36,10 +35,11 @@ lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with 
 	tools/node_modules/.bin/squawk migrations/*.sql
 	cargo clippy --locked --all-targets -- --deny warnings
 
-docs: ## write the generated files again
+docs: clients/typescript/node_modules ## write the generated files again
 	cargo build --locked --bin headroom
 	cargo run --quiet --locked --bin headroom -- config-docs > docs/CONFIG.md
 	cargo run --quiet --locked --bin headroom -- openapi > openapi.json
+	npm run --prefix clients/typescript generate
 
 bench: ## measure requests a second and latency, beside a handler that does nothing
 	scripts/install-tools redis-server postgres
@@ -53,4 +53,9 @@ clean: ## remove everything that was built
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm
 	npm ci --prefix tools
+	touch $@
+
+clients/typescript/node_modules: clients/typescript/package-lock.json
+	scripts/install-tools npm
+	npm ci --prefix clients/typescript
 	touch $@
