@@ -22,10 +22,9 @@ test: lint test-clients ## check everything: lints, house rules, clients, all te
 
 test-clients: test-typescript test-python test-rust-client ## check the clients, their examples and the gateways
 
-test-typescript: ## the TypeScript client and its examples, against target/debug/headroom
+test-typescript: clients/typescript/node_modules ## the TypeScript client and its examples, against target/debug/headroom
 	scripts/install-tools npm redis-server postgres
 	cargo build --locked --bin headroom
-	npm ci --prefix clients/typescript
 	npm run --prefix clients/typescript check
 	npm run --prefix clients/typescript drift
 	npm test --prefix clients/typescript
@@ -55,10 +54,11 @@ test-rust-client: ## the Rust client, against target/debug/headroom
 	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo clippy --locked --all-targets -- --deny warnings
 	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo test --locked
 
-docs: ## write the generated files again
+docs: clients/typescript/node_modules ## write the generated files again
 	cargo build --locked --bin headroom
 	cargo run --quiet --locked --bin headroom -- config-docs > docs/CONFIG.md
 	cargo run --quiet --locked --bin headroom -- openapi > openapi.json
+	npm run --prefix clients/typescript generate
 
 bench: ## measure requests a second and latency, beside a handler that does nothing
 	scripts/install-tools redis-server postgres
@@ -79,4 +79,9 @@ target/python/.made: clients/python/requirements-dev.txt clients/python/pyprojec
 	python3 -m venv target/python
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check --no-deps --editable clients/python
+	touch $@
+
+clients/typescript/node_modules: clients/typescript/package-lock.json
+	scripts/install-tools npm
+	npm ci --prefix clients/typescript
 	touch $@

@@ -1,7 +1,7 @@
 import type { Context, Env, MiddlewareHandler } from 'hono';
 import { type GuardOptions, guard, type Quota, type RouteOptions } from './guard.js';
 import { factsOf } from './keys.js';
-import { responseOf, withHeaders } from './respond.js';
+import { responseOf } from './respond.js';
 
 export type { GuardOptions, Quota, RouteOptions } from './guard.js';
 
@@ -26,7 +26,10 @@ export function quotaCheck<E extends Env = Env>(
     if (denial) return responseOf(denial);
     context.set('quota', quota);
     await next();
-    context.res = withHeaders(context.res, quota.headers);
+    // Not set on `res` itself: a response of @hono/node-server may be rebuilt without what was changed on it.
+    for (const [name, value] of Object.entries(quota.headers)) {
+      if (!context.res.headers.has(name)) context.header(name, value);
+    }
     return undefined;
   };
 }

@@ -34,7 +34,8 @@ const ONE_KEY_EACH: readonly string[] = ['GET', 'HEAD', 'DELETE', 'OPTIONS'];
  *   same key on other content is another request.
  * - `GET` and `DELETE` get a key of their own each.
  * - Others get the same key when the same subject sends the same content to the same place within one window, as a
- *   double click does. Windows are aligned to the clock. When the content cannot be seen, each gets its own.
+ *   double click does. Windows are aligned to the clock. When the content cannot be seen, or nobody has signed in, so that
+ *   two callers cannot be told apart, each gets its own.
  */
 export async function requestKey(
   facts: RequestFacts,
@@ -46,7 +47,8 @@ export async function requestKey(
   if (facts.callerKey !== null) {
     return await digest('key', facts.callerKey, ...scope, await contentOf(facts));
   }
-  if (ONE_KEY_EACH.includes(facts.method) || windowMs <= 0) return crypto.randomUUID();
+  const hasOwnKey = ONE_KEY_EACH.includes(facts.method) || windowMs <= 0 || charge.subject === null;
+  if (hasOwnKey) return crypto.randomUUID();
   const content = await contentOf(facts);
   if (content === 'unread') return crypto.randomUUID();
   return await digest('window', String(Math.floor(nowMs / windowMs)), ...scope, content);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 // Not a part of the package's surface: windows by the clock are looked at here, without waiting for one.
-import { type RequestFacts, requestKey } from '../src/keys.ts';
+import { type Charge, type RequestFacts, requestKey } from '../src/keys.ts';
 
 const POST: RequestFacts = {
   method: 'POST',
@@ -10,7 +10,7 @@ const POST: RequestFacts = {
   length: '6',
   body: async () => 'a boat',
 };
-const CHARGE = { subject: 'user:u_1', what: 'metric ai_generations' };
+const CHARGE: Charge = { subject: 'user:u_1', what: 'metric ai_generations' };
 const AT = 1_800_000_000_000;
 
 const keyOf = (facts: Partial<RequestFacts>, charge = CHARGE, at = AT) =>
@@ -46,6 +46,12 @@ test('a GET and a DELETE have a key of their own each, unless the caller gave on
     assert.notEqual(await keyOf({ method }), await keyOf({ method }));
     assert.equal(await keyOf({ method, callerKey: 'k' }), await keyOf({ method, callerKey: 'k' }));
   }
+});
+
+test('callers who have not signed in are not taken for one another', async () => {
+  const nobody = { ...CHARGE, subject: null };
+
+  assert.notEqual(await keyOf({}, nobody), await keyOf({}, nobody));
 });
 
 test('content that cannot be seen has a key of its own each time', async () => {

@@ -33,8 +33,11 @@ before(async () => {
     server.kill('SIGTERM');
     await once(server, 'exit');
   };
+  // The runner ends a file that takes too long; Next.js must not stay behind.
+  process.once('SIGTERM', () => stop().finally(() => process.exit(1)));
+  // Asks for a route that the tests need compiled anyway.
   await eventually('Next.js answers', () =>
-    fetch(url).then(
+    fetch(`${url}/api/node/boats`).then(
       () => true,
       () => false,
     ),

@@ -10,7 +10,7 @@ const files = process.argv.length > 2 ? process.argv.slice(2) : all;
 
 const service = await startService();
 try {
-  const options = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=120000'];
+  const options = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=300000'];
   const runner = spawn(process.execPath, [...options, ...files], {
     stdio: 'inherit',
     env: { ...process.env, HEADROOM_URL: service.url, HEADROOM_KEY: service.key },
