@@ -18,7 +18,7 @@ use service::Service;
 
 /// Waits long, so that a busy machine changes nothing.
 fn patient(on_unavailable: OnUnavailable) -> Policy {
-    let (timeout, deadline) = (Duration::from_secs(30), Duration::from_secs(60));
+    let (timeout, deadline) = (Duration::from_secs(30), Duration::from_mins(1));
     Policy { timeout, deadline, ..Policy::new(on_unavailable) }
 }
 
