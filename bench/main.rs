@@ -48,6 +48,9 @@ struct Arguments {
     /// Only the bare handler and accepted requests with idempotency keys, for tuning
     #[arg(long)]
     brief: bool,
+    /// Only the cases whose names hold one of these texts, in the usual order; a comma parts them
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
     /// Threads that run requests, in the bare handler and in the service
     #[arg(long, default_value_t = 1)]
     workers: usize,
@@ -101,6 +104,10 @@ impl Plan {
         };
         let cases = rounds::Case::BRIEF;
         let full = if arguments.brief { Self { cases, drain_rounds: 0, ..full } } else { full };
+        let full = match rounds::Case::named(&arguments.only) {
+            [] => full,
+            cases => Self { cases, drain_rounds: 0, ..full },
+        };
         if !arguments.quick {
             return full;
         }

@@ -48,6 +48,13 @@ impl Case {
         Self::ConsumeWithKey(Flusher::Inside),
     ];
 
+    /// The cases whose names hold one of the texts.
+    pub(crate) fn named(texts: &[String]) -> &'static [Self] {
+        let is_named = |case: &&Self| texts.iter().any(|text| case.name().contains(text.as_str()));
+        // Asked once, for as long as the process runs.
+        Self::ALL.iter().filter(is_named).copied().collect::<Vec<_>>().leak()
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare handler",

@@ -42,20 +42,6 @@ Cost      O(requests x limits): one MGET, one XADD, one HSET, one SET a touched 
 Retry     safe with the same event id and the seq seen before the first attempt
 ]]
 
-local function add_to_level(number, depth, amount)
-  local sheet, state, base = sheets[number], levels[depth], filled + 2
-  local weight, found = sheet[C_WEIGHT], founds[depth]
-  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
-    local slot, units = found[i], weight[i] * amount
-    if not slot then
-      slot = open_field(depth, sheet[C_FIELD][i])
-      found = slots_of(number, depth, places[depth])
-    end
-    state[slot] = state[slot] + units
-    results[base + i] = results[base + i] + units
-  end
-end
-
 -- Whether the request was answered before; the answer is given then.
 local function replayed(at)
   local place = head[at + 2]
@@ -88,8 +74,17 @@ local function decide(at, sheet, event)
   if head[at + 2] > 0 then record_answer(at, event, first) end
 end
 
+-- Whether the parts for what is asked most have decided a request for which more counts.
+local function serve_held(at, kind, sheet, event)
+  if kind < CLEAR or kind == RESERVE then return decide_held(at, sheet, event) end
+  if kind == COMMIT or kind == RELEASE then return end_held(at, sheet[C_DEPTH], event) end
+  return false
+end
+
 -- A request for which more counts, by the whole script.
 local function serve_whole(at, kind, sheet, event)
+  if serve_held(at, kind, sheet, event) then return end
+  if not rewrite then make_rare_parts() end
   local depth = not_rolled(sheet)
   if depth then return emit(ROLL_FIRST, depth) end
   if kind < CLEAR or kind == RESERVE then return decide_on_claims(at, sheet, event) end
@@ -97,10 +92,13 @@ local function serve_whole(at, kind, sheet, event)
   return rewrite(at, sheet[C_DEPTH], event)
 end
 
+local empty_sheet
 -- What is asked in place of a sheet is none: when nothing is made of it an empty one stands there.
 local function leave_empty_sheet(kind, number)
   local is_sheet = kind > CLEAR and kind <= RESERVE
-  if not is_sheet then made_sheets[number] = pack({ 0, 0, '', {}, 1 }) end
+  if is_sheet then return end
+  empty_sheet = empty_sheet or pack({ 0, 0, '', {}, 1 })
+  made_sheets[number] = empty_sheet
 end
 
 -- False when another script has to serve the request.
@@ -115,7 +113,7 @@ local function serve(at, sheet, event)
     emit(away, of_depth)
   elseif not (is_held or sheet[C_MORE] or kind >= CLEAR) then
     decide(at, sheet, event)
-  elseif rewrite then
+  elseif make_rare_parts then
     serve_whole(at, kind, sheet, event)
   else
     return false

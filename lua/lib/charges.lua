@@ -1,8 +1,6 @@
--- The fourth part of consume: decisions for which more than used units counts, and holds.
+-- The fifth part of consume: decisions for which more than used units counts, and holds.
 
 do
-  local DETAILED = 16 -- added to an outcome that is followed by more than used units
-
   -- The answer to a request, with what counts beside used units.
   local function decided_in_detail(outcome, extra, by_line, free_again)
     decided(outcome + DETAILED, extra, #by_line)

@@ -1,36 +1,6 @@
--- The second part of consume: what requests claim where more than used units counts, which is what
+-- The third part of consume: what requests claim where more than used units counts, which is what
 -- is held, carried over or granted.
 -- A unit is taken from the plan, in each of its limits on the metric and level, or from a grant.
-
-local function count_of(depth, field)
-  local place = places[depth][field]
-  return place and levels[depth][place] or 0
-end
-
--- What is held of a counter, and when the first of it is free again.
-local function held_of(depth, field)
-  local holds = places[depth].holds
-  local held = holds and holds[field]
-  if not held then return 0 end
-  local units, free_at = 0, nil
-  for i = 1, #held, 2 do
-    local count, until_s = levels[depth][held[i]], held[i + 1]
-    if until_s > now_s and count > 0 then
-      units = units + count
-      if not free_at or until_s < free_at then free_at = until_s end
-    end
-  end
-  return units, free_at
-end
-
--- Takes a counter out of a state.
-local function close_field(depth, field)
-  local state, fields = levels[depth], levels[depth][E_FIELDS]
-  local from, to = string.find(' ' .. fields, ' ' .. field .. ' ', 1, true)
-  table.remove(state, places[depth][field])
-  state[E_FIELDS] = sub(fields, 1, from - 1) .. sub(fields, to)
-  places[depth] = layout_of(state[E_FIELDS])
-end
 
 -- Whether nobody asks for a counter any more. A window that is over and known may yet roll over,
 -- and what is held in it then counts as used.
@@ -54,12 +24,6 @@ end
 local function apply(lines)
   for i = 1, #lines do add_to(lines[i][1], lines[i][2], lines[i][3], true) end
 end
-
--- A sheet whose lines have the units of its event. Its flags are 1 for late, 2 for overage.
-local function pack_made(asked, plan, lines, depth, flags)
-  return pack({ asked[1], asked[2], plan, lines, depth, flags })
-end
-
 
 -- A line of a request as a claim. What is carried adds to where the limit and grants begin.
 local function claim(depth, field, units, ceiling, allowance, used)

@@ -1,19 +1,6 @@
--- The third part of consume: what ends a hold, or gives it more time.
--- A record of a hold: its status, epoch, end (s), amount, what was committed of it, the sheet that
--- it was measured against, what it holds of each line (0 nothing, 1 weight x amount, or a list),
--- and its grants or false, each { depth, metric, field, amount, end_s, held }.
+-- The fourth part of consume: what ends a hold, or gives it more time, where lib/held.lua does not.
 
-local H_STATUS, H_EPOCH, H_UNTIL, H_AMOUNT, H_ENDED, H_SHEET, H_HELD, H_GRANTS =
-  1, 2, 3, 4, 5, 6, 7, 8
-local OPEN, COMMITTED, RELEASED, EXPIRED, COMMITTED_LATE = 0, 1, 2, 3, 4
-local keep_hold
 do
-  local LATE_FLAG, OVERAGE_FLAG = 1, 2
-
-  function keep_hold(place, hold)
-    keep(place, pack(unpack(hold)), head[4] + math.max(0, hold[H_UNTIL] - now_s))
-  end
-
   -- The hold of a request: what Redis has, else what the caller knows of it.
   local function hold_at(place, number)
     local stored_hold = stored[place] and { unpack_all(stored[place]) }
@@ -132,15 +119,6 @@ do
     return pack(unpack(values))
   end
 
-  local NO_FINGERPRINT = string.rep('\0', 8)
-
-  local function tell(at, hold, lines, event, known, flags)
-    local values = told(at, hold, lines, flags)
-    emit(ACCEPTED, known)
-    answer(NO_FINGERPRINT .. sub(event, 5, 20) .. hold[H_SHEET] .. values)
-    return values
-  end
-
   local function settle_hold(at, hold, event, place, status, made, flags)
     local depth, asked = sheets[head[at + 1]][C_DEPTH], unpack_all(hold[H_SHEET])
     apply(made)
@@ -150,7 +128,9 @@ do
     local is_committed = status == COMMITTED or status == COMMITTED_LATE
     hold[H_ENDED] = is_committed and head[at + 6] or 0
     keep_hold(place, hold)
-    record(at, event, hold[H_SHEET], tell(at, hold, asked[4], event, seq, flags))
+    local values = told(at, hold, asked[4], flags)
+    tell(hold, event, seq, values)
+    record(at, event, hold[H_SHEET], values)
   end
 
   local function is_lapsed(hold) return hold[H_UNTIL] <= now_s end
@@ -190,7 +170,7 @@ do
   local function tell_again(at, hold, event, known)
     local entry = entry_at(KEYS[2], epoch, known)
     local made = entry.sheets[entry.events[known - entry.first + 1][1] + 1]
-    tell(at, hold, unpack_all(hold[H_SHEET])[4], event, known, made[6] or 0)
+    tell(hold, event, known, told(at, hold, unpack_all(hold[H_SHEET])[4], made[6] or 0))
   end
 
   -- A commit, release, expire or extend.

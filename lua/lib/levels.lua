@@ -1,7 +1,8 @@
 -- The first part of consume: its arguments, and the levels that requests are about.
 -- Most groups only look and add, and no level of theirs holds anything. For them there is a script
 -- without the parts between this one and the last, since Lua makes all functions of a chunk anew at
--- each call. It answers WHOLE, with nothing written, when it meets more.
+-- each call. It answers WHOLE, with nothing written, when it meets more. In the script with all
+-- parts those from lib/claims.lua on are one function, which is called when a request needs them.
 
 -- What is asked. From CLEAR on the script works out what changes, but for a RESERVE.
 local LOOK, ADD, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 1, 2, 3, 5, 6, 7
@@ -23,9 +24,11 @@ local C_FIELD, C_WEIGHT, C_CEILING, C_SLICES, C_MORE = 7, 8, 9, 10, 11
 -- Of C_MORE: grants, fields of rolling limits by depth, what holds may hold by line, and where
 -- grants begin by line; each may be false.
 local M_GRANTS, M_ROLLS, M_HOLD_MAX, M_ALLOWANCE = 1, 2, 3, 4
-local sheets, slots = {}, {}
+local sheets, slots, decoded = {}, {}, {}
 for i = 1, sheet_count do
-  sheets[i], slots[i] = unpack_all(ARGV[1 + i]), {}
+  local columns = ARGV[1 + i]
+  decoded[columns] = decoded[columns] or unpack_all(columns)
+  sheets[i], slots[i] = decoded[columns], {}
 end
 local seq, now_s = meta.seq, math.floor(now / 1000)
 -- What the keys after the third hold: decoded states, and records, each new one in its place.
@@ -61,7 +64,7 @@ local function layout_of(fields)
   if layout then return layout end
   layout = {}
   local place = E_FIELDS
-  if string.find(fields, '+', 1, true) then layout.holds = {} end
+  if string.find(fields, '+', 1, true) then layout.holds, layout.carries = {}, true end
   for field in gmatch(fields, '%S+') do
     place = place + 1
     layout[field] = place
@@ -74,7 +77,8 @@ local function layout_of(fields)
       layout.holds[of] = held
     end
   end
-  layout.count = place - E_FIELDS -- no field is called so, nor `holds`: each has a colon
+  -- No field is called like what a layout has beside places: each has a colon.
+  layout.count, layout.fields = place - E_FIELDS, fields
   layouts[fields] = layout
   return layout
 end
@@ -99,7 +103,7 @@ local function slots_of(number, depth, layout)
 end
 
 -- Drops the counters of a state that have ended, with `keeps` only lapsed holds, which nobody
--- needs. The place of the last that is kept.
+-- needs.
 local function drop_ended(state, keeps)
   local place, kept, fields = E_FIELDS, E_FIELDS, {}
   for known in gmatch(state[E_FIELDS], '%S+') do
@@ -111,14 +115,14 @@ local function drop_ended(state, keeps)
   end
   for i = #state, kept + 1, -1 do state[i] = nil end
   state[E_FIELDS] = table.concat(fields)
-  return kept
 end
 
 -- Of the request at hand by depth: states, their layouts, and where they have the lines' counts;
 -- and whether a level of it holds or carries anything.
 local levels, places, founds, is_held = {}, {}, {}, false
 
--- What only the whole script has.
+-- What only the whole script has, and then what only its rarer parts have, once they were made.
+local decide_held, end_held, make_rare_parts
 local decide_on_claims, not_rolled, finish, rewrite
 
 -- Why the levels of a request cannot be decided upon, and the depth of the first such; or nil. A
@@ -186,13 +190,39 @@ local function append(at, event, depth)
   link_count = link_count + links[2]
 end
 
--- Begins a counter at zero. Where that is safe, those that have ended are dropped.
-local function open_field(depth, field, keeps)
-  local state = levels[depth]
-  local place = drop_ended(state, keeps) + 1
-  state[place], state[E_FIELDS] = 0, state[E_FIELDS] .. field .. ' '
-  places[depth] = layout_of(state[E_FIELDS])
+-- Whether a counter of a layout has ended.
+local function has_ended_ones(layout)
+  if layout.has_ended == nil then
+    layout.has_ended = false
+    for known in gmatch(layout.fields, '%S+') do
+      if has_ended(known, now_s) then layout.has_ended = true end
+    end
+  end
+  return layout.has_ended
+end
+
+-- Begins so many counters at zero, whose names have a space behind each. Where that is safe, those
+-- that have ended are dropped. The place of the first.
+local function open_fields(depth, names, count, keeps)
+  local state, layout = levels[depth], places[depth]
+  if has_ended_ones(layout) then
+    drop_ended(state, keeps)
+    layout = layout_of(state[E_FIELDS])
+  end
+  layout.opened = layout.opened or {}
+  local opened = layout.opened[names]
+  if not opened then
+    opened = layout_of(layout.fields .. names)
+    layout.opened[names] = opened
+  end
+  local place = E_FIELDS + layout.count + 1
+  for i = place, place + count - 1 do state[i] = 0 end
+  state[E_FIELDS], places[depth] = opened.fields, opened
   return place
+end
+
+local function open_field(depth, field, keeps)
+  return open_fields(depth, field .. ' ', 1, keeps)
 end
 
 local function given_sheet(number) return ARGV[1 + sheet_count + number] end
@@ -261,4 +291,19 @@ local function measure(number, amount)
     if not measure_level(number, depth, amount) then fits = false end
   end
   return fits
+end
+
+-- Charges a level of a request that fits. The counts behind the outcome become those after.
+local function add_to_level(number, depth, amount)
+  local sheet, state, base = sheets[number], levels[depth], filled + 2
+  local weight, found = sheet[C_WEIGHT], founds[depth]
+  for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+    local slot, units = found[i], weight[i] * amount
+    if not slot then
+      slot = open_field(depth, sheet[C_FIELD][i])
+      found = slots_of(number, depth, places[depth])
+    end
+    state[slot] = state[slot] + units
+    results[base + i] = results[base + i] + units
+  end
 end

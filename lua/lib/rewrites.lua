@@ -1,4 +1,4 @@
--- The fifth part of consume: what rewrites counters. The lines of what is asked say which, those
+-- The sixth part of consume: what rewrites counters. The lines of what is asked say which, those
 -- that are made say what changed.
 
 do

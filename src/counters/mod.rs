@@ -7,6 +7,7 @@ mod ask;
 mod error;
 mod field;
 mod group;
+mod inline;
 mod inspect;
 pub mod keys;
 mod lane;

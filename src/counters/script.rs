@@ -4,18 +4,22 @@ use redis::RedisResult;
 use redis::aio::ConnectionLike;
 
 use super::error::is_no_script;
+use super::inline;
 
 const PRELUDE: &str = include_str!("../../lua/lib/prelude.lua");
 /// For groups that look and add. One chunk, since Redis gives a script no other way to share locals.
 const CONSUME: &str =
     concat!(include_str!("../../lua/lib/levels.lua"), include_str!("../../lua/consume.lua"));
-/// For all groups.
+/// For all groups. What few requests need is one function, which makes theirs when it is called.
 const CONSUME_WHOLE: &str = concat!(
     include_str!("../../lua/lib/levels.lua"),
+    include_str!("../../lua/lib/held.lua"),
+    "function make_rare_parts()\n",
     include_str!("../../lua/lib/claims.lua"),
     include_str!("../../lua/lib/holds.lua"),
     include_str!("../../lua/lib/charges.lua"),
     include_str!("../../lua/lib/rewrites.lua"),
+    "end\n",
     include_str!("../../lua/consume.lua"),
 );
 
@@ -35,7 +39,7 @@ pub(super) struct Script {
 
 impl Script {
     fn new(body: &str, guards_off: &GuardsOff) -> Self {
-        let code = without(&format!("{PRELUDE}\n{body}"), guards_off);
+        let code = inline::constants(&without(&format!("{PRELUDE}\n{body}"), guards_off));
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
