@@ -340,7 +340,8 @@ do
     return is_all, is_over
   end
 
-  -- The lines of the outbox: first what is held no longer, then what was charged.
+  -- The lines of the outbox: first what is held no longer, then what was charged, with the limits
+  -- as they stand in the sheet.
   local function lines_of(lines, names)
     local made = {}
     for i, line in ipairs(lines) do
@@ -349,7 +350,10 @@ do
       end
     end
     for i, line in ipairs(lines) do
-      if charged[i] > 0 then made[#made + 1] = { line[1], line[2], charged[i], -1, line[5] } end
+      if charged[i] > 0 then
+        made[#made + 1] = { unpack(line) }
+        made[#made][3] = charged[i]
+      end
     end
     return made
   end
