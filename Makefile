@@ -3,14 +3,28 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test lint docs bench clean
+.PHONY: help run web test-web test lint docs bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install what is missing, build, and serve with a Redis and a Postgres of its own
 	scripts/install-tools redis-server postgres
+	scripts/build-web --if-npm
 	cargo run --release --locked --bin headroom -- dev
+
+web: ## build the dashboard, which the next build of the service embeds
+	scripts/install-tools npm
+	scripts/build-web
+
+test-web: web ## check the React components and the dashboard in a browser, with the real service
+	scripts/install-tools redis-server postgres chromium
+	cargo build --locked --bin headroom
+	npm run --prefix clients/react check
+	npm run --prefix clients/react build
+	npm run --prefix clients/react test
+	npm run --prefix web check
+	npm run --prefix web test
 
 test: lint ## check everything: lints, house rules, all tests, generated files
 	scripts/install-tools redis-server postgres
@@ -37,7 +51,7 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules
+	rm -rf tools/node_modules clients/react/node_modules clients/react/dist web/node_modules web/dist/site
 
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm

@@ -20,6 +20,7 @@ use super::routes::audit;
 use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
+use super::routes::dashboard;
 use super::routes::decisions;
 use super::routes::forecasts;
 use super::routes::grants;
@@ -136,6 +137,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs", get(docs::redirect))
         .route("/docs/", get(docs::index))
         .route("/docs/{file}", get(docs::file))
+        .route("/dashboard", get(dashboard::redirect))
+        .route("/dashboard/", get(dashboard::index))
+        .route("/dashboard/{*path}", get(dashboard::file))
         .fallback(async || ApiError::NoRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), layers::edge))

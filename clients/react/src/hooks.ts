@@ -57,11 +57,13 @@ export function useUsage({ subject, live = true }: UsageOptions = {}): LiveUsage
 /** A function that calls `act` once after the last of several calls. */
 export function useSoon(act: () => void, ms: number): () => void {
   const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const latest = useRef(act);
+  latest.current = act;
   useEffect(() => () => clearTimeout(timer.current), []);
   return useCallback(() => {
     clearTimeout(timer.current);
-    timer.current = setTimeout(act, ms);
-  }, [act, ms]);
+    timer.current = setTimeout(() => latest.current(), ms);
+  }, [ms]);
 }
 
 /** The plans. End users may not read the catalogue; they get none. */

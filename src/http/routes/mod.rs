@@ -6,6 +6,7 @@ pub mod audit;
 pub mod catalogue;
 pub mod chat;
 pub mod counts;
+pub mod dashboard;
 pub mod decisions;
 pub mod forecasts;
 pub mod grants;

@@ -3,6 +3,8 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import type { Browser, Page } from "playwright-core";
 
+export type { Browser, Page };
+
 const FLAGS = [
   "--no-sandbox",
   "--disable-gpu",
