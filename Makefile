@@ -17,7 +17,7 @@ web: ## build the dashboard, which the next build of the service embeds
 	scripts/install-tools npm
 	scripts/build-web
 
-test-web: web ## check the React components and the dashboard in a browser, with the real service
+test-web: web clients/react/node_modules ## check the React components and the dashboard in a browser, with the real service
 	scripts/install-tools redis-server postgres chromium
 	cargo build --locked --bin headroom
 	npm run --prefix clients/react check
@@ -52,6 +52,10 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 clean: ## remove everything that was built
 	cargo clean
 	rm -rf tools/node_modules clients/react/node_modules clients/react/dist web/node_modules web/dist/site
+
+clients/react/node_modules: clients/react/package-lock.json
+	npm ci --prefix clients/react --no-audit --no-fund
+	touch $@
 
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm

@@ -74,7 +74,8 @@ const INDEX_HTML: &str = r#"<!DOCTYPE html>
         (name = "stream", description = "What happens, as it happens."),
         (name = "alerts", description = "Rules about what happens, and what they found."),
         (name = "webhooks", description = "Who is told of what happens over HTTP."),
-        (name = "audit", description = "What admins did."),
+        (name = "keys", description = "Who may call, what for, and where."),
+        (name = "audit", description = "What admins did, and what recoveries found."),
         (name = "chat", description = "The same with the JSON of the chat interface it replaces."),
         (name = "images", description = "Image generations by the day and the month, with the JSON of the service it replaces."),
         (name = "operations", description = "Probes, metrics and this document. They need no credential.")

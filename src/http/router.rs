@@ -25,6 +25,8 @@ use super::routes::decisions;
 use super::routes::forecasts;
 use super::routes::grants;
 use super::routes::images;
+use super::routes::incidents;
+use super::routes::keys;
 use super::routes::logs;
 use super::routes::models;
 use super::routes::operations;
@@ -48,6 +50,9 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
+        .routes(routes!(incidents::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .merge(facts())
         .merge(signals())
         .routes(routes!(chat::read, chat::reset))

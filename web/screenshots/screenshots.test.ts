@@ -31,7 +31,7 @@ beforeAll(async () => {
   world = await startWorld({ HEADROOM_WEBHOOKS_ALLOW_PRIVATE: "true" }, dir);
   await chat(world.service, 0, 7);
   await world.service.call("POST", "/v1/subjects/user:ada/grants", { metric: "messages", amount: 50, note: "beta tester" }, { "X-Reason": "beta tester" });
-  await world.service.call("POST", "/v1/reservations", { subject: "user:ada", model: "claude-opus-4", amount: 2, ttl_s: 600 });
+  await world.service.call("POST", "/v1/reservations", { subject: "user:ada", metric: "messages", amount: 3, ttl_s: 600 });
 }, 600_000);
 
 afterAll(async () => {

@@ -3,6 +3,7 @@ import type { ComponentType } from "react";
 import { Logo } from "./Logo.tsx";
 import { Alerts } from "./pages/Alerts.tsx";
 import { Audit } from "./pages/Audit.tsx";
+import { Keys } from "./pages/Keys.tsx";
 import { Operations } from "./pages/Operations.tsx";
 import { Overview } from "./pages/Overview.tsx";
 import { Plans } from "./pages/Plans.tsx";
@@ -22,6 +23,7 @@ const PAGES: Readonly<Record<string, PageOf>> = {
   plans: { title: "Plans", Page: Plans },
   alerts: { title: "Alerts", Page: Alerts },
   webhooks: { title: "Webhooks", Page: Webhooks },
+  keys: { title: "Keys", Page: Keys },
   audit: { title: "Audit", Page: Audit },
   operations: { title: "Operations", Page: Operations },
 };

@@ -166,6 +166,30 @@ export interface Act {
   readonly after: Readonly<Record<string, unknown>> | null;
 }
 
+export interface Key {
+  readonly id: string;
+  readonly name: string;
+  readonly permissions: readonly string[];
+  readonly subject_prefix: string | null;
+  readonly created_at: string;
+  readonly expires_at: string | null;
+  readonly revoked_at: string | null;
+}
+
+export interface MadeKey {
+  readonly id: string;
+  readonly key: string;
+}
+
+export interface Incident {
+  readonly id: string;
+  readonly shard: number;
+  readonly detected_at: string;
+  readonly reason: string;
+  readonly salvaged: number;
+  readonly lost_at_most: number;
+}
+
 export interface Readiness {
   readonly ready: boolean;
   readonly redis: "up" | "away";

@@ -59,7 +59,7 @@ test("nothing is asked of another host and the policy is never broken", async ()
   page.on("pageerror", (error) => wrong.push(error.message));
   await page.getByLabel("API key").fill(world.service.adminKey);
   await page.keyboard.press("Enter");
-  for (const name of ["Subjects", "Plans", "Alerts", "Webhooks", "Audit", "Operations", "Overview"]) {
+  for (const name of ["Subjects", "Plans", "Alerts", "Webhooks", "Keys", "Audit", "Operations", "Overview"]) {
     await page.getByRole("link", { name, exact: true }).click();
     await page.getByRole("heading", { name, level: 1 }).waitFor();
     await page.waitForLoadState("load");

@@ -61,7 +61,7 @@ test("bonus units are granted with a reason, and taken back by undo", async () =
   await dialog(page).getByLabel("Units").fill("25");
   await dialog(page).getByLabel("Reason").fill("sorry for the outage");
   await dialog(page).getByRole("button", { name: "Grant" }).click();
-  await page.getByRole("region", { name: "Grants" }).first().getByText("25 of 25").waitFor();
+  await page.getByRole("region", { name: "Grants" }).getByText("25 of 25").waitFor();
   expect(await world.service.consume("user:granted", 5)).toBe(200);
 
   await undo(page);
@@ -103,8 +103,8 @@ test("the page shows the log, open reservations and the forecast, as they change
   await page.getByText("Nothing has happened yet.").waitFor();
   await world.service.call("POST", "/v1/reservations", { subject: "user:busy", model: "claude-opus-4", amount: 3, ttl_s: 600 });
 
-  await page.getByRole("region", { name: "Open reservations" }).last().getByText("claude-opus-4").waitFor();
-  await page.getByRole("region", { name: "Log" }).last().getByText("reserve", { exact: true }).waitFor();
+  await page.getByRole("region", { name: "Open reservations" }).getByText("claude-opus-4").waitFor();
+  await page.getByRole("region", { name: "Log" }).getByText("reserve", { exact: true }).waitFor();
   await page.getByText("Messages, last 30 days").waitFor();
 });
 

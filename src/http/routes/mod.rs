@@ -11,6 +11,8 @@ pub mod decisions;
 pub mod forecasts;
 pub mod grants;
 pub mod images;
+pub mod incidents;
+pub mod keys;
 pub mod logs;
 pub mod models;
 pub mod operations;

@@ -64,7 +64,7 @@ function Rules({ body, onEdit, refresh }: RulesProps) {
           <td><Status rule={rule} last={body.alerts.find((it) => it.rule === name)} /></td>
           <td className="row-actions">
             <button type="button" className="hr-button" aria-label={`Edit ${name}`} onClick={() => onEdit({ name, rule })}>Edit</button>
-            <button type="button" className="hr-button" aria-label={`Turn ${name} ${rule.enabled ? "off" : "on"}`} onClick={() => void turn(name, rule)}>{rule.enabled ? "Turn off" : "Turn on"}</button>
+            <button type="button" className="hr-button" aria-label={`Turn ${rule.enabled ? "off" : "on"} ${name}`} onClick={() => void turn(name, rule)}>{rule.enabled ? "Turn off" : "Turn on"}</button>
             <button type="button" className="hr-button" aria-label={`Remove ${name}`} onClick={() => void remove(name, rule)}>Remove</button>
           </td>
         </tr>

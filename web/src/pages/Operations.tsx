@@ -1,10 +1,8 @@
 import { format, useHeadroom, useLabel, useLive, useResource } from "@headroom/react";
-import type { LiveEvent } from "@headroom/react";
-import { useState } from "react";
-import type { Readiness } from "../api.ts";
+import type { Incident, Readiness } from "../api.ts";
 import { Card, Loaded, Table, Tag } from "../parts/Card.tsx";
 import { sumOf, valuesOf } from "../prometheus.ts";
-import { useEvery } from "../useApi.ts";
+import { useEvery, useGet } from "../useApi.ts";
 
 const REFRESH_MS = 5_000;
 
@@ -73,21 +71,28 @@ function Worries({ text }: { readonly text: string }) {
   );
 }
 
-const INCIDENTS_MAX = 20;
-
-/** Recoveries, told of as they happen. */
+/** Recoveries, as they happen. */
 function Incidents() {
   const label = useLabel();
-  const [events, setEvents] = useState<readonly LiveEvent[]>([]);
-  const state = useLive({ types: ["shard-recovered"], onEvent: (event) => setEvents((before) => [event, ...before].slice(0, INCIDENTS_MAX)) });
+  const incidents = useGet<{ incidents: readonly Incident[] }>("/v1/incidents");
+  useLive({ types: ["shard-recovered"], onEvent: incidents.refresh });
   return (
     <Card title="Incidents" className="wide">
-      {events.length === 0 && <p className="hr-empty">{state === "live" ? "No recovery since this page was opened. Earlier ones are counted above and kept in the table incidents." : "Connecting to the live feed."}</p>}
-      {events.length > 0 && (
-        <Table label="Incidents" head={["When", "What", "Shard#", "Found again#", "Lost at most#"]}>
-          {events.map(({ id, time, data }) => <tr key={id}><td>{format.time(time)}</td><td>{label(String(data["reason"]))}</td><td className="number">{String(data["shard"])}</td><td className="number">{String(data["salvaged"])}</td><td className="number">{String(data["lost_at_most"])}</td></tr>)}
-        </Table>
-      )}
+      <Loaded of={incidents} isEmpty={(it) => it.incidents.length === 0} empty="Redis has never lost anything.">
+        {(it) => (
+          <Table label="Incidents" head={["When", "What", "Shard#", "Found again#", "Lost at most#"]}>
+            {it.incidents.map((row) => (
+              <tr key={row.id}>
+                <td>{format.time(row.detected_at)}</td>
+                <td>{label(row.reason)}</td>
+                <td className="number">{row.shard}</td>
+                <td className="number">{format.count(row.salvaged)}</td>
+                <td className="number">{format.count(row.lost_at_most)}</td>
+              </tr>
+            ))}
+          </Table>
+        )}
+      </Loaded>
     </Card>
   );
 }

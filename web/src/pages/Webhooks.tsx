@@ -3,6 +3,7 @@ import { useState } from "react";
 import type { Delivery, Webhook } from "../api.ts";
 import { Card, Loaded, Table, Tag } from "../parts/Card.tsx";
 import { Field, FormDialog } from "../parts/Dialog.tsx";
+import { Secret } from "../parts/Secret.tsx";
 import { href } from "../route.ts";
 import { messageOf, useTell } from "../toasts.tsx";
 import { useEvery, useGet } from "../useApi.ts";
@@ -22,21 +23,12 @@ function All() {
   const add = <button type="button" className="hr-button" onClick={() => setAsking(true)}>New webhook</button>;
   return (
     <>
-      {made?.secret && <Secret webhook={made} secret={made.secret} />}
+      {made?.secret && <Secret title={`Keep this secret of ${made.url} now: it is shown once. Deliveries are signed with it.`} secret={made.secret} />}
       <Card title="Receivers" actions={add}>
         <Loaded of={webhooks} isEmpty={(it) => it.webhooks.length === 0} empty="Nobody is told of what happens.">{(it) => <Receivers webhooks={it.webhooks} />}</Loaded>
       </Card>
       {isAsking && <NewWebhook onMade={(it) => (setMade(it), webhooks.refresh())} onClose={() => setAsking(false)} />}
     </>
-  );
-}
-
-function Secret({ webhook, secret }: { readonly webhook: Webhook; readonly secret: string }) {
-  return (
-    <div className="notice" role="status">
-      <p><strong>Keep this secret of {webhook.url} now: it is shown once.</strong> Deliveries are signed with it.</p>
-      <code className="secret">{secret}</code>
-    </div>
   );
 }
 
@@ -148,7 +140,7 @@ function Deliveries({ rows, onAgain }: { readonly rows: readonly Delivery[]; rea
           <td className="number">{row.attempts}</td>
           <td>{row.last_status ?? ""} {row.last_error}</td>
           <td>{row.next_at ? format.away(row.next_at) : ""}</td>
-          <td><button type="button" className="hr-button" aria-label={`Send ${row.event_id} again`} onClick={() => void onAgain(row.event_id)}>Send again</button></td>
+          <td><button type="button" className="hr-button" aria-label={`Send again ${row.event_id}`} onClick={() => void onAgain(row.event_id)}>Send again</button></td>
         </tr>
       ))}
     </Table>

@@ -45,16 +45,22 @@ export interface TableProps {
   readonly children: ReactNode;
 }
 
-/** A table that scrolls by itself where it is too wide; a column whose name ends in # holds numbers. */
+/** A table that scrolls by itself where it is too wide; a column whose name ends in # holds numbers, one without a name buttons. */
 export function Table({ label, head, children }: TableProps) {
   return (
-    <div className="table-wrap" role="region" aria-label={label} tabIndex={0}>
+    <div className="table-wrap" role="group" aria-label={label} tabIndex={0}>
       <table>
-        <thead><tr>{head.map((name) => <th key={name} scope="col" className={name.endsWith("#") ? "number" : ""}>{name.replace(/#$/, "")}</th>)}</tr></thead>
+        <thead><tr>{head.map((name) => <Head key={name} name={name} />)}</tr></thead>
         <tbody>{children}</tbody>
       </table>
     </div>
   );
+}
+
+function Head({ name }: { readonly name: string }) {
+  if (name === "") return <td />;
+  const isNumber = name.endsWith("#");
+  return <th scope="col" className={isNumber ? "number" : ""}>{isNumber ? name.slice(0, -1) : name}</th>;
 }
 
 /** A coloured word, whose colour says nothing that the word does not. */

@@ -8,6 +8,13 @@ import { fileURLToPath } from "node:url";
 const BINARY = fileURLToPath(new URL("../../../../target/debug/headroom", import.meta.url));
 const CATALOGUE = fileURLToPath(new URL("catalogue.toml", import.meta.url));
 
+/** A busy machine, with a browser beside the service, is no fault of the service. */
+const PATIENT = {
+  HEADROOM_LOG_LEVEL: "error",
+  HEADROOM_REDIS_RESPONSE_TIMEOUT_MS: "4000",
+  HEADROOM_SERVER_REQUEST_TIMEOUT_MS: "8000",
+};
+
 /** A service of its own, with its own Redis and Postgres. */
 export interface Service {
   readonly url: string;
@@ -20,11 +27,11 @@ export interface Service {
   readonly stop: () => Promise<void>;
 }
 
-/** `HEADROOM_BINARY` names another binary than the debug build. The data folder is removed at the end unless it is given. */
+/** `SERVICE_BINARY` names another binary than the debug build. The data folder is removed at the end unless it is given. */
 export async function startService(settings: Record<string, string> = {}, dataDir?: string): Promise<Service> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "headroom-web-")));
-  const binary = process.env["HEADROOM_BINARY"] ?? BINARY;
-  const env = { ...process.env, HEADROOM_QUOTA_CATALOGUE: CATALOGUE, HEADROOM_LOG_LEVEL: "warn", ...settings };
+  const binary = process.env["SERVICE_BINARY"] ?? BINARY;
+  const env = { ...process.env, ...PATIENT, HEADROOM_QUOTA_CATALOGUE: CATALOGUE, ...settings };
   const child = spawn(binary, ["dev", "--listen", "127.0.0.1:0", "--data-dir", dir], { env, stdio: ["ignore", "pipe", "inherit"] });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const ready = await new Promise<Record<string, string>>((resolve, reject) => {
