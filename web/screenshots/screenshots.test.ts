@@ -14,7 +14,7 @@ import type { World } from "../tests/visit.ts";
 const IMAGES = fileURLToPath(new URL("../../docs/images", import.meta.url));
 const DAY_MS = 86_400_000;
 /** Days before today with usage, and how busy each was. */
-const PAST: readonly (readonly [day: number, weight: number])[] = [[24, 2], [21, 3], [18, 3], [15, 5], [12, 4], [9, 6], [7, 5], [5, 8], [4, 7], [3, 9], [2, 6], [1, 8]];
+const PAST: readonly (readonly [day: number, weight: number])[] = [[23, 3], [18, 5], [13, 4], [9, 6], [6, 5], [4, 8], [2, 6], [1, 9]];
 const PEOPLE = ["user:ada", "user:lin", "user:noor", "user:max", "org:acme/user:kim", "org:acme/user:ravi", "user:eva", "user:tom"];
 const MODELS = ["claude-sonnet-4", "gemini-2.0-flash", "gpt-4o"];
 

@@ -11,6 +11,7 @@ const CATALOGUE = fileURLToPath(new URL("catalogue.toml", import.meta.url));
 /** A busy machine, with a browser beside the service, is no fault of the service. */
 const PATIENT = {
   HEADROOM_LOG_LEVEL: "error",
+  HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS: "10000",
   HEADROOM_REDIS_RESPONSE_TIMEOUT_MS: "4000",
   HEADROOM_SERVER_REQUEST_TIMEOUT_MS: "8000",
 };
