@@ -57,8 +57,12 @@ async function shoot(name: string, path: string, options: { width: number; dark:
   if (options.live) {
     await page.getByText("Live", { exact: true }).first().waitFor();
     await chat(world.service, 1, 3);
-    await world.service.consume("user:ada", 90);
-    await page.locator('[data-type="quota-denied"]').first().waitFor();
+    // The feed tells of ten refusals of a subject in a minute.
+    const refused = `user:eva-${options.width}-${options.dark}`;
+    await world.service.consume(refused, 96);
+    await world.service.consume(refused, 9);
+    await page.locator('[data-type="quota-denied"]').filter({ hasText: refused }).waitFor();
+    await page.waitForLoadState("networkidle", { timeout: 2_000 }).catch(() => undefined);
   }
   const file = `${IMAGES}/${name}-${options.width}-${options.dark ? "dark" : "light"}.png`;
   await page.screenshot({ path: file, animations: "disabled" });

@@ -90,9 +90,9 @@ function stack(values: readonly number[], top: number, room: number) {
   });
 }
 
-/** The next of 1, 2, 5, 10, 20 … */
+/** A round number at or above the largest, that is not much larger. */
 function niceTop(most: number): number {
   const base = 10 ** Math.floor(Math.log10(most));
-  const step = [1, 2, 5, 10].find((it) => it * base >= most) ?? 10;
+  const step = [1, 2, 3, 4, 6, 8, 10].find((it) => it * base >= most) ?? 10;
   return step * base;
 }

@@ -3,6 +3,7 @@ import type { Forecast, ForecastLimit, Hint } from "./api.ts";
 import { BarChart } from "./BarChart.tsx";
 import { away, count, date } from "./format.ts";
 import { useForecast, useTrend } from "./hooks.ts";
+import { span } from "./level.ts";
 import type { TrendDays } from "./hooks.ts";
 import { useLabel } from "./provider.tsx";
 import { Failure, Skeleton } from "./UsageDashboard.tsx";
@@ -86,10 +87,18 @@ function Lasts({ limit }: { readonly limit: ForecastLimit }) {
   const says = limit.exhausts_at ? `Runs out ${away(limit.exhausts_at)}` : REASONS[limit.reason ?? "too_few_days"];
   return (
     <div>
-      <dt>{label(limit.name)}</dt>
+      <dt>{nameOf(limit, label)}</dt>
       <dd>{limit.remaining === 0 ? "Used up" : says}{budget !== null && limit.remaining !== 0 && <span className="hr-quiet hr-small"> · {count(budget)} a day would last</span>}</dd>
     </div>
   );
+}
+
+const PERIODS = ["minute", "hour", "day", "week", "month", "lifetime"] as const;
+
+/** `messages-month` is "Messages this month"; a name of another form stays as it is. */
+function nameOf({ name }: ForecastLimit, label: (name: string) => string): string {
+  const period = PERIODS.find((it) => name.endsWith(`-${it}`));
+  return period ? `${label(name.slice(0, -period.length - 1))} ${span({ period })}` : name;
 }
 
 function Hints({ hints }: { readonly hints: readonly Hint[] }) {

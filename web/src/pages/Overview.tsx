@@ -1,4 +1,4 @@
-import { BarChart, Bar, format, useLabel, useLive, useSoon } from "@headroom/react";
+import { BarChart, Bar, format, useHeadroom, useLabel, useLive, useResource, useSoon } from "@headroom/react";
 import type { Level } from "@headroom/react";
 import { useState } from "react";
 import type { DenialRate, Distribution, NearLimit, Summary } from "../api.ts";
@@ -25,7 +25,7 @@ export function Overview() {
             <label className="picker">Metric <select value={metric} onChange={(event) => setChosen(event.target.value)}>
               {metrics.map((name) => <option key={name} value={name}>{label(name)}</option>)}
             </select></label>
-            <Numbers key={metric} metric={metric} />
+            <Numbers key={metric} metric={metric} metrics={metrics} />
           </>
         );
       }}
@@ -33,11 +33,27 @@ export function Overview() {
   );
 }
 
-function Numbers({ metric }: { readonly metric: string }) {
+const NEAR_MAX = 20;
+const METRICS_MAX = 16;
+
+/** Who is near a limit of any metric, the nearest first. */
+function useNear(metrics: readonly string[]) {
+  const { client } = useHeadroom();
+  return useResource(`near ${metrics.join()}`, async (signal) => {
+    const asked = metrics.slice(0, METRICS_MAX).map((metric) => {
+      const query = { metric, percent: 80, limit: NEAR_MAX };
+      return client.get<{ near_limit: readonly NearLimit[] }>("/v1/analytics/near-limit", { query, signal });
+    });
+    const rows = (await Promise.all(asked)).flatMap((it) => it.near_limit);
+    return rows.sort((a, b) => b.used_permille - a.used_permille).slice(0, NEAR_MAX);
+  });
+}
+
+function Numbers({ metric, metrics }: { readonly metric: string; readonly metrics: readonly string[] }) {
   const label = useLabel();
   const summary = useGet<Summary>("/v1/analytics/summary", { metric, days: 30 });
   const denials = useGet<DenialRate>("/v1/analytics/denials", { metric, days: 3 });
-  const near = useGet<{ near_limit: readonly NearLimit[] }>("/v1/analytics/near-limit", { metric, percent: 80, limit: 20 });
+  const near = useNear(metrics);
   const spread = useGet<Distribution>("/v1/analytics/distribution", { metric });
   const refresh = () => [summary, denials, near, spread].forEach((it) => it.refresh());
   useEvery(REFRESH_MS, refresh);
@@ -51,11 +67,11 @@ function Numbers({ metric }: { readonly metric: string }) {
         <Tile name={`${label(metric)} today`} value={today && format.count(today.total_messages)} />
         <Tile name="Active subjects today" value={today && format.count(today.active_users)} />
         <Tile name="Refused in 24 hours" value={denials.data && rate(recent)} />
-        <Tile name="Near a limit" value={near.data && (near.data.near_limit.length >= 20 ? "20 or more" : format.count(near.data.near_limit.length))} />
+        <Tile name="Near a limit" value={near.data && (near.data.length >= NEAR_MAX ? `${NEAR_MAX} or more` : format.count(near.data.length))} />
       </dl>
       <div className="columns">
         <LiveFeed />
-        <Card title="Near a limit"><Loaded of={near} isEmpty={(it) => it.near_limit.length === 0} empty="Nobody has used 80% of a limit.">{(it) => <Near rows={it.near_limit} />}</Loaded></Card>
+        <Card title="Near a limit"><Loaded of={near} isEmpty={(it) => it.length === 0} empty="Nobody has used 80% of a limit.">{(it) => <Near rows={it} />}</Loaded></Card>
         <Card title="Usage, last 30 days"><Loaded of={summary} isEmpty={(it) => it.total_messages === 0} empty="Nothing was used in the last 30 days.">{(it) => <Daily label={label(metric)} summary={it} />}</Loaded></Card>
         <Card title="Accepted and refused, last 48 hours"><Loaded of={denials} isEmpty={(it) => it.accepted + it.denied === 0} empty="No requests in the last days.">{(it) => <Hourly denials={it} />}</Loaded></Card>
         <Card title="Distribution this month"><Loaded of={spread} isEmpty={(it) => it.subjects === 0} empty="No subject has used anything this month yet.">{(it) => <Spread metric={label(metric)} spread={it} />}</Loaded></Card>

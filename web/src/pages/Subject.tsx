@@ -34,8 +34,10 @@ export function SubjectPage({ subject }: { readonly subject: string }) {
         <UsageDashboardView usage={usage} title="Usage" />
         <Card title="Configuration"><Loaded of={profile}>{(it) => <Configuration profile={it} acts={acts} />}</Loaded></Card>
         <ByMetric subject={subject} />
-        <Card title="Grants"><Loaded of={grants} isEmpty={(it) => it.grants.length === 0} empty="No bonus units.">{(it) => <GrantTable grants={it.grants} acts={acts} />}</Loaded></Card>
-        <Card title="Open reservations"><Loaded of={reservations} isEmpty={(it) => it.reservations.length === 0} empty="Nothing is held at the moment.">{(it) => <Held rows={it.reservations} />}</Loaded></Card>
+        <div className="stack">
+          <Card title="Grants"><Loaded of={grants} isEmpty={(it) => it.grants.length === 0} empty="No bonus units.">{(it) => <GrantTable grants={it.grants} acts={acts} />}</Loaded></Card>
+          <Card title="Open reservations"><Loaded of={reservations} isEmpty={(it) => it.reservations.length === 0} empty="Nothing is held at the moment.">{(it) => <Held rows={it.reservations} />}</Loaded></Card>
+        </div>
         <Card title="Log" className="wide"><Loaded of={logs} isEmpty={(it) => it.logs.length === 0} empty="Nothing has happened yet.">{(it) => <LogTable rows={it.logs} />}</Loaded></Card>
       </div>
       {asked === "reset" && <ResetDialog acts={acts} limits={usage.data?.limits ?? []} onClose={() => ask("")} />}
@@ -137,7 +139,7 @@ function LogTable({ rows }: { readonly rows: readonly Log[] }) {
         <tr key={row.id}>
           <td><time dateTime={row.occurred_at}>{format.time(row.occurred_at)}</time></td>
           <td><Tag tone={row.kind === "denied" ? "bad" : "plain"}>{row.kind}</Tag>{row.code && <span className="hr-quiet hr-small"> {row.limit ?? label(row.code)}</span>}</td>
-          <td className="hr-number">{Object.entries(row.charges).map(([metric, units]) => `${format.count(units)} ${label(metric).toLowerCase()}`).join(", ")}</td>
+          <td className="hr-number">{Object.entries(row.charges).map(([metric, units]) => `${label(metric).toLowerCase()} ${format.count(units)}`).join(", ")}</td>
           <td>{row.model}</td>
           <td className="mono">{row.request_id.slice(0, 18)}</td>
         </tr>

@@ -49,8 +49,10 @@ function Item({ event }: { readonly event: LiveEvent }) {
     <li data-type={event.type}>
       <time className="hr-quiet hr-number" dateTime={event.time}>{new Date(event.time).toLocaleTimeString()}</time>
       <Tag tone={tone}>{text}</Tag>
-      {event.subject ? <a href={href("subjects", event.subject)}>{event.subject}</a> : <span className="hr-quiet">service</span>}
-      <span className="hr-quiet feed-detail">{detailOf(event, label)}</span>
+      <span className="feed-about">
+        {event.subject ? <a href={href("subjects", event.subject)}>{event.subject}</a> : <span className="hr-quiet">service</span>}
+        <span className="hr-quiet feed-detail">{detailOf(event, label)}</span>
+      </span>
     </li>
   );
 }
@@ -71,5 +73,5 @@ function detailOf({ type, data }: LiveEvent, label: (name: string) => string): s
 function chargesOf(charges: unknown, label: (name: string) => string): string {
   if (typeof charges !== "object" || charges === null) return "";
   const units = Object.entries(charges).filter(([, value]) => typeof value === "number");
-  return units.map(([metric, value]) => `${format.count(Number(value))} ${label(metric).toLowerCase()}`).join(", ");
+  return units.map(([metric, value]) => `${label(metric).toLowerCase()} ${format.count(Number(value))}`).join(", ");
 }
