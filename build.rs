@@ -1,6 +1,7 @@
 //! Puts the built dashboard into the binary: the files of `web/dist/site`, or none where `make web` has not run.
 
 #![allow(clippy::print_stdout, reason = "this is how a build script talks to cargo")]
+#![allow(clippy::disallowed_methods, reason = "this is how cargo talks to a build script")]
 
 use std::env;
 use std::fmt::Write as _;
@@ -21,7 +22,8 @@ fn main() -> io::Result<()> {
     files.sort();
     let mut list = String::from("[\n");
     for file in &files {
-        let path = file.strip_prefix(&site).map_err(io::Error::other)?;
+        let path = text(file.strip_prefix(&site).map_err(io::Error::other)?)?;
+        let file = text(file)?;
         let _written = writeln!(list, "    ({path:?}, include_bytes!({file:?}).as_slice()),");
     }
     list.push_str("]\n");
@@ -30,6 +32,10 @@ fn main() -> io::Result<()> {
 
 fn folder(variable: &str) -> io::Result<PathBuf> {
     env::var(variable).map(PathBuf::from).map_err(io::Error::other)
+}
+
+fn text(path: &Path) -> io::Result<&str> {
+    path.to_str().ok_or_else(|| io::Error::other("a path is not utf-8"))
 }
 
 /// Adds all files below `folder`; a folder that is not there has none.

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, test } from "vitest";
+import type { Page } from "../../clients/react/tests/support/browser.ts";
 import { startService } from "../../clients/react/tests/support/service.ts";
 import type { Service } from "../../clients/react/tests/support/service.ts";
 import { startWorld, visit } from "../tests/visit.ts";
@@ -50,7 +51,9 @@ async function chat(service: Service, day: number, weight: number): Promise<void
   }
 }
 
-async function shoot(name: string, path: string, options: { width: number; dark: boolean; height?: number; live?: boolean }): Promise<void> {
+type Shot = { readonly width: number; readonly dark: boolean; readonly live?: boolean };
+
+async function shoot(name: string, path: string, options: Shot, act?: (page: Page) => Promise<void>): Promise<void> {
   const page = await visit(world, path, { height: options.width < 500 ? 860 : 900, ...options });
   await page.locator(".hr-card").first().waitFor();
   await page.locator(".hr-skeleton").first().waitFor({ state: "detached" });
@@ -64,6 +67,7 @@ async function shoot(name: string, path: string, options: { width: number; dark:
     await page.locator('[data-type="quota-denied"]').filter({ hasText: refused }).waitFor();
     await page.waitForLoadState("networkidle", { timeout: 2_000 }).catch(() => undefined);
   }
+  await act?.(page);
   const file = `${IMAGES}/${name}-${options.width}-${options.dark ? "dark" : "light"}.png`;
   await page.screenshot({ path: file, animations: "disabled" });
   // 256 colours are enough for a page, and a third of the bytes.
@@ -75,7 +79,11 @@ const SIZES = [400, 1440].flatMap((width) => [{ width, dark: false }, { width, d
 
 test.each(SIZES)("overview $width dark $dark", (size) => shoot("overview", "/overview", { ...size, live: true }));
 test.each(SIZES)("subject $width dark $dark", (size) => shoot("subject", "/subjects/user%3Aada", size));
-test.each([{ width: 1440, dark: false }])("plans", (size) => shoot("plans", "/plans/free", size));
+test.each([{ width: 1440, dark: false }])("plans", (size) =>
+  shoot("plans", "/plans/free", size, async (page) => {
+    await page.getByLabel("Most units of limit 1").fill("30");
+    await page.getByText("of this plan would be over").waitFor();
+  }));
 test.each([{ width: 1440, dark: false }])("alerts", (size) => shoot("alerts", "/alerts", size));
 test.each([{ width: 1440, dark: false }])("signin", async ({ width, dark }) => {
   const page = await visit(world, "/overview", { width, height: 700, dark, signedIn: false });

@@ -62,12 +62,13 @@ static FILES: LazyLock<BTreeMap<&str, File>> = LazyLock::new(|| {
 });
 
 fn files_of(embedded: &[Embedded]) -> BTreeMap<&'static str, File> {
-    let compressed: BTreeMap<_, _> = embedded
-        .iter()
-        .filter_map(|(path, bytes)| Some((path.strip_suffix(".gz")?, *bytes)))
-        .collect();
-    let plain = embedded.iter().filter(|(path, _)| !path.ends_with(".gz"));
-    plain.map(|(path, bytes)| (*path, File::new(bytes, compressed.get(path).copied()))).collect()
+    let (compressed, plain): (Vec<Embedded>, Vec<Embedded>) =
+        embedded.iter().partition(|(path, _)| path.strip_suffix(".gz").is_some());
+    let file = |(path, bytes): Embedded| {
+        let gzip = compressed.iter().find(|(name, _)| name.strip_suffix(".gz") == Some(path));
+        (path, File::new(bytes, gzip.map(|(_, bytes)| *bytes)))
+    };
+    plain.into_iter().map(file).collect()
 }
 
 impl File {
