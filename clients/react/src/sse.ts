@@ -17,7 +17,7 @@ export class EventParser {
 
   /** The events that `text` completes. Throws when one is too long. */
   push(text: string): ServerSentEvent[] {
-    const blocks = (this.#rest + text).replace(/\r\n?/g, "\n").split("\n\n");
+    const blocks = (this.#rest + text).split(/\r\n\r\n|\n\n|\r\r/);
     this.#rest = blocks.pop() ?? "";
     if (this.#rest.length > EVENT_CHARACTERS_MAX) throw new Error("the event is too long");
     return blocks.map(eventOf);
@@ -27,7 +27,7 @@ export class EventParser {
 function eventOf(block: string): ServerSentEvent {
   const fields = { id: "", event: "", data: "" };
   const lines: string[] = [];
-  for (const line of block.split("\n")) {
+  for (const line of block.split(/\r\n|\n|\r/)) {
     const [, name, value] = /^([^:]*):? ?(.*)$/.exec(line) ?? [];
     if (name === "data") lines.push(value ?? "");
     if (name === "id" || name === "event") fields[name] = value ?? "";
