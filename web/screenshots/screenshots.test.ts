@@ -17,6 +17,7 @@ const DAY_MS = 86_400_000;
 /** Days before today with usage, and how busy each was. */
 const PAST: readonly (readonly [day: number, weight: number])[] = [[23, 3], [18, 5], [13, 4], [9, 6], [6, 5], [4, 8], [2, 6], [1, 9]];
 const PEOPLE = ["user:ada", "user:lin", "user:noor", "user:max", "org:acme/user:kim", "org:acme/user:ravi", "user:eva", "user:tom"];
+const LATE = ["user:kai", "user:mia", "user:jun"];
 const MODELS = ["claude-sonnet-4", "gemini-2.0-flash", "gpt-4o"];
 
 let dir: string;
@@ -61,7 +62,7 @@ async function shoot(name: string, path: string, options: Shot, act?: (page: Pag
     await page.getByText("Live", { exact: true }).first().waitFor();
     await chat(world.service, 1, 3);
     // The feed tells of ten refusals of a subject in a minute.
-    const refused = `user:eva-${options.width}-${options.dark}`;
+    const refused = LATE.shift() ?? "user:zoe";
     await world.service.consume(refused, 96);
     await world.service.consume(refused, 9);
     await page.locator('[data-type="quota-denied"]').filter({ hasText: refused }).waitFor();
