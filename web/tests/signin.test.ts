@@ -73,6 +73,8 @@ test("the first page is under 300 kB compressed, and is painted within a second"
   expect(files.length).toBeGreaterThanOrEqual(3);
   expect(bytes).toBeLessThan(300_000);
 
+  // The browser's own start is none of the page's: a profile of its own has an empty cache, but a browser that runs.
+  await (await visit(world, "/overview", { signedIn: false })).context().close();
   const page = await visit(world, "/overview", { signedIn: false });
   await page.getByLabel("API key").waitFor();
   const painted = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? Infinity);
