@@ -5,16 +5,30 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run test lint test-clients test-typescript test-python test-rust-client docs bench clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## install what is missing, build, and serve with a Redis and a Postgres of its own
 	scripts/install-tools redis-server postgres
+	scripts/build-web --if-npm
 	cargo run --release --locked --bin headroom -- dev
 
-test: lint test-clients ## check everything: lints, house rules, clients, all tests, generated files
+web: ## build the dashboard, which the next build of the service embeds
+	scripts/install-tools npm
+	scripts/build-web
+
+test-web: web clients/react/node_modules ## check the React components and the dashboard in a browser, with the real service
+	scripts/install-tools redis-server postgres chromium
+	cargo build --locked --bin headroom
+	npm run --prefix clients/react check
+	npm run --prefix clients/react build
+	npm run --prefix clients/react test
+	npm run --prefix web check
+	npm run --prefix web test
+
+test: web lint test-clients test-web ## check everything: lints, house rules, clients, all tests, generated files
 	scripts/install-tools redis-server postgres
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
@@ -67,7 +81,11 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules
+	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules web/node_modules web/dist/site
+
+clients/react/node_modules: clients/react/package-lock.json
+	npm ci --prefix clients/react --no-audit --no-fund
+	touch $@
 
 tools/node_modules: tools/package-lock.json
 	scripts/install-tools npm

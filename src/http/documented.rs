@@ -88,6 +88,10 @@ pub struct DriftProblems;
 #[derive(Debug)]
 pub struct AlertProblems;
 
+/// Why API keys cannot be read, made or revoked.
+#[derive(Debug)]
+pub struct KeyProblems;
+
 /// Why webhooks cannot be read or changed.
 #[derive(Debug)]
 pub struct WebhookProblems;
@@ -312,6 +316,18 @@ impl IntoResponses for AlertProblems {
             ApiError::Fenced,
             QuotaError::UnknownRule.into(),
             QuotaError::TooManyRules.into(),
+        ];
+        documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for KeyProblems {
+    fn responses() -> Responses {
+        let own = [
+            ApiError::invalid("name", "must be 1 to 100 characters"),
+            ApiError::PermissionDenied(Permission::Admin),
+            ApiError::Fenced,
+            QuotaError::UnknownKey.into(),
         ];
         documented(own.into_iter().chain(of_bodies()))
     }

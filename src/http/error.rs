@@ -215,6 +215,8 @@ pub enum ProblemCode {
     UnknownRule,
     /// There are as many rules as there may be.
     TooManyRules,
+    /// No such API key in force.
+    UnknownKey,
     /// No such webhook.
     UnknownWebhook,
     /// There are as many webhooks as there may be.
@@ -420,6 +422,7 @@ impl From<QuotaError> for ApiError {
             QuotaError::UnknownGrant => Self::missing(ProblemCode::UnknownGrant, &error),
             QuotaError::UnknownRule => Self::missing(ProblemCode::UnknownRule, &error),
             QuotaError::TooManyRules => Self::conflict(ProblemCode::TooManyRules, &error),
+            QuotaError::UnknownKey => Self::missing(ProblemCode::UnknownKey, &error),
             QuotaError::UnknownWebhook => Self::missing(ProblemCode::UnknownWebhook, &error),
             QuotaError::TooManyWebhooks => Self::conflict(ProblemCode::TooManyWebhooks, &error),
             QuotaError::FeedGone => Self::unfit(StatusCode::GONE, ProblemCode::FeedGone, &error),

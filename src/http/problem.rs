@@ -172,6 +172,7 @@ const fn title(code: ProblemCode) -> &'static str {
         ProblemCode::ReservationExpired => "The reservation has expired",
         ProblemCode::UnknownRule => "The rule is unknown",
         ProblemCode::TooManyRules => "Too many rules",
+        ProblemCode::UnknownKey => "The key is unknown",
         ProblemCode::UnknownWebhook => "The webhook is unknown",
         ProblemCode::TooManyWebhooks => "Too many webhooks",
         ProblemCode::FeedGone => "The feed has moved on",

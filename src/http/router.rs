@@ -20,12 +20,15 @@ use super::routes::audit;
 use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
+use super::routes::dashboard;
 use super::routes::decisions;
 use super::routes::drift;
 use super::routes::forecasts;
 use super::routes::forward_auth;
 use super::routes::grants;
 use super::routes::images;
+use super::routes::incidents;
+use super::routes::keys;
 use super::routes::logs;
 use super::routes::models;
 use super::routes::operations;
@@ -50,6 +53,9 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(subjects())
         .merge(catalogue())
         .routes(routes!(audit::read))
+        .routes(routes!(incidents::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
         .merge(facts())
         .merge(signals())
         .routes(routes!(chat::read, chat::reset))
@@ -141,6 +147,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs", get(docs::redirect))
         .route("/docs/", get(docs::index))
         .route("/docs/{file}", get(docs::file))
+        .route("/dashboard", get(dashboard::redirect))
+        .route("/dashboard/", get(dashboard::index))
+        .route("/dashboard/{*path}", get(dashboard::file))
         .fallback(async || ApiError::NoRoute)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), layers::edge))

@@ -4,6 +4,7 @@ use crate::ledger::Act;
 use crate::ledger::Action;
 use crate::ledger::AuditFilter;
 use crate::ledger::AuditRow;
+use crate::ledger::IncidentRow;
 
 use super::Quota;
 use super::error::QuotaError;
@@ -45,7 +46,19 @@ impl Actor {
     }
 }
 
+/// Incidents of one answer.
+const INCIDENTS_MAX: u32 = 100;
+
 impl Quota {
+    /// The latest 100 recoveries, the newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn incidents(&self) -> Result<Vec<IncidentRow>, QuotaError> {
+        self.ledger.incidents(INCIDENTS_MAX).await.map_err(QuotaError::of_ledger)
+    }
+
     /// Acts of admins, newest first, at most `acts_max` and at most 1,000.
     ///
     /// # Errors

@@ -82,6 +82,9 @@ pub enum QuotaError {
     /// There are as many rules as there may be.
     #[error("there are 100 rules, which is the most")]
     TooManyRules,
+    /// There is no such API key in force.
+    #[error("no such key is in force")]
+    UnknownKey,
     /// There is no such webhook.
     #[error("no such webhook")]
     UnknownWebhook,

@@ -198,3 +198,63 @@ async fn a_new_key_and_its_revocation_reach_every_node() {
 
     app.finish().await;
 }
+
+/// Guards keys over HTTP: one is made, works on this node at once, is listed without its text, is in the audit log, and is refused at
+/// once when it is revoked.
+#[tokio::test]
+async fn a_key_is_made_listed_and_revoked_over_http() {
+    let app = TestApp::start().await;
+    let admin = app.caller();
+    let order = json!({ "name": "backend", "permissions": ["read"], "subject_prefix": "org:acme" });
+
+    let made = admin.post("/v1/keys", &order).await;
+
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let id = made.body["id"].as_str().unwrap().to_owned();
+    let key = made.body["key"].as_str().unwrap().to_owned();
+    let holder = app.caller().with_key(&key);
+    let within = "/v1/subjects/org:acme%2Fuser:u_1/usage";
+    assert_eq!(holder.get(within).await.status, StatusCode::OK);
+    assert_eq!(holder.get("/v1/keys").await.status, StatusCode::FORBIDDEN);
+    let listed = admin.get("/v1/keys").await;
+    let entry = &listed.body["keys"][0];
+    assert_eq!((&entry["id"], &entry["subject_prefix"]), (&json!(id), &json!("org:acme")));
+    assert!(entry["revoked_at"].is_null() && !listed.text.contains(&key), "{listed:?}");
+
+    let revoked = admin.delete(&format!("/v1/keys/{id}")).await;
+
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    assert_eq!(holder.get(within).await.status, StatusCode::UNAUTHORIZED);
+    let again = admin.delete(&format!("/v1/keys/{id}")).await;
+    assert_eq!((again.status, again.code()), (StatusCode::NOT_FOUND, "unknown_key"));
+    let acts = admin.get(&format!("/v1/audit?target={id}")).await;
+    let actions: Vec<_> =
+        acts.body["acts"].as_array().unwrap().iter().map(|it| &it["action"]).collect();
+    assert_eq!(actions, ["key.revoke", "key.create"]);
+    app.finish().await;
+}
+
+/// Guards that a key cannot be made good for nothing, and that a fenced admin cannot make one that reaches further.
+#[tokio::test]
+async fn a_key_with_a_wrong_order_is_not_made() {
+    let app = TestApp::start().await;
+    let fenced = app.caller().with_key(&fenced_key(&app, &["admin"], "org:acme").await);
+    for (order, field) in [
+        (json!({ "name": "", "permissions": ["read"] }), "name"),
+        (json!({ "name": "a", "permissions": [] }), "permissions"),
+        (json!({ "name": "a", "permissions": ["write"] }), "permissions"),
+        (
+            json!({ "name": "a", "permissions": ["read"], "subject_prefix": "acme" }),
+            "subject_prefix",
+        ),
+    ] {
+        let answer = app.caller().post("/v1/keys", &order).await;
+        assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "invalid_request"));
+        assert!(answer.text.contains(field), "{answer:?}");
+    }
+
+    let answer = fenced.post("/v1/keys", &json!({ "name": "a", "permissions": ["read"] })).await;
+
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    app.finish().await;
+}

@@ -7,6 +7,7 @@ mod bounds;
 mod catalogue;
 mod chat;
 mod counts;
+mod dashboard;
 mod decisions;
 mod docs;
 mod entitlements;
