@@ -257,6 +257,51 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read rules and alerts.
+         * @description Alerts are told of on `GET /v1/stream` and to webhooks as `abuse-detected`, `spike-detected` and `quota-warning`; rules are looked at
+         *     every five seconds, each by one node.
+         */
+        get: operations["read_alerts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/alerts/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Put a rule.
+         * @description In place of the one of its name. At most 100 rules.
+         */
+        put: operations["put_alert_rule"];
+        post?: never;
+        /**
+         * Take a rule away.
+         * @description What it found stays.
+         */
+        delete: operations["delete_alert_rule"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/analytics/denials": {
         parameters: {
             query?: never;
@@ -482,6 +527,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/drift": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the drift report.
+         * @description A background task compares the counters of all loaded subjects in Redis with Postgres and the outbox, `drift.keys_per_s` keys a
+         *     second. What differs twice in a row stands here until it differs no more; `headroom repair` mends it.
+         */
+        get: operations["read_drift"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/events/{event_id}:refund": {
         parameters: {
             query?: never;
@@ -498,6 +564,95 @@ export interface paths {
          */
         post: operations["refund_event"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/forward-auth": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ask as a gateway.
+         * @description Decides and charges as a consume does, for nginx's `auth_request` and Traefik's `ForwardAuth`; `docs/GATEWAYS.md` has both.
+         *     With an API key the gateway vouches for what it sends: `X-Headroom-Subject` names who is charged (beside a token it must
+         *     be that token's user), `X-Headroom-Model` or `X-Headroom-Metric` what, and the same `X-Request-Id` is charged once: so it
+         *     must set or clear all four, or its callers do. With a token alone, of an end user, the query says what is charged, and none
+         *     of these headers is believed. Whatever is refused names its code and its true status in `X-Headroom-Code` and
+         *     `X-Headroom-Status`.
+         */
+        get: operations["ask"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/incidents": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read incidents.
+         * @description Each is also told of on `GET /v1/stream`, as `shard-recovered`.
+         */
+        get: operations["read_incidents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List keys.
+         * @description Revoked ones too; nobody is shown a key's text again.
+         */
+        get: operations["list_keys"];
+        put?: never;
+        /**
+         * Make a key.
+         * @description The answer has its text, which is never shown again. This node takes it from now on, the others within seconds.
+         */
+        post: operations["create_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke a key.
+         * @description For good. This node refuses it from now on, the others within seconds.
+         */
+        delete: operations["revoke_key"];
         options?: never;
         head?: never;
         patch?: never;
@@ -689,6 +844,30 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow what happens.
+         * @description Server-sent events, each with a `CloudEvent` 1.0 as its data: consumes and other events once they are in Postgres, refusals (at
+         *     most 10 for each subject and minute), limits that were neared or reached, abuse, recoveries. In one order, whatever node answers;
+         *     with the header `Last-Event-ID`, or `last_event_id` in the query, it goes on behind that event, without gaps and without
+         *     duplicates, as long as `feed.keep_s` says. A stream ends after five minutes, when the node stops, and when its reader does
+         *     not read for 30 s; clients resume by themselves.
+         */
+        get: operations["stream"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/subjects/{subject}": {
         parameters: {
             query?: never;
@@ -828,6 +1007,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/subjects/{subject}/restraints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Lift what rules have put on a subject.
+         * @description It is neither slowed nor blocked by rules any more, until one fires again. Answers the same when nothing was in force.
+         */
+        delete: operations["lift_restraints"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/subjects/{subject}/usage": {
         parameters: {
             query?: never;
@@ -936,6 +1135,95 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List webhooks. */
+        get: operations["list_webhooks"];
+        put?: never;
+        /**
+         * Make a webhook.
+         * @description It is told of what happens from now on: the events of `GET /v1/stream` that it asks for, each as a POST signed as Standard Webhooks
+         *     1.0.0 says (`webhook-id`, `webhook-timestamp`, `webhook-signature`). An answer of 2xx within 15 s takes it; else it is sent
+         *     again after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h. 410 disables the webhook. Redirects are not followed. The
+         *     answer has the secret, which is never shown again. At most 100 webhooks.
+         */
+        post: operations["create_webhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Read a webhook. */
+        get: operations["read_webhook"];
+        /**
+         * Change a webhook.
+         * @description Replaces all but its secret. One that was disabled is sent to again.
+         */
+        put: operations["put_webhook"];
+        post?: never;
+        /**
+         * Take a webhook away.
+         * @description With its deliveries, also those that are yet to be sent.
+         */
+        delete: operations["delete_webhook"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read what was sent.
+         * @description What ended more than seven days ago is not kept.
+         */
+        get: operations["list_deliveries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send again.
+         * @description One delivery, or all that were given up.
+         */
+        post: operations["replay_deliveries"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -969,6 +1257,85 @@ export interface components {
             request_id: string | null;
             /** @description What it was done to. */
             target: string;
+        };
+        /** @description What a rule found. */
+        Alert: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            fired_at: string;
+            /**
+             * Format: uuid
+             * @description Its id, and that of the event on the stream.
+             */
+            id: string;
+            /** @description What the rule looks for. */
+            kind: string;
+            /** @description The rule. */
+            rule: string;
+            /** @description About whom. */
+            subject: string;
+            /**
+             * Format: int64
+             * @description From which value the rule fired.
+             */
+            threshold: number;
+            /**
+             * Format: int64
+             * @description What was found.
+             */
+            value: number;
+        };
+        /** @description What a rule says. */
+        AlertRule: {
+            action?: components["schemas"]["RuleAction"] | null;
+            /**
+             * @description The ids of the webhooks that are told, of those that ask for its type, at most 100; without, all of them. Alerts are always
+             *     kept, and told of on the stream.
+             */
+            channels?: string[] | null;
+            /**
+             * Format: int64
+             * @description How long it stays silent about a subject that it fired for, in seconds.
+             * @example 600
+             */
+            cooldown_s: number;
+            /** @description Whether it is looked at. */
+            enabled: boolean;
+            /**
+             * @description What is looked for: `denial_rate` (refusals in one minute), `concurrent` (requests of one millisecond), `bypass` (counters that were set, and
+             *     commits after their hold's end), `spike` (today's units as times the average of the seven days before), `near_limit`
+             *     (critical levels and limits that were reached).
+             * @example denial_rate
+             */
+            kind: string;
+            /**
+             * @description Only about this subject and all below it.
+             * @example org:acme
+             */
+            subject?: string | null;
+            /**
+             * Format: int64
+             * @description From which value it fires.
+             * @example 5
+             */
+            threshold: number;
+            /**
+             * Format: int64
+             * @description How far back is looked, in seconds. A spike is one of a day, whatever stands here.
+             * @example 60
+             */
+            window_s: number;
+        };
+        /** @description Rules, what they found, and who is at risk. */
+        Alerts: {
+            /** @description The latest 100 alerts, the newest first. */
+            alerts: components["schemas"]["Alert"][];
+            /** @description The 100 subjects at the highest risk. */
+            risks: components["schemas"]["Risk"][];
+            /** @description The rules by name. */
+            rules: Record<string, unknown>;
         };
         /** @description A page of the audit log. */
         Audit: {
@@ -1213,6 +1580,50 @@ export interface components {
             amount: number;
             period?: components["schemas"]["Period"] | null;
         };
+        /** @description What was sent, or is to be sent. */
+        Deliveries: {
+            /** @description The latest 100, the newest first. */
+            deliveries: components["schemas"]["Delivery"][];
+        };
+        /** @description One delivery. */
+        Delivery: {
+            /**
+             * Format: int64
+             * @description How often it was sent.
+             */
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it was put into the queue.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it was taken or given up.
+             */
+            ended_at: string | null;
+            /**
+             * Format: uuid
+             * @description The id of what happened: `webhook-id`.
+             */
+            event_id: string;
+            /** @description Why the last attempt failed. */
+            last_error: string | null;
+            /**
+             * Format: int64
+             * @description The status of the last answer.
+             */
+            last_status: number | null;
+            /**
+             * Format: date-time
+             * @description When it is sent next.
+             */
+            next_at: string | null;
+            /** @description `pending`, `delivered` or `failed`. */
+            state: string;
+            /** @description The type of what happened. */
+            type: string;
+        };
         /** @description How many requests were refused for a reason. */
         DenialCount: {
             /**
@@ -1308,6 +1719,104 @@ export interface components {
              * @description Units of all of them.
              */
             units: number;
+        };
+        /** @description What the drift auditor found. */
+        Drift: {
+            /** @description The 100 subjects that differ most, the most first. */
+            found: components["schemas"]["DriftFound"][];
+            last_round: components["schemas"]["DriftRound"] | null;
+            /** @description The walk through all loaded subjects that is under way. */
+            round: components["schemas"]["DriftRound"];
+            /**
+             * Format: int64
+             * @description Subjects whose counters in Redis differ from Postgres and the outbox.
+             */
+            subjects: number;
+            /**
+             * Format: int64
+             * @description By how many units, in all.
+             */
+            units: number;
+        };
+        /** @description A counter that differs. */
+        DriftCounter: {
+            /** @description `used`, `held`, `carried` or `refunded`. */
+            count: string;
+            /**
+             * Format: int64
+             * @description The grant, when it is the count of one.
+             */
+            grant: number | null;
+            /** @description What is counted. */
+            metric: string;
+            /**
+             * @description The period; `lifetime` for a grant.
+             * @example month
+             */
+            period: string;
+            /**
+             * Format: int64
+             * @description What Postgres and the outbox add up to.
+             */
+            postgres: number;
+            /**
+             * Format: int64
+             * @description What Redis says.
+             */
+            redis: number;
+            /**
+             * Format: date-time
+             * @description When the window begins; `null` for a grant.
+             */
+            starts_at: string | null;
+        };
+        /** @description A subject that differs. */
+        DriftFound: {
+            /** @description The counters that differ. */
+            counters: components["schemas"]["DriftCounter"][];
+            /**
+             * Format: date-time
+             * @description When that was seen first.
+             */
+            found_at: string;
+            /**
+             * Format: date-time
+             * @description When that was last seen.
+             */
+            seen_at: string;
+            /**
+             * @description The level of a subject.
+             * @example org:acme/user:u_1
+             */
+            subject: string;
+            /**
+             * Format: int64
+             * @description By how many units.
+             */
+            units: number;
+        };
+        /** @description A walk through all loaded subjects. */
+        DriftRound: {
+            /**
+             * Format: int64
+             * @description Subjects compared; those that differ are compared again and again.
+             */
+            compared: number;
+            /**
+             * Format: date-time
+             * @description When it ended; `null` while it is under way.
+             */
+            ended_at: string | null;
+            /**
+             * Format: int64
+             * @description Subjects that could not be compared, because too much of their shard was on its way into Postgres.
+             */
+            left_out: number;
+            /**
+             * Format: date-time
+             * @description When it began.
+             */
+            started_at: string;
         };
         /** @description How a limit's `max` is computed anew every day from what was used. */
         Dynamic: {
@@ -1689,6 +2198,75 @@ export interface components {
             monthlyUsage: components["schemas"]["MonthlyUsage"];
             userId: components["schemas"]["UserId"];
         };
+        /** @description A recovery of a shard after Redis lost something. */
+        Incident: {
+            /**
+             * Format: date-time
+             * @description When the recovery began.
+             */
+            detected_at: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /**
+             * Format: int64
+             * @description The most acknowledged events that can be lost.
+             */
+            lost_at_most: number;
+            /** @description What was noticed. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description Events that the recovery found in the outbox and logged.
+             */
+            salvaged: number;
+            /**
+             * Format: int32
+             * @description The shard.
+             */
+            shard: number;
+        };
+        /** @description All incidents. */
+        Incidents: {
+            /** @description The latest 100, the newest first. */
+            incidents: components["schemas"]["Incident"][];
+        };
+        /** @description A key, without its text. */
+        Key: {
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description From when on it is refused; `null` is never.
+             */
+            expires_at: string | null;
+            /**
+             * @description Its public part, which the audit log names.
+             * @example U92mOE2pLV5R
+             */
+            id: string;
+            /** @description What people call it. */
+            name: string;
+            /** @description What it allows. */
+            permissions: string[];
+            /**
+             * Format: date-time
+             * @description When it was revoked; `null` is not.
+             */
+            revoked_at: string | null;
+            /** @description The part of the tree that it is fenced into; `null` is all of it. */
+            subject_prefix: string | null;
+        };
+        /** @description All keys. */
+        Keys: {
+            /** @description The keys, the newest first, revoked ones too. */
+            keys: components["schemas"]["Key"][];
+        };
         /**
          * @description A rule: at most `max` units of `metric` in each window of `period`.
          *
@@ -1892,6 +2470,19 @@ export interface components {
             logs: components["schemas"]["Log"][];
             /** @description Where the next page begins; `null` after the last. */
             next_cursor: string | null;
+        };
+        /** @description A key that was made. */
+        MadeKey: {
+            /**
+             * @description Its public part, which the audit log names.
+             * @example U92mOE2pLV5R
+             */
+            id: string;
+            /**
+             * @description Its text; shown now and never again.
+             * @example hr_live_…
+             */
+            key: string;
         };
         /**
          * @description What happens when a charge would pass the limit.
@@ -2117,6 +2708,33 @@ export interface components {
              */
             source?: string | null;
         };
+        /** @description What a new key is to be good for. */
+        NewKey: {
+            /**
+             * Format: date-time
+             * @description From when on it is refused; without, never.
+             */
+            expires_at?: string | null;
+            /**
+             * @description What people call it: 1 to 100 characters.
+             * @example chat backend
+             */
+            name: string;
+            /**
+             * @description At least one of `check`, `consume`, `read` and `admin`.
+             * @example [
+             *       "check",
+             *       "consume",
+             *       "read"
+             *     ]
+             */
+            permissions: string[];
+            /**
+             * @description Fences the key into this subject and what lies below it; without, it reaches all.
+             * @example org:acme
+             */
+            subject_prefix?: string | null;
+        };
         /** @description The model rules that there are to be. */
         NewModels: {
             /** @description The rules, in order; at most 1,000, and as many names. */
@@ -2322,7 +2940,7 @@ export interface components {
          * @description What a problem is, for programs. The set only grows.
          * @enum {string}
          */
-        ProblemCode: "limit_exceeded" | "reserved_by_others" | "unknown_reservation" | "reservation_already_committed" | "reservation_already_released" | "reservation_expired" | "reservation_exists" | "commit_does_not_fit" | "unknown_event" | "not_refundable" | "already_refunded" | "nothing_to_refund" | "unknown_grant" | "too_many_grants" | "unknown_transfer" | "transfer_refused" | "insufficient_grant" | "invalid_request" | "unsupported_media_type" | "body_too_large" | "body_timeout" | "unauthenticated" | "permission_denied" | "unknown_subject" | "unknown_plan" | "unknown_route" | "method_not_allowed" | "unknown_metric" | "model_not_allowed" | "no_plan" | "unknown_feature" | "feature_not_entitled" | "subject_blocked" | "too_many_limits" | "stale_write" | "precondition_required" | "idempotency_mismatch" | "store_unavailable" | "overloaded" | "timed_out" | "internal";
+        ProblemCode: "limit_exceeded" | "reserved_by_others" | "unknown_reservation" | "reservation_already_committed" | "reservation_already_released" | "reservation_expired" | "reservation_exists" | "commit_does_not_fit" | "unknown_event" | "not_refundable" | "already_refunded" | "nothing_to_refund" | "unknown_grant" | "too_many_grants" | "unknown_transfer" | "transfer_refused" | "insufficient_grant" | "invalid_request" | "unsupported_media_type" | "body_too_large" | "body_timeout" | "unauthenticated" | "permission_denied" | "unknown_subject" | "unknown_plan" | "unknown_route" | "method_not_allowed" | "unknown_metric" | "model_not_allowed" | "no_plan" | "unknown_feature" | "feature_not_entitled" | "subject_blocked" | "too_many_limits" | "feed_gone" | "unknown_rule" | "too_many_rules" | "unknown_key" | "unknown_webhook" | "too_many_webhooks" | "stale_write" | "precondition_required" | "idempotency_mismatch" | "store_unavailable" | "overloaded" | "timed_out" | "internal";
         /**
          * @description What is configured for one subject. A subject without a profile has [`Profile::NOTHING`].
          *
@@ -2400,6 +3018,22 @@ export interface components {
         Release: {
             /** @description The caller's own data for the message log, at most 2,048 bytes of JSON. */
             metadata?: Record<string, unknown> | null;
+        };
+        /** @description Which deliveries are sent again. */
+        Replay: {
+            /**
+             * Format: uuid
+             * @description This one, also when it was taken; without, all that were given up.
+             */
+            event_id?: string | null;
+        };
+        /** @description How many deliveries are sent again. */
+        Replayed: {
+            /**
+             * Format: int64
+             * @description Deliveries.
+             */
+            replayed: number;
         };
         /** @description The answer to a reserve. */
         Reservation: components["schemas"]["Decision"] & {
@@ -2479,6 +3113,69 @@ export interface components {
             /** @description The subjects of the page of which something was cleared, or would be. */
             subjects: components["schemas"]["SubjectReset"][];
         };
+        /** @description What a rule has put on a subject. Postgres owns it; it travels with the profile, and is taken back when it has ended. */
+        Restraint: {
+            /** @description What it does. */
+            action: components["schemas"]["RuleAction"];
+            /**
+             * Format: int64
+             * @description When it ends, in Unix seconds.
+             */
+            ends_s: number;
+            /**
+             * @description What the rule found.
+             * @example denial_rate 12, from 5
+             */
+            reason: string;
+            /**
+             * @description The rule.
+             * @example high_denial_rate
+             */
+            rule: string;
+        };
+        /** @description A subject at risk. */
+        Risk: {
+            /**
+             * Format: int64
+             * @description 1 to 100: 20 for each alert about refusals or requests at once in the last day, 40 for one about bypasses, 10 for a spike.
+             */
+            score: number;
+            /** @description Whom. */
+            subject: string;
+        };
+        /** @description What a rule does to a subject that it fires for, beside telling of it. */
+        RuleAction: {
+            /** @description Every request of it is refused. */
+            block: {
+                /**
+                 * Format: int64
+                 * @description For how long, in seconds.
+                 * @example 600
+                 */
+                for_s: number;
+            };
+        } | {
+            /** @description It has a limit a minute, if it has no lower one. */
+            slow: {
+                /**
+                 * Format: int64
+                 * @description For how long, in seconds.
+                 * @example 600
+                 */
+                for_s: number;
+                /**
+                 * @description Of which metric.
+                 * @example messages
+                 */
+                metric: string;
+                /**
+                 * Format: int64
+                 * @description Units of each minute.
+                 * @example 5
+                 */
+                per_minute: number;
+            };
+        };
         /**
          * @description How a decision is answered while Redis cannot be reached.
          * @enum {string}
@@ -2513,6 +3210,8 @@ export interface components {
             limits: components["schemas"]["Limit"][];
             /** @description The subject's own plan; `null` takes that of its scope, or of the catalogue. */
             plan: string | null;
+            /** @description What rules have put on the subject for a while. */
+            restraints?: components["schemas"]["Restraint"][];
             /**
              * @description Who.
              * @example user:u_1
@@ -2713,6 +3412,68 @@ export interface components {
          * @enum {string}
          */
         Warning: "none" | "warning" | "critical";
+        /** @description A receiver as it is configured. */
+        Webhook: {
+            /** @description Why the service has stopped sending. */
+            disabled_reason: string | null;
+            /** @description Whether anything is sent. */
+            enabled: boolean;
+            /** @description What a body looks like. */
+            format: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /**
+             * @description The key that deliveries are signed with; shown when the webhook is made, and never again.
+             * @example whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw
+             */
+            secret?: string | null;
+            /** @description Only what is about this subject and all below it. */
+            subject: string | null;
+            /** @description The types that are asked for; none is all. */
+            types: string[];
+            /** @description Where deliveries go. */
+            url: string;
+        };
+        /** @description A receiver. */
+        WebhookOrder: {
+            /**
+             * @description Whether anything is sent.
+             * @default true
+             */
+            enabled?: boolean;
+            /**
+             * @description `standard`, `slack`, `discord` or `email`.
+             * @example standard
+             */
+            format?: string | null;
+            /**
+             * @description Only what is about this subject and all below it.
+             * @example org:acme
+             */
+            subject?: string | null;
+            /**
+             * @description Only these types; without, all.
+             * @example [
+             *       "quota-warning",
+             *       "abuse-detected"
+             *     ]
+             */
+            types?: string[];
+            /**
+             * @description Where deliveries go: `https`, at most 2,000 bytes; `mailto:` and an address for `email`. Private addresses are refused when
+             *     something is sent.
+             * @example https://app.example/hooks/headroom
+             */
+            url: string;
+        };
+        /** @description All receivers. */
+        Webhooks: {
+            /** @description The receivers, the oldest first. */
+            webhooks: components["schemas"]["Webhook"][];
+        };
     };
     responses: never;
     parameters: never;
@@ -2721,6 +3482,9 @@ export interface components {
     pathItems: never;
 }
 export type Act = components['schemas']['Act'];
+export type Alert = components['schemas']['Alert'];
+export type AlertRule = components['schemas']['AlertRule'];
+export type Alerts = components['schemas']['Alerts'];
 export type Audit = components['schemas']['Audit'];
 export type Bucket = components['schemas']['Bucket'];
 export type CanGenerate = components['schemas']['CanGenerate'];
@@ -2734,10 +3498,16 @@ export type DailyUsage = components['schemas']['DailyUsage'];
 export type DaySummary = components['schemas']['DaySummary'];
 export type Decision = components['schemas']['Decision'];
 export type Decrement = components['schemas']['Decrement'];
+export type Deliveries = components['schemas']['Deliveries'];
+export type Delivery = components['schemas']['Delivery'];
 export type DenialCount = components['schemas']['DenialCount'];
 export type DenialHour = components['schemas']['DenialHour'];
 export type DenialRate = components['schemas']['DenialRate'];
 export type Distribution = components['schemas']['Distribution'];
+export type Drift = components['schemas']['Drift'];
+export type DriftCounter = components['schemas']['DriftCounter'];
+export type DriftFound = components['schemas']['DriftFound'];
+export type DriftRound = components['schemas']['DriftRound'];
 export type Dynamic = components['schemas']['Dynamic'];
 export type Effective = components['schemas']['Effective'];
 export type Extend = components['schemas']['Extend'];
@@ -2753,11 +3523,16 @@ export type Hint = components['schemas']['Hint'];
 export type Hold = components['schemas']['Hold'];
 export type HoldState = components['schemas']['HoldState'];
 export type ImageUsage = components['schemas']['ImageUsage'];
+export type Incident = components['schemas']['Incident'];
+export type Incidents = components['schemas']['Incidents'];
+export type Key = components['schemas']['Key'];
+export type Keys = components['schemas']['Keys'];
 export type Limit = components['schemas']['Limit'];
 export type LimitState = components['schemas']['LimitState'];
 export type LimitStatus = components['schemas']['LimitStatus'];
 export type Log = components['schemas']['Log'];
 export type Logs = components['schemas']['Logs'];
+export type MadeKey = components['schemas']['MadeKey'];
 export type Mode = components['schemas']['Mode'];
 export type ModelRule = components['schemas']['ModelRule'];
 export type ModelShares = components['schemas']['ModelShares'];
@@ -2771,6 +3546,7 @@ export type NearLimit = components['schemas']['NearLimit'];
 export type NearLimits = components['schemas']['NearLimits'];
 export type NewCount = components['schemas']['NewCount'];
 export type NewGrant = components['schemas']['NewGrant'];
+export type NewKey = components['schemas']['NewKey'];
 export type NewModels = components['schemas']['NewModels'];
 export type NewReset = components['schemas']['NewReset'];
 export type NewTransfer = components['schemas']['NewTransfer'];
@@ -2787,11 +3563,16 @@ export type Readiness = components['schemas']['Readiness'];
 export type Refund = components['schemas']['Refund'];
 export type Refunded = components['schemas']['Refunded'];
 export type Release = components['schemas']['Release'];
+export type Replay = components['schemas']['Replay'];
+export type Replayed = components['schemas']['Replayed'];
 export type Reservation = components['schemas']['Reservation'];
 export type Reservations = components['schemas']['Reservations'];
 export type Reserve = components['schemas']['Reserve'];
 export type Reset = components['schemas']['Reset'];
 export type Resets = components['schemas']['Resets'];
+export type Restraint = components['schemas']['Restraint'];
+export type Risk = components['schemas']['Risk'];
+export type RuleAction = components['schemas']['RuleAction'];
 export type StoreAway = components['schemas']['StoreAway'];
 export type StoreState = components['schemas']['StoreState'];
 export type Subject = components['schemas']['Subject'];
@@ -2805,6 +3586,9 @@ export type Usage = components['schemas']['Usage'];
 export type UserId = components['schemas']['UserId'];
 export type VersionedCatalogue = components['schemas']['VersionedCatalogue'];
 export type Warning = components['schemas']['Warning'];
+export type Webhook = components['schemas']['Webhook'];
+export type WebhookOrder = components['schemas']['WebhookOrder'];
+export type Webhooks = components['schemas']['Webhooks'];
 export type $defs = Record<string, never>;
 export interface operations {
     read_chat_usage: {
@@ -3604,6 +4388,323 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
+    read_alerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description rules, alerts and risks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alerts"];
+                };
+            };
+            /** @description threshold must be 1 to 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 rules, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description the rule's name
+                 * @example high_denial_rate
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AlertRule"];
+            };
+        };
+        responses: {
+            /** @description the rule */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlertRule"];
+                };
+            };
+            /** @description threshold must be 1 to 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 rules, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_alert_rule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description the rule's name
+                 * @example high_denial_rate
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description threshold must be 1 to 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such rule */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 rules, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -4928,6 +6029,53 @@ export interface operations {
             };
         };
     };
+    read_drift: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description what differs, and how far the comparison has come */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Drift"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     refund_event: {
         parameters: {
             query?: never;
@@ -5045,6 +6193,526 @@ export interface operations {
             };
             /** @description an event of that kind cannot be refunded; or: the event was refunded before; or: nothing of the event can be given back */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ask: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Who is charged. Absent: `X-Headroom-Subject` beside an API key, or else the user of the token.
+                 * @example user:u_1
+                 */
+                subject?: string;
+                /**
+                 * @description A chat model; the catalogue says which metrics it charges.
+                 * @example claude-sonnet-4
+                 */
+                model?: string;
+                /**
+                 * @description One metric. Exactly one of `model` and `metric` is given, here or as a header.
+                 * @example messages
+                 */
+                metric?: string;
+                /** @description How often; 0 looks without charging. */
+                amount?: number;
+                /**
+                 * @description `403` answers a refusal with 403 instead of 429, for gateways that know no other: nginx makes 500 of the rest.
+                 * @example 403
+                 */
+                deny?: string;
+            };
+            header?: {
+                /**
+                 * @description who is charged; believed beside an API key
+                 * @example user:u_1
+                 */
+                "X-Headroom-Subject"?: string | null;
+                /**
+                 * @description a chat model; believed beside an API key
+                 * @example claude-sonnet-4
+                 */
+                "X-Headroom-Model"?: string | null;
+                /**
+                 * @description one metric; believed beside an API key
+                 * @example messages
+                 */
+                "X-Headroom-Metric"?: string | null;
+                /** @description 1 to 64 visible ASCII characters, sent back; beside an API key the same one is charged once */
+                "X-Request-Id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description accepted and charged */
+            200: {
+                headers: {
+                    /** @description `true` when the answer repeats an earlier one */
+                    "Idempotent-Replayed"?: string;
+                    /** @description all limits: `r` units remain, the window ends in `t` seconds */
+                    RateLimit?: string;
+                    /** @description all limits: `q` units in windows of `w` seconds */
+                    "RateLimit-Policy"?: string;
+                    /** @description `true` when the answer was given without the counters */
+                    "X-Headroom-Degraded"?: string;
+                    /** @description the event, by which it can be refunded; absent when nothing was charged */
+                    "X-Headroom-Event-Id"?: string;
+                    /** @description the plan that the limits come from */
+                    "X-Headroom-Plan"?: string;
+                    /** @description who was charged */
+                    "X-Headroom-Subject"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Decision"];
+                };
+            };
+            /** @description amount must be between 0 and 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission consume; or: the model is not in the catalogue; or: the subject does not have the feature "export"; or: org:acme is blocked; or: the subject has no plan */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such subject within the caller's reach; or: the metric is not in the catalogue; or: the feature is not in the catalogue */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the idempotency key was used with another payload */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description refused: nothing was charged. With `deny=403` the status is 403, and all else the same */
+            429: {
+                headers: {
+                    /** @description seconds until the latest violated window ends */
+                    "Retry-After"?: string;
+                    /** @description `limit_exceeded` or `reserved_by_others` */
+                    "X-Headroom-Code"?: string;
+                    /** @description 429 */
+                    "X-Headroom-Status"?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_incidents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the latest incidents */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Incidents"];
+                };
+            };
+            /** @description limit must be 1 to 200 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission read; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the plan is not in the catalogue */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the keys */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Keys"];
+                };
+            };
+            /** @description name must be 1 to 100 characters */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such key is in force */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description the key, with its text */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MadeKey"];
+                };
+            };
+            /** @description name must be 1 to 100 characters */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such key is in force */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description its id
+                 * @example U92mOE2pLV5R
+                 */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is revoked */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description name must be 1 to 100 characters */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such key is in force */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6663,6 +8331,107 @@ export interface operations {
             };
         };
     };
+    stream: {
+        parameters: {
+            query?: {
+                /**
+                 * @description Only what is about this subject, and all below it.
+                 * @example org:acme
+                 */
+                subject?: string;
+                /**
+                 * @description Only these types, joined by commas.
+                 * @example quota-denied,quota-warning
+                 */
+                types?: string;
+                /**
+                 * @description The id of the last event that was read, for clients that cannot send `Last-Event-ID`.
+                 * @example 12.5
+                 */
+                last_event_id?: string;
+            };
+            header?: {
+                /**
+                 * @description the id of the last event that was read
+                 * @example 12.5
+                 */
+                "Last-Event-ID"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description events, until the stream ends */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example id: 12.5
+                     *     event: quota-consumed
+                     *     data: {"specversion":"1.0",…}
+                     */
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Last-Event-ID must be the id of an event */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission read */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such subject within the caller's reach */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description what comes after that event is not there */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_subject: {
         parameters: {
             query?: never;
@@ -7711,6 +9480,75 @@ export interface operations {
             };
         };
     };
+    lift_restraints: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description the subject, percent-encoded
+                 * @example user:u_1
+                 */
+                subject: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description nothing of rules is in force on it */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description subject each segment must be scope:id */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission read; or: the subject has no plan */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such subject within the caller's reach; or: the metric is not in the catalogue */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     read_usage: {
         parameters: {
             query?: {
@@ -8543,6 +10381,738 @@ export interface operations {
             };
             /** @description no such transfer */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_webhooks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the receivers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhooks"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookOrder"];
+            };
+        };
+        responses: {
+            /** @description the receiver, with its secret */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the receiver */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WebhookOrder"];
+            };
+        };
+        responses: {
+            /** @description the receiver as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_webhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description it is gone */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_deliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the webhook's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the latest deliveries */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Deliveries"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_deliveries: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description the webhook's id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replay"];
+            };
+        };
+        responses: {
+            /** @description how many are sent again */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description url must be an https url of at most 2000 bytes */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission admin; or: the API key is fenced into a part of the tree, and this is about all of it */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description no such webhook */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there are 100 webhooks, which is the most */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 16384 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };
