@@ -27,7 +27,7 @@ use super::output::print_line;
 use super::output::print_text;
 
 /// Subjects shown that are near a limit, and rows of the log.
-const ROWS: usize = 10;
+const ROWS: u32 = 10;
 /// From this share of a limit on a subject is near it.
 const NEAR_PERCENT: u8 = 80;
 /// A screen of its own; the cursor is hidden.
@@ -120,8 +120,8 @@ async fn look(
     let at = quota.clock().now();
     let shards = quota.shards().await?;
     let refused = quota.denial_rate(quota.trailing_days(2), metric.as_str()).await?.denied;
-    let near = quota.near_limit(&metric, NEAR_PERCENT, ROWS).await?;
-    let page = quota.logs(&LogFilter::default(), ROWS as u32).await?;
+    let near = quota.near_limit(&metric, NEAR_PERCENT, ROWS as usize).await?;
+    let page = quota.logs(&LogFilter::default(), ROWS).await?;
     let latest = page.rows.iter().map(row_json).collect();
     let per_s = |now: i64, then: i64, before: &Look| {
         let elapsed_s = (at - before.at).as_seconds_f64().max(f64::EPSILON);

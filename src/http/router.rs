@@ -52,15 +52,11 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .merge(grants())
         .merge(subjects())
         .merge(catalogue())
-        .routes(routes!(audit::read))
-        .routes(routes!(incidents::read))
-        .routes(routes!(keys::list, keys::create))
-        .routes(routes!(keys::revoke))
+        .merge(administration())
         .merge(facts())
         .merge(signals())
         .routes(routes!(chat::read, chat::reset))
         .merge(images())
-        .routes(routes!(drift::read))
         .routes(routes!(operations::livez))
         .routes(routes!(operations::readyz))
         .routes(routes!(operations::metrics))
@@ -99,6 +95,15 @@ fn catalogue() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(plans::list))
         .routes(routes!(plans::read, plans::put))
         .routes(routes!(models::read, models::put))
+}
+
+fn administration() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(audit::read))
+        .routes(routes!(incidents::read))
+        .routes(routes!(drift::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::revoke))
 }
 
 /// What happened, and what it adds up to.

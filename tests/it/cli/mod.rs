@@ -8,6 +8,7 @@ mod resets;
 mod stores;
 mod subjects;
 mod units;
+mod watching;
 
 use crate::support::TestApp;
 use crate::support::program::Outcome;
