@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as the tests do")]
 
 mod acts;
+mod against_a_reference;
 mod api;
 mod catalogue;
 mod cli;
@@ -22,7 +23,6 @@ mod recovery;
 mod resetting;
 mod scripts;
 mod signals;
-mod statemachine;
 mod support;
 mod systems;
 #[path = "../../bench/traffic.rs"]
