@@ -111,6 +111,7 @@ test("the page shows the log, open reservations and the forecast, as they change
 test("everything can be done with the keyboard alone", async () => {
   await world.service.consume("user:keyboard", 50);
   const page = await visit(world, "/overview", { signedIn: false });
+  await page.locator("input[name=key]:focus").waitFor();
   await page.keyboard.type(world.service.adminKey);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Overview", level: 1 }).waitFor();
@@ -120,6 +121,7 @@ test("everything can be done with the keyboard alone", async () => {
   await page.keyboard.type("user:keyboard");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "user:keyboard", level: 1 }).waitFor();
+  await page.getByRole("button", { name: "Reset usage" }).waitFor();
   await press(page, "Reset usage");
   await tabTo(page, "Reason");
   await page.keyboard.type("keyboard");
