@@ -44,6 +44,11 @@ impl Watched {
             Self { servers, sentinel_url, sentinel: None, _process, _folders: folders };
         eventually("the sentinel", WITHIN, || watched.answers()).await;
         watched.sentinel = watched.connect().await;
+        // It looks every ten seconds, and not at all for thirty when the machine was busy.
+        for period in ["INFO-PERIOD", "PUBLISH-PERIOD", "TILT-PERIOD"] {
+            let words = ["SENTINEL", "DEBUG", period, "100"];
+            ask::<()>(watched.sentinel(), &words).await.unwrap();
+        }
         eventually("the replica", WITHIN, || watched.knows_the_replica()).await;
         watched
     }
