@@ -61,6 +61,8 @@ pub(super) struct Look {
     at: Option<Instant>,
     /// Who is asked first the next time.
     pub(super) next: usize,
+    /// The failovers that the last sentinel to be believed knew of.
+    pub(super) epoch: u64,
     /// The servers that the cluster told of.
     pub(super) known: Vec<Address>,
 }
