@@ -21,10 +21,12 @@ use crate::telemetry::spans;
 use super::error::CountersError;
 use super::error::Fate;
 use super::error::fate;
+use super::error::is_in_two_places;
 use super::error::takes_no_writes;
 use super::group;
 use super::group::Code;
 use super::group::GroupOptions;
+use super::moving::Moving;
 use super::operation::Again;
 use super::operation::Fault;
 use super::operation::Operation;
@@ -81,6 +83,8 @@ pub struct Lane {
     pub(super) answered_at: Instant,
     /// The server that the next attempt goes to for once.
     pub(super) asked: Option<Arc<Server>>,
+    /// The move of the shard's slot, when there was one of late.
+    pub(super) moving: Option<Moving>,
     /// Until when groups go to the script with all its parts, since levels hold something.
     pub(super) whole_until: Instant,
 }
@@ -114,6 +118,9 @@ impl Lane {
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
                 Err(error) => return fail(&error, group),
             };
+            if source.as_ref().is_some_and(is_in_two_places) && self.is_long_moving() {
+                return self.serve_one_by_one(group).await;
+            }
             if source.as_ref().is_some_and(takes_no_writes) {
                 group = without_writes(group, source.as_ref());
             }
@@ -125,7 +132,10 @@ impl Lane {
     }
 
     /// One call. An attempt whose fate is unknown leaves its mark on each operation, so that the next can tell.
-    async fn attempt(&mut self, group: &mut [Ticket]) -> Result<GroupReply, CountersError> {
+    pub(super) async fn attempt(
+        &mut self,
+        group: &mut [Ticket],
+    ) -> Result<GroupReply, CountersError> {
         let way = self.way().await?;
         if let Some(fault) = self.rolled_back_meanwhile(&way).await? {
             return Ok(fault);
@@ -186,7 +196,7 @@ impl Lane {
 
 /// Gives each request its result, or all of them what has to be done first. `sight` is from before the call: a recovery
 /// since then has left the fault behind.
-fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
+pub(super) fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
     let kind = match reply.code {
         Code::Ok => {
             for (ticket, result) in group.into_iter().zip(reply.results) {
@@ -206,7 +216,7 @@ fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
     }
 }
 
-fn fail(error: &CountersError, group: Vec<Ticket>) {
+pub(super) fn fail(error: &CountersError, group: Vec<Ticket>) {
     let text = error.to_string();
     for ticket in group {
         ticket.answer(Err(CountersError::Protocol(text.clone())));
@@ -230,12 +240,21 @@ fn own_event((result, ticket): (&reply::GroupResult, &Ticket)) -> Option<(u64, U
 fn without_writes(group: Vec<Ticket>, source: Option<&redis::RedisError>) -> Vec<Ticket> {
     let (looks, writes): (Vec<_>, Vec<_>) =
         group.into_iter().partition(|ticket| ticket.operation.kind == OperationKind::Check);
-    for ticket in writes {
-        let ambiguous = ticket.operation.since_seq.is_some();
+    answer_unavailable(writes, false, source);
+    looks
+}
+
+/// Answers that Redis is away. An attempt of unknown fate before makes the fate of all unknown.
+pub(super) fn answer_unavailable(
+    group: Vec<Ticket>,
+    ambiguous: bool,
+    source: Option<&redis::RedisError>,
+) {
+    for ticket in group {
+        let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
         let source = source.cloned();
         ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
     }
-    looks
 }
 
 /// Answers the requests whose time is up, and keeps the others.
@@ -247,10 +266,6 @@ fn still_waiting(
     let now = Instant::now();
     let (left, late): (Vec<_>, Vec<_>) =
         group.into_iter().partition(|ticket| ticket.operation.deadline > now);
-    for ticket in late {
-        let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
-        let source = source.cloned();
-        ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
-    }
+    answer_unavailable(late, ambiguous, source);
     left
 }

@@ -16,6 +16,7 @@ mod lane;
 mod line;
 mod link;
 mod load;
+mod moving;
 mod operation;
 mod outbox;
 mod pack;
@@ -133,6 +134,7 @@ impl Counters {
                 generation: 0,
                 answered_at: Instant::now(),
                 asked: None,
+                moving: None,
                 whole_until: Instant::now(),
             });
             entrances.push((shard, entrance));

@@ -6,7 +6,9 @@ use std::time::Instant;
 use super::SUBJECTS;
 use super::WITHIN;
 use super::cluster_world::Cluster;
+use super::lag;
 use super::load::Load;
+use crate::support::caller::Caller;
 use crate::support::orders::accept;
 use crate::support::orders::burst;
 use crate::support::orders::consume;
@@ -15,6 +17,9 @@ use crate::support::orders::used;
 use crate::support::poll::eventually;
 use crate::support::program;
 use crate::support::program::run;
+
+/// The nodes' own bounds are below that; the rest is for a busy machine.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Guards promise 1 on several servers: each shard is decided where its slot is, and no limit is passed through any node.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +50,10 @@ async fn a_cluster_decides_exactly_over_all_its_servers() {
         outcome.assert_hides("ter@2");
     }
     assert_eq!(accept(nodes[0], SUBJECTS[0], 1).await, 1, "after the reset");
+    let mut alone = program::env_of(&app);
+    alone.push(("REDIS_URL".to_owned(), cluster.servers[2].url()));
+    let refused = run(&["verify"], alone).await;
+    assert!(refused.code != 0 && refused.stderr.contains("redis.cluster_urls"), "{refused:?}");
     app.finish().await;
 }
 
@@ -55,25 +64,46 @@ async fn shards_that_are_moved_under_load_lose_and_double_nothing() {
     let app = cluster.app(super::options(1_000_000), 2).await;
     let callers = [app.caller_of(0), app.caller_of(1)];
 
+    let idle = [0, 1].map(|shard| user_of(shard, "idle"));
+    let fresh = |shard| user_of(shard, &uuid::Uuid::now_v7().to_string());
+    for subject in &idle {
+        accept(app.quota(), subject, 1).await;
+    }
+
     let load = Load::during(&callers, async |load| {
-        for _ in 0..3 {
-            cluster.move_shard(0, 1, 2).await;
-            load.progress().await;
-            cluster.move_shard(1, 0, 2).await;
-            load.progress().await;
-            cluster.move_shard(0, 2, 0).await;
-            cluster.move_shard(1, 2, 1).await;
-            load.progress().await;
-            cluster.move_shard(0, 0, 1).await;
-            cluster.move_shard(1, 1, 0).await;
+        for (shard, way) in [(0, (1, 2)), (1, (0, 2)), (0, (2, 0)), (1, (2, 1)), (0, (0, 1))] {
+            let last = &idle[usize::from(shard)];
+            let middle = async || {
+                load.progress().await;
+                assert_unavailable_soon(&callers[0], &fresh(shard)).await;
+                load.progress().await;
+            };
+            cluster.move_shard(shard, way, last, middle).await;
             load.progress().await;
         }
     })
     .await;
 
+    for code in ["MOVED", "ASK"] {
+        assert!(cluster.refusals(code).await > 0, "{code}");
+    }
     assert_eq!(load.assert_exactly_once(&app).await, 0, "lost");
     assert!(app.ledger().incidents(1_000).await.unwrap().is_empty(), "a move is no loss");
     app.finish().await;
+}
+
+fn user_of(shard: u16, name: &str) -> String {
+    let mut users = (0..).map(|number| format!("user:{name}_{number}"));
+    users.find(|user| shard_of(user) == shard).unwrap()
+}
+
+/// A subject that is on neither side of a move is told so, and holds up nobody.
+async fn assert_unavailable_soon(caller: &Caller, subject: &str) {
+    let started_at = Instant::now();
+    let answer = caller.consume(subject, "any").await;
+    let elapsed = started_at.elapsed();
+    assert_eq!((answer.status.as_u16(), answer.code()), (503, "store_unavailable"), "{answer:?}");
+    assert!(!answer.header("retry-after").is_empty() && elapsed < ANSWER_MAX, "{elapsed:?}");
 }
 
 /// Guards the rule that nodes outlive the servers: a failover by hand and a primary that is killed need no restart.
@@ -97,10 +127,26 @@ async fn primaries_that_are_replaced_under_load_need_no_restart() {
     app.finish().await;
 }
 
+/// Guards promises 1 and 3: the same as with sentinels, of the shards of one primary alone.
+#[tokio::test]
+async fn a_replica_of_a_cluster_that_lags_is_noticed_when_it_is_promoted() {
+    let mut cluster = Cluster::start(1).await;
+    let app = cluster.app(super::options(100).patient(), 1).await;
+    accept(app.quota(), SUBJECTS[1], 5).await;
+    lag::begin(&app, SUBJECTS[0], &cluster.servers[4]).await;
+
+    cluster.servers[1].kill().await.unwrap();
+
+    lag::assert_noticed(&app, SUBJECTS[0]).await;
+    assert_eq!(accept(app.quota(), SUBJECTS[1], 1).await, 6);
+    let incidents = app.ledger().incidents(1_000).await.unwrap();
+    assert!(incidents.iter().all(|it| it.shard == shard_of(SUBJECTS[0])), "{incidents:?}");
+    app.finish().await;
+}
+
 /// Guards the table of absences: a cluster that serves nothing is a 503 within the deadline, and says when to come back.
 #[tokio::test]
 async fn a_cluster_that_is_down_is_a_quick_503() {
-    const ANSWER_MAX: Duration = Duration::from_secs(5);
     let cluster = Cluster::start(0).await;
     let options = super::options(100).with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 300);
     let app = cluster.app(options, 1).await;
@@ -110,13 +156,9 @@ async fn a_cluster_that_is_down_is_a_quick_503() {
     let slot = headroom::counters::keys::slot(1).to_string();
 
     cluster.tell(0, &["CLUSTER", "DELSLOTS", &slot]).await;
-    let started_at = Instant::now();
-    let answer = app.caller().consume(SUBJECTS[1], "any").await;
-    let elapsed = started_at.elapsed();
+    assert_unavailable_soon(&app.caller(), SUBJECTS[1]).await;
     cluster.tell(0, &["CLUSTER", "ADDSLOTS", &slot]).await;
 
-    assert_eq!((answer.status.as_u16(), answer.code()), (503, "store_unavailable"), "{answer:?}");
-    assert!(!answer.header("retry-after").is_empty() && elapsed < ANSWER_MAX, "{elapsed:?}");
     eventually("the cluster's return", WITHIN, async || {
         consume(app.quota(), SUBJECTS[1]).await.is_ok_and(|decision| decision.allowed)
     })

@@ -123,25 +123,49 @@ impl Cluster {
         info.contains("role:master")
     }
 
-    /// Moves the slot of a shard, key by key, as `redis-cli --cluster reshard` does.
-    pub async fn move_shard(&self, shard: u16, from: usize, to: usize) {
+    /// Moves the slot of a shard, key by key, as `redis-cli --cluster reshard` does. Before the last key, which is of the
+    /// subject `last`, `middle` happens: whoever asks for others is sent to the new server for this once.
+    pub async fn move_shard(
+        &self,
+        shard: u16,
+        (from, to): (usize, usize),
+        last: &str,
+        middle: impl AsyncFnOnce(),
+    ) {
         let slot = keys::slot(shard).to_string();
         let (old, new) = (self.id(from).await, self.id(to).await);
         self.tell(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &old]).await;
         self.tell(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &new]).await;
-        let port = self.servers[to].port().to_string();
-        loop {
-            let words = ["CLUSTER", "GETKEYSINSLOT", &slot, "1"];
-            let keys: Vec<Vec<u8>> = ask(&self.connections[from], &words).await.unwrap();
-            let Some(key) = keys.first() else { break };
-            let mut migrate = redis::cmd("MIGRATE");
-            migrate.arg("127.0.0.1").arg(&port).arg("").arg(0).arg(5_000);
-            migrate.arg("AUTH").arg(PASSWORD).arg("KEYS").arg(key);
-            migrate.exec_async(&mut self.connections[from].clone()).await.unwrap();
+        let words = ["CLUSTER", "GETKEYSINSLOT", &slot, "1000"];
+        let keys: Vec<String> = ask(&self.connections[from], &words).await.unwrap();
+        let last = keys::subject(shard, last);
+        for key in keys.iter().filter(|key| **key != last) {
+            self.migrate(from, to, key).await;
         }
+        middle().await;
+        self.migrate(from, to, &last).await;
         for server in [to, from] {
             self.tell(server, &["CLUSTER", "SETSLOT", &slot, "NODE", &new]).await;
         }
+    }
+
+    async fn migrate(&self, from: usize, to: usize, key: &str) {
+        let port = self.servers[to].port().to_string();
+        let words = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "AUTH", PASSWORD, "KEYS", key];
+        self.tell(from, &words).await;
+    }
+
+    /// How often the servers refused with the code.
+    pub async fn refusals(&self, code: &str) -> u64 {
+        let mut sum = 0;
+        for connection in &self.connections {
+            let stats: String = ask(connection, &["INFO", "errorstats"]).await.unwrap();
+            let count = stats.lines().find_map(|line| {
+                line.strip_prefix(&format!("errorstat_{code}:count="))?.parse::<u64>().ok()
+            });
+            sum += count.unwrap_or(0);
+        }
+        sum
     }
 }
 

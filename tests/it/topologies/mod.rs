@@ -2,6 +2,7 @@
 
 mod cluster;
 mod cluster_world;
+mod lag;
 mod load;
 mod sentinel;
 mod sentinel_world;
