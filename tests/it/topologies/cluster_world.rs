@@ -130,7 +130,7 @@ impl Cluster {
         shard: u16,
         (from, to): (usize, usize),
         last: &str,
-        middle: impl AsyncFnOnce(),
+        middle: impl Future<Output = ()>,
     ) {
         let slot = keys::slot(shard).to_string();
         let (old, new) = (self.id(from).await, self.id(to).await);
@@ -142,7 +142,7 @@ impl Cluster {
         for key in keys.iter().filter(|key| **key != last) {
             self.migrate(from, to, key).await;
         }
-        middle().await;
+        middle.await;
         self.migrate(from, to, &last).await;
         for server in [to, from] {
             self.tell(server, &["CLUSTER", "SETSLOT", &slot, "NODE", &new]).await;

@@ -31,6 +31,11 @@ fn options(max: u64) -> Options {
     Options { nodes: 0, catalogue, ..Options::default() }.with("REDIS_URL", "")
 }
 
+/// The same on nodes that flush meanwhile, with a limit that nobody reaches.
+fn flushing() -> Options {
+    Options { flushers: true, ..options(1_000_000) }
+}
+
 /// Asks a server something, in words.
 async fn ask<T: FromRedisValue>(
     connection: &MultiplexedConnection,

@@ -9,7 +9,7 @@ use super::sentinel_world::Watched;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_primary_that_is_replaced_under_load_needs_no_restart() {
     let mut watched = Watched::start().await;
-    let app = watched.app(super::options(1_000_000), 2).await;
+    let app = watched.app(super::flushing(), 2).await;
     let callers = [app.caller_of(0), app.caller_of(1)];
 
     let load = Load::during(&callers, async |load| {
@@ -23,7 +23,7 @@ async fn a_primary_that_is_replaced_under_load_needs_no_restart() {
     })
     .await;
 
-    load.assert_exactly_once(&app).await;
+    load.assert_exactly_once(&app, 0).await;
     app.finish().await;
 }
 
