@@ -21,23 +21,23 @@ use crate::telemetry::spans;
 use super::error::CountersError;
 use super::error::Fate;
 use super::error::fate;
-use super::error::is_demoted;
+use super::error::is_in_two_places;
 use super::error::takes_no_writes;
 use super::group;
 use super::group::Code;
 use super::group::GroupOptions;
-use super::link::Link;
-use super::link::Linked;
+use super::moving::Moving;
 use super::operation::Again;
 use super::operation::Fault;
 use super::operation::Operation;
 use super::operation::OperationKind;
 use super::operation::Outcome;
 use super::operation::ShardFault;
-use super::probe;
 use super::reply;
 use super::reply::GroupReply;
+use super::routes::Routes;
 use super::script::Scripts;
+use super::server::Server;
 use super::shard::Shard;
 use super::shard::Sight;
 
@@ -64,7 +64,7 @@ impl Ticket {
 
 /// What the lanes of a node share.
 pub(super) struct LaneParts {
-    pub(super) link: Link,
+    pub(super) routes: Routes,
     pub(super) scripts: Scripts,
     pub(super) options: GroupOptions,
     pub(super) clock: Clock,
@@ -79,6 +79,12 @@ pub struct Lane {
     pub(super) queue: mpsc::Receiver<Ticket>,
     /// The connection over which the last answer came.
     pub(super) generation: u64,
+    /// When that was sent for.
+    pub(super) answered_at: Instant,
+    /// The server that the next attempt goes to for once.
+    pub(super) asked: Option<Arc<Server>>,
+    /// The move of the shard's slot, when there was one of late.
+    pub(super) moving: Option<Moving>,
     /// Until when groups go to the script with all its parts, since levels hold something.
     pub(super) whole_until: Instant,
 }
@@ -102,7 +108,7 @@ impl Lane {
     }
 
     /// Attempts the group until each request has an answer or no time left. The bound on attempts is the requests'
-    /// deadline: every round takes a pause at least.
+    /// deadline: every round takes a pause at least, but for one that only led to another server.
     async fn serve(&mut self, group: Vec<Ticket>) {
         let mut group = still_waiting(group, false, None);
         while !group.is_empty() {
@@ -112,18 +118,26 @@ impl Lane {
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
                 Err(error) => return fail(&error, group),
             };
+            if source.as_ref().is_some_and(is_in_two_places) && self.is_long_moving() {
+                return self.serve_one_by_one(group).await;
+            }
             if source.as_ref().is_some_and(takes_no_writes) {
                 group = without_writes(group, source.as_ref());
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            if self.asked.is_none() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
             group = still_waiting(group, ambiguous, source.as_ref());
         }
     }
 
     /// One call. An attempt whose fate is unknown leaves its mark on each operation, so that the next can tell.
-    async fn attempt(&mut self, group: &mut [Ticket]) -> Result<GroupReply, CountersError> {
-        let linked = self.parts.link.get().await?;
-        if let Some(fault) = self.rolled_back_meanwhile(&linked).await? {
+    pub(super) async fn attempt(
+        &mut self,
+        group: &mut [Ticket],
+    ) -> Result<GroupReply, CountersError> {
+        let way = self.way().await?;
+        if let Some(fault) = self.rolled_back_meanwhile(&way).await? {
             return Ok(fault);
         }
         let sight = self.shard.sight();
@@ -131,29 +145,26 @@ impl Lane {
         let offset_ms = self.parts.clock.offset_ms();
         let call =
             group::build(self.shard.number, sight, offset_ms, &self.parts.options, &operations);
-        let mut connection = linked.connection;
+        let mut line = way.line();
         let started_at = Instant::now();
         let scripts = &self.parts.scripts;
         let is_whole = call.needs_whole || self.whole_until > started_at;
         let script = if is_whole { &scripts.consume_whole } else { &scripts.consume };
         let span = spans::script_call(self.shard.number, group.iter().map(|ticket| &ticket.span));
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments);
+        let answer = script.call::<Vec<u8>, _>(&mut line, &call.keys, &call.arguments);
         let answer = answer.instrument(span).await;
         metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
         let bytes = match answer {
             Ok(bytes) => bytes,
             Err(error) => {
-                let is_unknown = fate(&error) == Fate::Unknown;
-                if is_unknown || is_demoted(&error) {
-                    self.parts.link.give_up(linked.generation).await;
-                }
-                if is_unknown {
+                if fate(&error) == Fate::Unknown {
                     mark_unknown(group, sight.seq);
                 }
+                self.lose(&way, &error).await;
                 return Err(CountersError::of(error));
             }
         };
-        self.generation = linked.generation;
+        (self.generation, self.answered_at) = (way.generation, started_at);
         let reply = reply::read(&bytes, &operations)?;
         if reply.code == Code::NeedsWhole && !is_whole {
             self.whole_until = Instant::now() + WHOLE_FOR;
@@ -161,38 +172,6 @@ impl Lane {
         }
         self.note(&reply, group)?;
         Ok(reply)
-    }
-
-    /// After a new connection: whether the last event that was acknowledged to this node is gone. Losing any suffix of
-    /// the history loses that event too, even when other nodes have moved the seq on since.
-    async fn rolled_back_meanwhile(
-        &mut self,
-        linked: &Linked,
-    ) -> Result<Option<GroupReply>, CountersError> {
-        if linked.generation == self.generation {
-            return Ok(None);
-        }
-        let sight = self.shard.sight();
-        let mut connection = linked.connection.clone();
-        let found =
-            probe::probe(&self.parts.scripts, &mut connection, self.shard.number, sight).await;
-        match found {
-            Ok(true) => {
-                self.generation = linked.generation;
-                Ok(None)
-            }
-            Ok(false) => Ok(Some(GroupReply::rollback())),
-            Err(error) => {
-                self.parts.link.give_up(linked.generation).await;
-                Err(match error {
-                    // Nothing was decided yet.
-                    CountersError::Unavailable { source, .. } => {
-                        CountersError::Unavailable { ambiguous: false, source }
-                    }
-                    other => other,
-                })
-            }
-        }
     }
 
     /// Takes in the epoch, the seq and the time of the answer.
@@ -217,7 +196,7 @@ impl Lane {
 
 /// Gives each request its result, or all of them what has to be done first. `sight` is from before the call: a recovery
 /// since then has left the fault behind.
-fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
+pub(super) fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
     let kind = match reply.code {
         Code::Ok => {
             for (ticket, result) in group.into_iter().zip(reply.results) {
@@ -237,7 +216,7 @@ fn deliver(reply: GroupReply, sight: Sight, group: Vec<Ticket>) {
     }
 }
 
-fn fail(error: &CountersError, group: Vec<Ticket>) {
+pub(super) fn fail(error: &CountersError, group: Vec<Ticket>) {
     let text = error.to_string();
     for ticket in group {
         ticket.answer(Err(CountersError::Protocol(text.clone())));
@@ -261,12 +240,21 @@ fn own_event((result, ticket): (&reply::GroupResult, &Ticket)) -> Option<(u64, U
 fn without_writes(group: Vec<Ticket>, source: Option<&redis::RedisError>) -> Vec<Ticket> {
     let (looks, writes): (Vec<_>, Vec<_>) =
         group.into_iter().partition(|ticket| ticket.operation.kind == OperationKind::Check);
-    for ticket in writes {
-        let ambiguous = ticket.operation.since_seq.is_some();
+    answer_unavailable(writes, false, source);
+    looks
+}
+
+/// Answers that Redis is away. An attempt of unknown fate before makes the fate of all unknown.
+pub(super) fn answer_unavailable(
+    group: Vec<Ticket>,
+    ambiguous: bool,
+    source: Option<&redis::RedisError>,
+) {
+    for ticket in group {
+        let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
         let source = source.cloned();
         ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
     }
-    looks
 }
 
 /// Answers the requests whose time is up, and keeps the others.
@@ -278,10 +266,6 @@ fn still_waiting(
     let now = Instant::now();
     let (left, late): (Vec<_>, Vec<_>) =
         group.into_iter().partition(|ticket| ticket.operation.deadline > now);
-    for ticket in late {
-        let ambiguous = ambiguous || ticket.operation.since_seq.is_some();
-        let source = source.cloned();
-        ticket.answer(Err(CountersError::Unavailable { ambiguous, source }));
-    }
+    answer_unavailable(late, ambiguous, source);
     left
 }
