@@ -147,7 +147,7 @@ async fn an_attempt_that_is_flushed_and_trimmed_meanwhile_is_not_charged_again()
         .with("HEADROOM_FLUSHER_IDLE_POLL_MS", 1)
         .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
     let mut app = TestApp::start_with(options).await;
-    let proxy = Proxy::start(app.stores.redis.port()).await;
+    let proxy = Proxy::start(app.stores.redis.port()).await.unwrap();
     app.set("REDIS_URL", proxy.url());
     app.set("HEADROOM_ROLE", "api");
     app.add_node().await;
