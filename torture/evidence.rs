@@ -69,7 +69,6 @@ pub(crate) struct Incident {
     pub(crate) shard: u16,
     /// Unix milliseconds.
     pub(crate) detected_ms: i64,
-    pub(crate) reason: String,
     pub(crate) lost_at_most: u64,
     pub(crate) units_on_older_state: u64,
 }
@@ -119,7 +118,7 @@ impl Evidence {
         let sql = "SELECT subject, metric, period, window_end, used FROM usage_counters";
         let rows = database.query(sql, &[]).await?;
         self.counters = rows.iter().map(counter).collect::<Result<_, _>>()?;
-        let sql = "SELECT shard, detected_at, reason, lost_at_most, detail FROM incidents";
+        let sql = "SELECT shard, detected_at, lost_at_most, detail FROM incidents";
         let rows = database.query(sql, &[]).await?;
         self.incidents = rows.iter().map(incident).collect::<Result<_, _>>()?;
         Ok(())
@@ -173,7 +172,6 @@ fn incident(row: &Row) -> Result<Incident, Failure> {
     Ok(Incident {
         shard: u16::try_from(row.try_get::<_, i64>("shard")?)?,
         detected_ms: row.try_get::<_, DateTime<Utc>>("detected_at")?.timestamp_millis(),
-        reason: row.try_get("reason")?,
         lost_at_most: u64::try_from(row.try_get::<_, i64>("lost_at_most")?)?,
         units_on_older_state: detail["units_on_older_state"].as_u64().unwrap_or(0),
     })

@@ -21,6 +21,7 @@ mod plan;
 mod processes;
 #[path = "../bench/program.rs"]
 mod program;
+#[expect(dead_code, reason = "the tests use more of it")]
 mod proxy;
 mod report;
 mod run;
@@ -124,14 +125,17 @@ async fn one(plan: &Plan, keep: &Path) -> Result<Outcome, Failure> {
     outcome.map_err(|failure| format!("seed {}: {failure}", plan.seed).into())
 }
 
+/// Keeps the logs of the nodes, the stores and the nemesis.
 fn keep_logs(dir: &Path, kept: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(kept)?;
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|it| it == "log")
-            && let Some(name) = path.file_name()
-        {
-            std::fs::copy(&path, kept.join(name))?;
+    for folder in ["", "redis-a", "redis-b", "postgres"] {
+        for entry in std::fs::read_dir(dir.join(folder))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|it| it == "log")
+                && let Some(name) = path.file_name().and_then(|name| name.to_str())
+            {
+                std::fs::copy(&path, kept.join([folder, name].concat()))?;
+            }
         }
     }
     Ok(())

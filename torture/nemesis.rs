@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use headroom::clock::Clock;
 use headroom::counters::keys;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -29,6 +33,20 @@ const CLOCK_STEPS_MS: [i64; 4] = [-2_000, 5_000, 3_600_000, 93_600_000];
 /// How often each fault happened.
 pub(crate) type Tally = BTreeMap<String, u64>;
 
+/// What was done when, a line a fault, for whoever looks for the cause of a breach.
+pub(crate) struct Journal(PathBuf);
+
+impl Journal {
+    pub(crate) fn new(dir: &Path) -> Self {
+        Self(dir.join("nemesis.log"))
+    }
+
+    fn note<F: Debug>(&self, what: &str, step: &Step<F>) -> Result<(), Failure> {
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&self.0)?;
+        Ok(writeln!(file, "{} {what} {step:?}", Clock::system().now().to_rfc3339())?)
+    }
+}
+
 /// Held while Redis loses something, and while a node that may know of it is killed.
 pub(crate) type Memory = Mutex<()>;
 
@@ -41,6 +59,7 @@ pub(crate) struct Stores<'a> {
     pub(crate) pair: &'a mut Pair,
     pub(crate) archive: &'a mut Archive,
     pub(crate) memory: &'a Memory,
+    pub(crate) journal: &'a Journal,
     pub(crate) shards: u16,
 }
 
@@ -49,8 +68,10 @@ impl Stores<'_> {
         let mut tally = Tally::new();
         for step in steps {
             sleep(step.after).await;
+            self.journal.note("begins", step)?;
             if self.strike(step).await? {
                 count(&mut tally, step.fault);
+                self.journal.note("is over", step)?;
             }
         }
         Ok(tally)
@@ -136,11 +157,15 @@ impl Stores<'_> {
         self.command(&["CONFIG", "SET", "maxmemory", "0"]).await
     }
 
-    async fn fill_disk(&self, length: Duration) -> Result<bool, Failure> {
+    /// A Redis that syncs before each answer ends when it cannot write; it is started again when there is room.
+    async fn fill_disk(&mut self, length: Duration) -> Result<bool, Failure> {
         let Some(disk) = self.pair.disk() else { return Ok(false) };
         disk.fill().await?;
         sleep(length).await;
         disk.clear()?;
+        if self.command(&["PING"]).await.is_err() {
+            self.pair.revive().await?;
+        }
         Ok(true)
     }
 
@@ -170,6 +195,7 @@ impl Stores<'_> {
 pub(crate) struct Nodes<'a> {
     pub(crate) nodes: &'a mut [Node],
     pub(crate) memory: &'a Memory,
+    pub(crate) journal: &'a Journal,
 }
 
 impl Nodes<'_> {
@@ -179,9 +205,11 @@ impl Nodes<'_> {
         for step in steps {
             sleep(step.after).await;
             let node = &mut self.nodes[usize::try_from(step.pick % count_of_nodes)?];
+            self.journal.note("begins", step)?;
             strike(node, step, self.memory).await?;
             node.redis.heal();
             node.postgres.heal();
+            self.journal.note("is over", step)?;
             count(&mut tally, step.fault);
         }
         Ok(tally)

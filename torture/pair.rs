@@ -114,7 +114,8 @@ impl Pair {
         self.revive().await
     }
 
-    async fn revive(&mut self) -> Result<(), Failure> {
+    /// Starts the primary on its files.
+    pub(crate) async fn revive(&mut self) -> Result<(), Failure> {
         Ok(self.members[self.primary].server.restart().await?)
     }
 

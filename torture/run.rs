@@ -1,6 +1,7 @@
 //! One run: everything is started, load and nemesis go on at once, everything heals, and the checker judges.
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -29,6 +30,7 @@ use crate::evidence::Evidence;
 use crate::fleet::Node;
 use crate::history;
 use crate::history::Invocation;
+use crate::nemesis::Journal;
 use crate::nemesis::Memory;
 use crate::nemesis::Nodes;
 use crate::nemesis::Stores;
@@ -56,6 +58,7 @@ pub(crate) struct Outcome {
 
 /// The parts of a run.
 struct Stage {
+    dir: PathBuf,
     pair: Pair,
     archive: Archive,
     nodes: Vec<Node>,
@@ -110,7 +113,7 @@ impl Stage {
             node.start().await?;
             node.ready().await?;
         }
-        Ok(Self { pair, archive, nodes, environment })
+        Ok(Self { dir: dir.to_owned(), pair, archive, nodes, environment })
     }
 
     /// Load and faults until the plan is over, and then until everything has healed.
@@ -128,14 +131,15 @@ impl Stage {
         for number in 0..answering * CLIENTS_PER_NODE {
             clients.spawn(Client::new(crowd.clone(), number).run());
         }
-        let memory = Memory::default();
+        let (memory, journal) = (Memory::default(), Journal::new(&self.dir));
         let stores = Stores {
             pair: &mut self.pair,
             archive: &mut self.archive,
             memory: &memory,
+            journal: &journal,
             shards: SHARDS,
         };
-        let nodes = Nodes { nodes: &mut self.nodes, memory: &memory };
+        let nodes = Nodes { nodes: &mut self.nodes, memory: &memory, journal: &journal };
         let (mut faults, of_nodes, ()) =
             tokio::try_join!(stores.follow(&plan.stores), nodes.follow(&plan.network), async {
                 sleep(plan.length).await;
