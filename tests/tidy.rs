@@ -55,8 +55,7 @@ fn only_counters_names_the_redis_crates() {
     refuse(&files, |path, line| {
         // Where `redis` is a sibling file, the word is that module.
         let own_module = path.with_file_name("redis.rs").exists();
-        let named = names_crate(line, "deadpool_redis")
-            || (names_crate(line, "redis") && !own_module && !is_file(path, "src/lib.rs"));
+        let named = names_crate(line, "redis") && !own_module && !is_file(path, "src/lib.rs");
         named.then(|| "only src/counters talks to Redis".to_owned())
     });
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::config::RedisConfig;
+use crate::config::SecretUrls;
 use crate::config::StoreAway;
 use crate::config::TransfersConfig;
 use crate::counters::GroupOptions;
+use crate::counters::Place;
 use crate::counters::RedisOptions;
 use crate::domain::GrantSource;
 use crate::domain::Units;
@@ -27,10 +30,23 @@ pub fn ledger_options(config: &Config) -> LedgerOptions {
 
 pub(super) fn redis_options(config: &Config) -> RedisOptions {
     RedisOptions {
-        url: config.redis.url.expose().to_owned(),
+        place: place(&config.redis),
         connect_timeout: config.redis.connect_timeout(),
         response_timeout: config.redis.response_timeout(),
     }
+}
+
+fn place(config: &RedisConfig) -> Place {
+    let owned = |urls: &SecretUrls| urls.iter().map(str::to_owned).collect();
+    let url = config.url.expose().to_owned();
+    if !config.cluster_urls.is_empty() {
+        return Place::Cluster(owned(&config.cluster_urls));
+    }
+    if config.sentinel_urls.is_empty() {
+        return Place::Single(url);
+    }
+    let primary = config.sentinel_primary.clone();
+    Place::Sentinel { urls: owned(&config.sentinel_urls), primary, login: url }
 }
 
 pub(super) const fn group_options(config: &Config) -> GroupOptions {

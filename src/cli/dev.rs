@@ -68,7 +68,7 @@ pub(super) async fn dev(mut config: Config, arguments: &DevArguments) -> Result<
     let mut secrets = read_secrets(&secrets_file)?;
     let mut stores = start_stores(&data_dir, &secrets).await?;
     config.server.listen = arguments.listen;
-    config.redis.url = SecretUrl::new(stores.redis.url());
+    config.redis = config.redis.with_url(stores.redis.url());
     config.postgres.url = SecretUrl::new(stores.postgres.url("headroom"));
     config.postgres.owner_url = SecretUrl::new(String::new());
     let served = serve_on(&config, &mut secrets, &secrets_file).await;

@@ -16,8 +16,10 @@ use super::DEFAULT_TOML;
 use super::error::ConfigError;
 
 /// The keys that may not be shown, and that `<VARIABLE>_FILE` may set.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 8] = [
     "redis.url",
+    "redis.sentinel_urls",
+    "redis.cluster_urls",
     "postgres.url",
     "postgres.owner_url",
     "postgres.analytics_url",

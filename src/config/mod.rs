@@ -34,6 +34,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::Serialize;
 use toml::Table;
+use toml::Value;
 
 pub use auth::AuthConfig;
 pub use clock::ClockConfig;
@@ -55,6 +56,7 @@ pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use secret::Secret;
 pub use secret::SecretUrl;
+pub use secret::SecretUrls;
 pub use server::ServerConfig;
 pub use telemetry::TelemetryConfig;
 pub use transfers::TransfersConfig;
@@ -130,15 +132,16 @@ impl Config {
         let schema = layer::Schema::new();
         let file = file_layer(path, &env, &schema)?;
         let environment = env::layer(&env, &schema)?;
-        Self::from_layers(&[schema.defaults(), &file, &environment])
+        Self::from_layers(&schema, &[schema.defaults(), &file, &environment])
     }
 
-    fn from_layers(layers: &[&Table]) -> Result<Self, ConfigError> {
+    fn from_layers(schema: &layer::Schema, layers: &[&Table]) -> Result<Self, ConfigError> {
         let merged = layer::merge(layers);
         let table: Table = merged.extract().map_err(unusable)?;
         bounds::check(&table)?;
         let config: Self = merged.extract().map_err(unusable)?;
-        config.redis.check()?;
+        let default_url = schema.default_of("redis.url").and_then(Value::as_str);
+        config.redis.check(default_url.unwrap_or_default())?;
         config.postgres.check()?;
         config.email.check()?;
         config.jwt.check()?;

@@ -92,6 +92,45 @@ impl SecretUrl {
     }
 }
 
+/// Several stores' URLs, joined by commas. `Debug` and `Serialize` show them with the passwords hidden.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct SecretUrls(String);
+
+impl SecretUrls {
+    /// Each with its password. The caller keeps them out of logs and errors.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.split(',').map(str::trim).filter(|url| !url.is_empty())
+    }
+
+    /// Whether nothing was configured.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// A part that is no URL may be the rest of a password.
+    fn shown(&self) -> String {
+        if self.iter().any(|url| !url.contains("://")) {
+            return HIDDEN.to_owned();
+        }
+        let shown: Vec<String> = self.iter().map(|url| SecretUrl::new(url).shown()).collect();
+        shown.join(",")
+    }
+}
+
+impl fmt::Debug for SecretUrls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.shown())
+    }
+}
+
+impl Serialize for SecretUrls {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
+    }
+}
+
 /// Hides the values of parameters such as `password=` and `sslpassword=`.
 fn hide_parameters(place: &str) -> String {
     let Some((path, query)) = place.split_once('?') else {
@@ -145,6 +184,19 @@ mod tests {
         ] {
             assert_eq!(SecretUrl::new(url).to_string(), shown);
             assert_eq!(format!("{:?}", SecretUrl::new(url)), format!("{shown:?}"));
+        }
+    }
+
+    #[test]
+    fn the_passwords_of_a_list_never_show() {
+        for (urls, shown) in [
+            ("redis://:hunter2@h:1, redis://u:hunter2@i", "redis://:***@h:1,redis://u:***@i"),
+            ("redis://h:1,redis://:hunter2@i", "redis://h:1,redis://:***@i"),
+            ("redis://:hun,ter2@h", "***"),
+            ("", ""),
+        ] {
+            let urls = SecretUrls(urls.to_owned());
+            assert_eq!(format!("{urls:?}"), format!("{shown:?}"));
         }
     }
 

@@ -34,6 +34,11 @@ pub enum CountersError {
 }
 
 impl CountersError {
+    /// No server that decides could be found or reached: nothing was executed.
+    pub(super) const fn away(source: Option<RedisError>) -> Self {
+        Self::Unavailable { ambiguous: false, source }
+    }
+
     /// Sorts an error of the client by whether the command was executed: never, or perhaps.
     pub(super) fn of(error: RedisError) -> Self {
         match fate(&error) {
@@ -61,8 +66,10 @@ pub(super) enum Fate {
 }
 
 /// The codes with which Redis refuses a command before executing any of it.
-const REFUSALS: [&str; 10] = [
+const REFUSALS: [&str; 12] = [
     "BUSY",
+    "MOVED",
+    "ASK",
     "LOADING",
     "MASTERDOWN",
     "READONLY",
@@ -85,16 +92,32 @@ pub(super) fn fate(error: &RedisError) -> Fate {
         return Fate::NotExecuted;
     }
     match error.kind() {
-        ErrorKind::Server(
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::ReadOnly
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::TryAgain,
-        ) => Fate::NotExecuted,
         ErrorKind::Io | ErrorKind::Parse => Fate::Unknown,
+        _ if is_cut_off(error) => Fate::Unknown,
         _ => Fate::Wrong,
     }
+}
+
+/// Whether a script met a key that is elsewhere while it ran: its slot is being moved, or the cluster went down.
+fn is_cut_off(error: &RedisError) -> bool {
+    let texts = ["non local key", "while the cluster is down"];
+    error.detail().is_some_and(|detail| texts.iter().any(|text| detail.contains(text)))
+}
+
+/// The error of a single command: what a pipeline or a transaction met first.
+pub(super) fn plain(error: RedisError) -> RedisError {
+    let first = error.clone().into_server_errors().and_then(|errors| errors.first().cloned());
+    first.map_or(error, |(_, first)| first.into())
+}
+
+/// Whether the answer is lost, and with it the connection.
+pub(super) fn is_lost(error: &RedisError) -> bool {
+    fate(error) == Fate::Unknown && !is_cut_off(error)
+}
+
+/// Whether the connection ended, perhaps long before: no time-out, so the next attempt may follow at once.
+pub(super) fn is_broken(error: &RedisError) -> bool {
+    error.is_io_error() && !error.is_timeout() && !error.is_connection_refusal()
 }
 
 /// Whether Redis answers reads and refuses writes, and will do so until somebody makes room: its memory is full, or its
@@ -110,6 +133,36 @@ pub(super) fn is_demoted(error: &RedisError) -> bool {
         ErrorKind::Server(ServerErrorKind::MasterDown),
     ];
     kinds.contains(&error.kind()) || matches!(error.code(), Some("READONLY" | "MASTERDOWN"))
+}
+
+/// Whether another server may decide now in place of the one that answered so, or did not answer.
+pub(super) fn may_be_replaced(error: &RedisError) -> bool {
+    error.is_io_error()
+        || is_demoted(error)
+        || matches!(error.code(), Some("LOADING" | "CLUSTERDOWN"))
+}
+
+/// Where a server of a cluster sends its callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Redirect<'a> {
+    /// To the server that has the slot now, `host:port`.
+    Moved(&'a str),
+    /// For this once to the server that is being given the slot.
+    Ask(&'a str),
+}
+
+/// The redirection that the error is, if it is one.
+pub(super) fn redirect(error: &RedisError) -> Option<Redirect<'_>> {
+    let (address, _slot) = error.redirect_node()?;
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Ask) => Some(Redirect::Ask(address)),
+        _ => Some(Redirect::Moved(address)),
+    }
+}
+
+/// Whether the slot is being moved, and the keys of the command are in two places.
+pub(super) fn is_in_two_places(error: &RedisError) -> bool {
+    error.code() == Some("TRYAGAIN")
 }
 
 /// Whether the script cache of the server does not hold the script.

@@ -33,12 +33,12 @@ impl Counters {
         cursor: u64,
         keys_max: u32,
     ) -> Result<(u64, Vec<String>), CountersError> {
-        let mut command = redis::cmd("SCAN");
-        command.arg(cursor).arg("MATCH").arg(keys::subject_pattern(shard)).arg("COUNT");
-        command.arg(keys_max.max(1));
-        let mut connection = self.background().await?;
-        let (next, found): (u64, Vec<String>) =
-            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let mut pipe = redis::pipe();
+        // No key is in a scan: this one makes a server of a cluster say that the shard has moved.
+        pipe.cmd("EXISTS").arg(keys::meta(shard)).ignore();
+        pipe.cmd("SCAN").arg(cursor).arg("MATCH").arg(keys::subject_pattern(shard)).arg("COUNT");
+        pipe.arg(keys_max.max(1));
+        let ((next, found),): ((u64, Vec<String>),) = self.query(shard, &pipe).await?;
         let paths = found.iter().filter_map(|key| keys::level_of(key)).map(str::to_owned);
         Ok((next, paths.collect()))
     }
@@ -64,9 +64,7 @@ impl Counters {
         pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
         pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("({epoch}-{after_seq}")).arg(epoch);
         pipe.arg("COUNT").arg(entries_max);
-        let mut connection = self.background().await?;
-        let mut answers: Vec<redis::Value> =
-            pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let mut answers: Vec<redis::Value> = self.query(shard, &pipe).await?;
         let malformed = |_| CountersError::malformed("a picture of subjects");
         let range = answers.pop().unwrap_or(redis::Value::Nil);
         let range: Range = redis::from_redis_value(range).map_err(malformed)?;

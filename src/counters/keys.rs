@@ -3,6 +3,9 @@
 //! The hash tag `{n}` comes first, so that no text of a user can move a key to another slot, and every key of a shard
 //! lives in one.
 
+use crc::CRC_16_XMODEM;
+use crc::Crc;
+
 /// `hr:{n}:meta` — a hash: epoch, seq, floor, instance, version, now, profiles, sweep, and during a recovery fence, fault,
 /// `fault_epoch`, `fault_seq`.
 #[must_use]
@@ -62,6 +65,13 @@ pub fn idempotency(shard: u16, subject: &str, key_hash: [u8; 16]) -> Vec<u8> {
     let mut key = ["hr:{", &shard.to_string(), "}:i:", subject, ":"].concat().into_bytes();
     key.extend_from_slice(&key_hash);
     key
+}
+
+/// The slot of a cluster in which all keys of the shard live, by their hash tag.
+#[must_use]
+pub fn slot(shard: u16) -> u16 {
+    const CRC16: Crc<u16> = Crc::<u16>::new(&CRC_16_XMODEM);
+    CRC16.checksum(shard.to_string().as_bytes()) % 16_384
 }
 
 #[cfg(test)]

@@ -21,23 +21,21 @@ use crate::telemetry::spans;
 use super::error::CountersError;
 use super::error::Fate;
 use super::error::fate;
-use super::error::is_demoted;
 use super::error::takes_no_writes;
 use super::group;
 use super::group::Code;
 use super::group::GroupOptions;
-use super::link::Link;
-use super::link::Linked;
 use super::operation::Again;
 use super::operation::Fault;
 use super::operation::Operation;
 use super::operation::OperationKind;
 use super::operation::Outcome;
 use super::operation::ShardFault;
-use super::probe;
 use super::reply;
 use super::reply::GroupReply;
+use super::routes::Routes;
 use super::script::Scripts;
+use super::server::Server;
 use super::shard::Shard;
 use super::shard::Sight;
 
@@ -64,7 +62,7 @@ impl Ticket {
 
 /// What the lanes of a node share.
 pub(super) struct LaneParts {
-    pub(super) link: Link,
+    pub(super) routes: Routes,
     pub(super) scripts: Scripts,
     pub(super) options: GroupOptions,
     pub(super) clock: Clock,
@@ -79,6 +77,10 @@ pub struct Lane {
     pub(super) queue: mpsc::Receiver<Ticket>,
     /// The connection over which the last answer came.
     pub(super) generation: u64,
+    /// When that was sent for.
+    pub(super) answered_at: Instant,
+    /// The server that the next attempt goes to for once.
+    pub(super) asked: Option<Arc<Server>>,
     /// Until when groups go to the script with all its parts, since levels hold something.
     pub(super) whole_until: Instant,
 }
@@ -102,7 +104,7 @@ impl Lane {
     }
 
     /// Attempts the group until each request has an answer or no time left. The bound on attempts is the requests'
-    /// deadline: every round takes a pause at least.
+    /// deadline: every round takes a pause at least, but for one that only led to another server.
     async fn serve(&mut self, group: Vec<Ticket>) {
         let mut group = still_waiting(group, false, None);
         while !group.is_empty() {
@@ -115,15 +117,17 @@ impl Lane {
             if source.as_ref().is_some_and(takes_no_writes) {
                 group = without_writes(group, source.as_ref());
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            if self.asked.is_none() {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
             group = still_waiting(group, ambiguous, source.as_ref());
         }
     }
 
     /// One call. An attempt whose fate is unknown leaves its mark on each operation, so that the next can tell.
     async fn attempt(&mut self, group: &mut [Ticket]) -> Result<GroupReply, CountersError> {
-        let linked = self.parts.link.get().await?;
-        if let Some(fault) = self.rolled_back_meanwhile(&linked).await? {
+        let way = self.way().await?;
+        if let Some(fault) = self.rolled_back_meanwhile(&way).await? {
             return Ok(fault);
         }
         let sight = self.shard.sight();
@@ -131,29 +135,26 @@ impl Lane {
         let offset_ms = self.parts.clock.offset_ms();
         let call =
             group::build(self.shard.number, sight, offset_ms, &self.parts.options, &operations);
-        let mut connection = linked.connection;
+        let mut line = way.line();
         let started_at = Instant::now();
         let scripts = &self.parts.scripts;
         let is_whole = call.needs_whole || self.whole_until > started_at;
         let script = if is_whole { &scripts.consume_whole } else { &scripts.consume };
         let span = spans::script_call(self.shard.number, group.iter().map(|ticket| &ticket.span));
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &call.keys, &call.arguments);
+        let answer = script.call::<Vec<u8>, _>(&mut line, &call.keys, &call.arguments);
         let answer = answer.instrument(span).await;
         metrics::histogram!(names::REDIS_CALL_SECONDS).record(started_at.elapsed());
         let bytes = match answer {
             Ok(bytes) => bytes,
             Err(error) => {
-                let is_unknown = fate(&error) == Fate::Unknown;
-                if is_unknown || is_demoted(&error) {
-                    self.parts.link.give_up(linked.generation).await;
-                }
-                if is_unknown {
+                if fate(&error) == Fate::Unknown {
                     mark_unknown(group, sight.seq);
                 }
+                self.lose(&way, &error).await;
                 return Err(CountersError::of(error));
             }
         };
-        self.generation = linked.generation;
+        (self.generation, self.answered_at) = (way.generation, started_at);
         let reply = reply::read(&bytes, &operations)?;
         if reply.code == Code::NeedsWhole && !is_whole {
             self.whole_until = Instant::now() + WHOLE_FOR;
@@ -161,38 +162,6 @@ impl Lane {
         }
         self.note(&reply, group)?;
         Ok(reply)
-    }
-
-    /// After a new connection: whether the last event that was acknowledged to this node is gone. Losing any suffix of
-    /// the history loses that event too, even when other nodes have moved the seq on since.
-    async fn rolled_back_meanwhile(
-        &mut self,
-        linked: &Linked,
-    ) -> Result<Option<GroupReply>, CountersError> {
-        if linked.generation == self.generation {
-            return Ok(None);
-        }
-        let sight = self.shard.sight();
-        let mut connection = linked.connection.clone();
-        let found =
-            probe::probe(&self.parts.scripts, &mut connection, self.shard.number, sight).await;
-        match found {
-            Ok(true) => {
-                self.generation = linked.generation;
-                Ok(None)
-            }
-            Ok(false) => Ok(Some(GroupReply::rollback())),
-            Err(error) => {
-                self.parts.link.give_up(linked.generation).await;
-                Err(match error {
-                    // Nothing was decided yet.
-                    CountersError::Unavailable { source, .. } => {
-                        CountersError::Unavailable { ambiguous: false, source }
-                    }
-                    other => other,
-                })
-            }
-        }
     }
 
     /// Takes in the epoch, the seq and the time of the answer.

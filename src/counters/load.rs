@@ -8,6 +8,7 @@ use super::field::Field;
 use super::group::CHAIN_MAX;
 use super::group::Code;
 use super::keys;
+use super::line::Call;
 use super::operation::Fault;
 use super::outbox::fault_of;
 use super::pack::Packer;
@@ -96,10 +97,9 @@ impl Counters {
             keys.extend([keys::subject(shard, &level.path), keys::profile(shard, &level.path)]);
         }
         let arguments = self.pack_load(snapshot, is_repair);
-        let mut connection = self.background().await?;
         let script = &self.lanes.scripts.load;
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
-        let bytes = answer.map_err(CountersError::of)?;
+        let call = Call { script, keys: &keys, arguments: &arguments };
+        let bytes: Vec<u8> = self.query(shard, &call).await?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
         let code = Code::read(input.count()?)?;

@@ -4,6 +4,8 @@
 //! nothing of Postgres: what a load or a recovery needs from there is handed in.
 
 mod ask;
+mod background;
+mod cluster;
 mod error;
 mod field;
 mod group;
@@ -11,28 +13,31 @@ mod inline;
 mod inspect;
 pub mod keys;
 mod lane;
+mod line;
 mod link;
 mod load;
 mod operation;
 mod outbox;
 mod pack;
+mod place;
 mod probe;
 mod profile;
 mod recovery;
 mod reply;
+mod routes;
 mod script;
+mod sentinel;
+mod server;
 mod shard;
 mod sheet;
 mod startup;
+mod way;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use deadpool_redis::Pool;
-use deadpool_redis::PoolConfig;
-use deadpool_redis::Runtime;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -50,7 +55,6 @@ pub use self::field::Field;
 pub use self::group::GroupOptions;
 pub use self::inspect::SubjectState;
 pub use self::lane::Lane;
-pub use self::link::RedisOptions;
 pub use self::load::LevelBase;
 pub use self::load::LoadOutcome;
 pub use self::load::Snapshot;
@@ -70,6 +74,8 @@ pub use self::outbox::Entry;
 pub use self::outbox::OutboxPage;
 pub use self::outbox::Settlement;
 pub use self::outbox::Undecodable;
+pub use self::place::Place;
+pub use self::place::RedisOptions;
 pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
 pub use self::script::GuardsOff;
@@ -82,19 +88,16 @@ pub use self::startup::StartupReport;
 use self::lane::LaneParts;
 use self::lane::Submitted;
 use self::lane::Ticket;
-use self::link::Link;
+use self::routes::Routes;
 use self::script::Scripts;
 use self::shard::Shard;
 
 /// Operations that may wait for a shard. At 25,000 a second that is a third of a second.
 const QUEUE_MAX: usize = 8_192;
-/// Connections for flushes, loads and administration.
-const BACKGROUND_CONNECTIONS_MAX: usize = 8;
 
 /// The counters of all shards.
 pub struct Counters {
     lanes: Arc<LaneParts>,
-    pool: Pool,
     shards: Vec<(Arc<Shard>, mpsc::Sender<Ticket>)>,
 }
 
@@ -103,7 +106,7 @@ impl Counters {
     ///
     /// # Errors
     ///
-    /// [`CountersError::Unfit`] when the URL is not one of Redis.
+    /// [`CountersError::Unfit`] when a URL is not one of Redis.
     pub fn new(
         redis: &RedisOptions,
         options: GroupOptions,
@@ -112,13 +115,12 @@ impl Counters {
         guards_off: &GuardsOff,
     ) -> Result<(Self, Vec<Lane>), CountersError> {
         let lanes = Arc::new(LaneParts {
-            link: Link::new(redis)?,
+            routes: Routes::new(redis, shards)?,
             scripts: Scripts::new(guards_off),
             options,
             clock,
             clock_delta_ms: AtomicI64::new(0),
         });
-        let pool = background_pool(redis)?;
         let mut tasks = Vec::new();
         let mut entrances = Vec::new();
         for number in 0..shards {
@@ -129,11 +131,13 @@ impl Counters {
                 shard: shard.clone(),
                 queue,
                 generation: 0,
+                answered_at: Instant::now(),
+                asked: None,
                 whole_until: Instant::now(),
             });
             entrances.push((shard, entrance));
         }
-        Ok((Self { lanes, pool, shards: entrances }, tasks))
+        Ok((Self { lanes, shards: entrances }, tasks))
     }
 
     /// How many shards there are.
@@ -172,14 +176,15 @@ impl Counters {
         self.lanes.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis answers: one of the servers that decide, since the node can still serve its shards.
     ///
     /// # Errors
     ///
-    /// [`CountersError::Unavailable`] when it does not.
+    /// [`CountersError::Unavailable`] when none does.
     pub async fn ping(&self) -> Result<(), CountersError> {
-        let mut connection = self.background().await?;
-        redis::cmd("PING").query_async(&mut connection).await.map_err(CountersError::of)
+        let answers = self.ask_all::<()>(&redis::cmd("PING")).await?;
+        let first_of_them = answers.into_iter().reduce(Result::or);
+        first_of_them.unwrap_or(Err(CountersError::away(None)))
     }
 
     /// Takes in what was read of a shard by other means than a decision.
@@ -205,28 +210,4 @@ impl Counters {
     fn shard(&self, number: u16) -> &(Arc<Shard>, mpsc::Sender<Ticket>) {
         &self.shards[usize::from(number)]
     }
-
-    /// A connection for anything but decisions.
-    async fn background(&self) -> Result<deadpool_redis::Connection, CountersError> {
-        self.pool.get().await.map_err(|error| match error {
-            deadpool_redis::PoolError::Backend(source) => {
-                CountersError::Unavailable { ambiguous: false, source: Some(source) }
-            }
-            _ => CountersError::Unavailable { ambiguous: false, source: None },
-        })
-    }
-}
-
-fn background_pool(redis: &RedisOptions) -> Result<Pool, CountersError> {
-    let unfit = |_| CountersError::Unfit("the url is not a redis url".to_owned());
-    let mut config = PoolConfig::new(BACKGROUND_CONNECTIONS_MAX);
-    config.timeouts.wait = Some(redis.connect_timeout);
-    config.timeouts.create = Some(redis.connect_timeout);
-    config.timeouts.recycle = Some(redis.connect_timeout);
-    let manager = deadpool_redis::Manager::new(redis.url.as_str()).map_err(unfit)?;
-    Pool::builder(manager)
-        .config(config)
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|_| CountersError::Unfit("the pool cannot be built".to_owned()))
 }

@@ -15,6 +15,7 @@ use super::Counters;
 use super::error::CountersError;
 use super::group::Code;
 use super::keys;
+use super::line::Call;
 use super::operation::ShardFault;
 use super::pack::Unpacker;
 use super::sheet::StoredSheet;
@@ -107,9 +108,7 @@ impl Counters {
         pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
         pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("{epoch}-{after_seq}"));
         pipe.arg(epoch).arg("COUNT").arg(entries_max + 1);
-        let mut connection = self.background().await?;
-        let (meta, range): (Vec<Option<String>>, Range) =
-            pipe.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let (meta, range): (Vec<Option<String>>, Range) = self.query(shard, &pipe).await?;
         let mut page = page(&meta, &range)?;
         if page.entries.first().is_some_and(|entry| entry.last_seq == after_seq) {
             page.at_cursor = Some(page.entries.remove(0));
@@ -132,8 +131,7 @@ impl Counters {
         let start = after.map_or_else(|| "-".to_owned(), |(epoch, seq)| format!("({epoch}-{seq}"));
         let mut command = redis::cmd("XRANGE");
         command.arg(keys::outbox(shard)).arg(start).arg("+").arg("COUNT").arg(entries_max);
-        let mut connection = self.background().await?;
-        let range: Range = command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let range: Range = self.query(shard, &command).await?;
         range.iter().map(read_entry).collect()
     }
 
@@ -151,10 +149,9 @@ impl Counters {
         let mut keys = vec![keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
         keys.extend(order.forget.iter().map(|level| keys::subject(shard, level)));
         let arguments = [order.epoch, order.cursor_seq, order.trim_seq].map(|it| it.to_string());
-        let mut connection = self.background().await?;
         let script = &self.lanes.scripts.settle;
-        let answer = script.call::<Vec<u8>, _>(&mut connection, &keys, &arguments).await;
-        let bytes = answer.map_err(CountersError::of)?;
+        let call = Call { script, keys: &keys, arguments: &arguments };
+        let bytes: Vec<u8> = self.query(shard, &call).await?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
         Ok(fault_of(Code::read(input.count()?)?))

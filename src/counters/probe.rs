@@ -1,10 +1,9 @@
 //! Is what was acknowledged to this node still there?
 
-use redis::aio::MultiplexedConnection;
-
 use super::error::CountersError;
 use super::group::Code;
 use super::keys;
+use super::line::Line;
 use super::pack::Unpacker;
 use super::script::Scripts;
 use super::shard::Sight;
@@ -14,7 +13,7 @@ use super::shard::Sight;
 /// A shard that is fenced or at another epoch answers `true`: the decision that follows finds that out by itself.
 pub(super) async fn probe(
     scripts: &Scripts,
-    connection: &mut MultiplexedConnection,
+    line: &mut Line,
     shard: u16,
     sight: Sight,
 ) -> Result<bool, CountersError> {
@@ -25,7 +24,7 @@ pub(super) async fn probe(
         seq.to_string().into_bytes(),
         event_id.into_bytes().to_vec(),
     ];
-    let answer = scripts.probe.call::<Vec<u8>, _>(connection, &keys, &arguments).await;
+    let answer = scripts.probe.call::<Vec<u8>, _>(line, &keys, &arguments).await;
     let bytes = answer.map_err(CountersError::of)?;
     let mut input = Unpacker::new(&bytes);
     input.array()?;

@@ -3,6 +3,7 @@
 use super::Counters;
 use super::error::CountersError;
 use super::keys;
+use super::line::Call;
 use super::pack::Unpacker;
 
 /// What is configured for one level, as the ledger has it.
@@ -34,9 +35,8 @@ impl Counters {
             keys.extend([keys::subject(shard, &profile.path), keys::profile(shard, &profile.path)]);
             arguments.extend([profile.version.to_string(), profile.profile.clone()]);
         }
-        let mut connection = self.background().await?;
         let script = &self.lanes.scripts.profile;
-        script.call(&mut connection, &keys, &arguments).await.map_err(CountersError::of)
+        self.query(shard, &Call { script, keys: &keys, arguments: &arguments }).await
     }
 
     /// The profile that Redis keeps of a level; `None` when it keeps none.
@@ -52,9 +52,7 @@ impl Counters {
         let mut command = redis::cmd("GETEX");
         let ttl_s = self.lanes.options.idle_ttl.as_secs();
         command.arg(keys::profile(shard, path)).arg("EX").arg(ttl_s);
-        let mut connection = self.background().await?;
-        let bytes: Option<Vec<u8>> =
-            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let bytes: Option<Vec<u8>> = self.query(shard, &command).await?;
         let Some(bytes) = bytes else { return Ok(None) };
         let mut input = Unpacker::new(&bytes);
         let (version, profile) = (input.count()?, input.text()?.to_owned());
@@ -69,9 +67,7 @@ impl Counters {
     pub async fn newest_profile(&self, shard: u16) -> Result<u64, CountersError> {
         let mut command = redis::cmd("HMGET");
         command.arg(keys::meta(shard)).arg("profiles");
-        let mut connection = self.background().await?;
-        let (newest,): (Option<u64>,) =
-            command.query_async(&mut connection).await.map_err(CountersError::of)?;
+        let (newest,): (Option<u64>,) = self.query(shard, &command).await?;
         Ok(newest.unwrap_or(0))
     }
 }

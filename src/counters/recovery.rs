@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::Counters;
 use super::error::CountersError;
 use super::keys;
+use super::line::Call;
 use super::operation::Fault;
 use super::operation::ShardFault;
 use super::pack::Unpacker;
@@ -37,13 +38,11 @@ impl Counters {
         token: Uuid,
         fault: Fault,
     ) -> Result<Option<Fenced>, CountersError> {
-        let mut connection = self.background().await?;
         let script = &self.lanes.scripts.fence;
         let (epoch, seq) = (fault.epoch.to_string(), fault.seq.to_string());
         let arguments = [token.to_string(), fault.kind.as_str().to_owned(), epoch, seq];
-        let answer =
-            script.call::<Vec<u8>, _>(&mut connection, &[keys::meta(shard)], &arguments).await;
-        let bytes = answer.map_err(CountersError::of)?;
+        let call = Call { script, keys: &[keys::meta(shard)], arguments: &arguments };
+        let bytes: Vec<u8> = self.query(shard, &call).await?;
         let mut input = Unpacker::new(&bytes);
         input.array()?;
         let token = input.text()?;
@@ -90,10 +89,9 @@ impl Counters {
     ) -> Result<bool, CountersError> {
         let keys = [keys::meta(shard), keys::outbox(shard), keys::pending(shard)];
         let arguments = [token.to_string(), epoch.to_string(), instance.to_string()];
-        let mut connection = self.background().await?;
         let script = &self.lanes.scripts.open;
-        let opened = script.call::<u8, _>(&mut connection, &keys, &arguments).await;
-        let is_open = opened.map_err(CountersError::of)? == 1;
+        let call = Call { script, keys: &keys, arguments: &arguments };
+        let is_open = self.query::<u8>(shard, &call).await? == 1;
         if is_open {
             self.saw_epoch(shard, epoch);
         }

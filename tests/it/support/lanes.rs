@@ -20,6 +20,7 @@ use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
+use headroom::counters::Place;
 use headroom::counters::RedisOptions;
 use headroom::counters::Settlement;
 use headroom::counters::ShardFault;
@@ -64,8 +65,8 @@ pub fn counters(
     guards_off: &GuardsOff,
 ) -> (Counters, Vec<Lane>) {
     let second = Duration::from_secs(1);
-    let redis =
-        RedisOptions { url: redis.url(), connect_timeout: second, response_timeout: 5 * second };
+    let place = Place::Single(redis.url());
+    let redis = RedisOptions { place, connect_timeout: second, response_timeout: 5 * second };
     let options = GroupOptions {
         group_max: 64,
         idempotency_ttl: Duration::from_mins(1),
