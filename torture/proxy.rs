@@ -219,12 +219,13 @@ impl Shared {
         }
     }
 
-    /// Passes bytes until either side ends, or a fault ends both.
+    /// Passes bytes until either side ends, or a fault ends both. A connection that lost bytes never passes any again: TCP
+    /// delivers everything or nothing more.
     async fn pass(&self, client: TcpStream, server: TcpStream) {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-        let mut loss = None;
+        let (mut loss, mut is_dead) = (None, false);
         loop {
             let is_written = tokio::select! {
                 read = from_client.read(&mut request) => {
@@ -234,7 +235,8 @@ impl Shared {
                         Verdict::Lose(kind) => loss = Some(kind),
                         Verdict::Pass => {}
                     }
-                    self.is_black_hole() || to_server.write_all(bytes).await.is_ok()
+                    is_dead |= self.is_black_hole();
+                    is_dead || to_server.write_all(bytes).await.is_ok()
                 }
                 read = from_server.read(&mut reply) => {
                     let Some(bytes) = piece(&reply, read) else { return };
@@ -252,7 +254,8 @@ impl Shared {
                         Some(Loss::Late(delay)) => pass_time(delay).await,
                         None => {}
                     }
-                    self.is_black_hole() || to_client.write_all(bytes).await.is_ok()
+                    is_dead |= self.is_black_hole();
+                    is_dead || to_client.write_all(bytes).await.is_ok()
                 }
             };
             if !is_written {
