@@ -227,3 +227,6 @@ fn judge_limits(evidence: &Evidence, missing: &[&Invocation], verdict: &mut Verd
         verdict.name(|| text);
     }
 }
+
+#[cfg(test)]
+mod tests;
