@@ -71,7 +71,7 @@ pub(super) enum Fate {
 }
 
 /// The codes with which Redis refuses a command before executing any of it.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
     "BUSY",
     "MOVED",
     "ASK",
@@ -84,6 +84,7 @@ const REFUSALS: [&str; 12] = [
     "CLUSTERDOWN",
     "TRYAGAIN",
     "MAXCLIENTS",
+    "EXECABORT",
 ];
 
 /// What became of the command that ended in `error`.
@@ -167,7 +168,7 @@ pub(super) fn redirect(error: &RedisError) -> Option<Redirect<'_>> {
 
 /// Whether the slot is being moved, and the keys of the command are in two places.
 pub(super) fn is_in_two_places(error: &RedisError) -> bool {
-    error.code() == Some("TRYAGAIN")
+    matches!(error.code(), Some("TRYAGAIN" | "EXECABORT"))
 }
 
 /// Whether the script cache of the server does not hold the script.

@@ -36,30 +36,41 @@ impl ConnectionLike for Line {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        if !self.is_asking {
-            return self.connection.req_packed_commands(pipeline, offset, count);
-        }
-        let mut asking = redis::pipe();
-        asking.cmd("ASKING");
-        // Inside of a transaction the server remembers that it was asked.
-        let is_atomic = pipeline.is_transaction();
-        if is_atomic {
-            asking.cmd("MULTI");
-        }
-        for command in pipeline.cmd_iter() {
-            asking.add_command(command.clone());
-        }
-        if is_atomic {
-            asking.cmd("EXEC");
-        }
-        Box::pin(
-            async move { self.connection.req_packed_commands(&asking, offset + 1, count).await },
-        )
+        let asking = self.is_asking.then(|| asking(pipeline));
+        Box::pin(async move {
+            let connection = &mut self.connection;
+            let answers = match &asking {
+                None => connection.req_packed_commands(pipeline, offset, count).await?,
+                Some(asking) => connection.req_packed_commands(asking, offset + 1, count).await?,
+            };
+            if !pipeline.is_transaction() {
+                return Ok(answers);
+            }
+            // The library takes an error in place of a transaction's answers for a malformed answer.
+            answers.into_iter().map(Value::extract_error).collect()
+        })
     }
 
     fn get_db(&self) -> i64 {
         self.connection.get_db()
     }
+}
+
+/// The same commands after `ASKING`, which holds for all of a transaction.
+fn asking(pipeline: &Pipeline) -> Pipeline {
+    let is_atomic = pipeline.is_transaction();
+    let mut asking = redis::pipe();
+    asking.cmd("ASKING");
+    if is_atomic {
+        asking.cmd("MULTI");
+    }
+    for command in pipeline.cmd_iter() {
+        asking.add_command(command.clone());
+    }
+    if is_atomic {
+        asking.cmd("EXEC");
+    }
+    asking
 }
 
 /// What may be sent again, to another server.

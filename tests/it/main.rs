@@ -25,6 +25,7 @@ mod scripts;
 mod signals;
 mod support;
 mod systems;
+mod topologies;
 mod torture;
 #[path = "../../bench/traffic.rs"]
 mod traffic;
