@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use chrono::Utc;
 use headroom::domain::Subject;
+use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::Client;
 use tokio_postgres::Row;
@@ -17,7 +18,7 @@ use crate::history::Invocation;
 pub(crate) const AMOUNT_MAX: u64 = 3;
 
 /// A counter's name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct CounterName {
     /// A level, as the path to it.
     pub(crate) level: String,
@@ -34,14 +35,14 @@ pub(crate) struct Counter {
 }
 
 /// What an event added to a counter's use. Holds are left out: they end by themselves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Delta {
     pub(crate) name: CounterName,
     pub(crate) units: i64,
 }
 
 /// A row of the log.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Logged {
     pub(crate) event_id: Uuid,
     pub(crate) shard: u16,

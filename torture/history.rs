@@ -71,14 +71,14 @@ pub(crate) struct Invocation {
     pub(crate) told: Told,
 }
 
-/// Writes the history, a line an invocation.
-pub(crate) fn write(path: &Path, history: &[Invocation]) -> Result<(), Failure> {
+/// Writes a history or a log, a line an invocation or row.
+pub(crate) fn write<T: Serialize>(path: &Path, lines: &[T]) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    for invocation in history {
-        serde_json::to_writer(&mut file, invocation)?;
+    for line in lines {
+        serde_json::to_writer(&mut file, line)?;
         file.write_all(b"\n")?;
     }
     Ok(file.flush()?)

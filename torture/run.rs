@@ -69,7 +69,7 @@ struct Stage {
 pub(crate) async fn run(plan: &Plan, dir: &Path, kept: &Path) -> Result<Outcome, Failure> {
     let mut stage = Stage::start(plan, dir).await?;
     let (history, faults) = stage.suffer(plan).await?;
-    let judged = stage.judge(&history).await;
+    let judged = stage.judge(&history, kept).await;
     if !judged.as_ref().is_ok_and(Verdict::is_kept) {
         history::write(&kept.join("history.jsonl"), &history)?;
     }
@@ -156,7 +156,7 @@ impl Stage {
     }
 
     /// Waits until everything is in Postgres, collects the evidence, and judges.
-    async fn judge(&mut self, history: &[Invocation]) -> Result<Verdict, Failure> {
+    async fn judge(&mut self, history: &[Invocation], kept: &Path) -> Result<Verdict, Failure> {
         for node in &mut self.nodes {
             node.start().await?;
             node.ready().await?;
@@ -174,15 +174,24 @@ impl Stage {
             limits: catalogue::limits(),
             ..Evidence::default()
         };
+        let mut unreadable = Vec::new();
         for subject in catalogue::subjects() {
-            evidence.redis.extend(usage::read(self.nodes[0].address, KEY, &subject).await?);
+            match usage::read(self.nodes[0].address, KEY, &subject).await {
+                Ok(counters) => evidence.redis.extend(counters),
+                Err(failure) => unreadable.push(failure.to_string()),
+            }
         }
         self.drain(&database).await?;
         evidence.read(&database).await?;
         let mut verdict = check::judge(&evidence);
+        verdict.wrong += unreadable.len() as u64;
+        verdict.named.extend(unreadable);
         if let Err(failure) = self.verify().await {
             verdict.wrong += 1;
             verdict.named.push(format!("headroom verify: {failure}"));
+        }
+        if !verdict.is_kept() {
+            history::write(&kept.join("logged.jsonl"), &evidence.logged)?;
         }
         Ok(verdict)
     }

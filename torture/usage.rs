@@ -13,7 +13,7 @@ use crate::evidence::Counter;
 use crate::evidence::CounterName;
 use crate::wire::Wire;
 
-const WITHIN: Duration = Duration::from_secs(30);
+const WITHIN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The counters of the subject and the levels above it. Asked again until there is an answer: nodes may still recover.
