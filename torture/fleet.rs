@@ -23,7 +23,8 @@ const START_WITHIN: Duration = Duration::from_secs(60);
 /// One node.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
-    pub(crate) redis: Proxy,
+    /// The network to Redis, where it is one of ours.
+    pub(crate) redis: Option<Proxy>,
     pub(crate) postgres: Proxy,
     pub(crate) offset_ms: i64,
     settings: Vec<(&'static str, String)>,
@@ -33,7 +34,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(
-        redis: Proxy,
+        redis: Option<Proxy>,
         postgres: Proxy,
         settings: Vec<(&'static str, String)>,
         log: PathBuf,
@@ -47,6 +48,7 @@ impl Node {
         let mut command = Command::new(crate::program::headroom()?);
         command
             .arg("serve")
+            .env_clear()
             .env("HEADROOM_SERVER_LISTEN", self.address.to_string())
             .env("HEADROOM_CLOCK_OFFSET_MS", self.offset_ms.to_string())
             .envs(self.settings.iter().map(|(name, value)| (*name, value)))

@@ -16,13 +16,13 @@ mod history;
 mod nemesis;
 #[path = "../bench/page.rs"]
 mod page;
-mod pair;
 mod plan;
 mod processes;
 #[path = "../bench/program.rs"]
 mod program;
 #[expect(dead_code, reason = "the tests use more of it")]
 mod proxy;
+mod redises;
 mod report;
 mod run;
 mod usage;
@@ -38,6 +38,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use self::plan::Plan;
+use self::plan::Topology;
 use self::report::Sums;
 use self::run::Outcome;
 
@@ -62,6 +63,9 @@ struct Arguments {
     /// Seconds of load and faults in each run
     #[arg(long, default_value_t = 15)]
     seconds: u64,
+    /// How Redis is set up; all three after each other when absent
+    #[arg(long)]
+    topology: Option<Topology>,
     /// Write the sums to docs/RELIABILITY.md
     #[arg(long)]
     record: bool,
@@ -83,21 +87,30 @@ fn main() -> ExitCode {
 
 /// Whether every promise was kept.
 fn torture(arguments: &Arguments) -> Result<bool, Failure> {
+    let all = [Topology::Single, Topology::Sentinel, Topology::Cluster];
+    let mut is_kept = true;
+    for topology in all.into_iter().filter(|it| arguments.topology.is_none_or(|one| one == *it)) {
+        is_kept &= runs_of(topology, arguments)?;
+    }
+    Ok(is_kept)
+}
+
+fn runs_of(topology: Topology, arguments: &Arguments) -> Result<bool, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut sums = Sums::default();
     for seed in (arguments.first_seed..).take(usize::try_from(arguments.runs)?) {
-        let plan = Plan::of(seed, Duration::from_secs(arguments.seconds));
+        let plan = Plan::of(seed, topology, Duration::from_secs(arguments.seconds));
         let outcome = runtime.block_on(one(&plan, &arguments.keep))?;
-        say(&format!("{}\n", report::line(seed, &outcome)))?;
+        say(&format!("{}\n", report::line(&plan, &outcome)))?;
         for breach in &outcome.verdict.named {
             say(&format!("  {breach}\n"))?;
         }
         sums.add(&outcome);
     }
-    let text = sums.text("single Redis with a replica");
+    let text = sums.text(topology);
     say(&text)?;
     if arguments.record {
-        page::record(FILE, "single", &text)?;
+        page::record(FILE, topology.name(), &text)?;
     }
     Ok(sums.broken == 0)
 }
@@ -113,7 +126,7 @@ async fn one(plan: &Plan, keep: &Path) -> Result<Outcome, Failure> {
     let name = format!("headroom-torture-{}-{}", std::process::id(), plan.seed);
     let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir)?;
-    let kept = keep.join(format!("seed-{}", plan.seed));
+    let kept = keep.join(format!("{}-{}", plan.topology.name(), plan.seed));
     let within = plan.length + BESIDE_LOAD;
     let ended = tokio::time::timeout(within, run::run(plan, &dir, &kept)).await;
     let outcome = ended.unwrap_or_else(|_| Err("the run does not come to an end".into()));
@@ -122,19 +135,22 @@ async fn one(plan: &Plan, keep: &Path) -> Result<Outcome, Failure> {
     }
     // What is left behind costs disk space and nothing else.
     let _ = std::fs::remove_dir_all(&dir);
-    outcome.map_err(|failure| format!("seed {}: {failure}", plan.seed).into())
+    outcome
+        .map_err(|failure| format!("{} seed {}: {failure}", plan.topology.name(), plan.seed).into())
 }
 
 /// Keeps the logs of the nodes, the stores and the nemesis.
 fn keep_logs(dir: &Path, kept: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(kept)?;
-    for folder in ["", "redis-a", "redis-b", "postgres"] {
-        for entry in std::fs::read_dir(dir.join(folder))? {
+    let folders = (0..6).map(|number| format!("redis-{number}"));
+    for folder in folders.chain(["", "sentinel", "postgres"].map(str::to_owned)) {
+        let Ok(entries) = std::fs::read_dir(dir.join(&folder)) else { continue };
+        for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|it| it == "log")
                 && let Some(name) = path.file_name().and_then(|name| name.to_str())
             {
-                std::fs::copy(&path, kept.join([folder, name].concat()))?;
+                std::fs::copy(&path, kept.join([&folder, name].concat()))?;
             }
         }
     }

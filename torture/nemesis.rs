@@ -15,14 +15,14 @@ use tokio::time::sleep;
 use crate::Failure;
 use crate::archive::Archive;
 use crate::fleet::Node;
-use crate::pair::Pair;
 use crate::plan::NodeFault;
 use crate::plan::Step;
 use crate::plan::StoreFault;
-use crate::processes::signal;
 use crate::processes::signal_family;
 use crate::proxy::Loss;
 use crate::proxy::Network;
+use crate::proxy::Proxy;
+use crate::redises::Redises;
 
 /// How long everybody has to notice a loss before a node that remembers it may be killed, and the other way round: how long
 /// others have to see what a killed node saw. What nobody remembers cannot be noticed (docs/RELIABILITY.md).
@@ -56,7 +56,7 @@ fn count<F: Debug>(tally: &mut Tally, fault: F) {
 
 /// The hand on the stores.
 pub(crate) struct Stores<'a> {
-    pub(crate) pair: &'a mut Pair,
+    pub(crate) redises: &'a mut Redises,
     pub(crate) archive: &'a mut Archive,
     pub(crate) memory: &'a Memory,
     pub(crate) journal: &'a Journal,
@@ -80,92 +80,87 @@ impl Stores<'_> {
     /// `false` when the fault cannot be had here, or now.
     async fn strike(&mut self, step: &Step<StoreFault>) -> Result<bool, Failure> {
         use StoreFault as F;
+        let shard = u16::try_from(step.pick % u64::from(self.shards))?;
         match step.fault {
-            F::PostgresKilled => self.archive.crash().await.map(|()| true),
-            F::PostgresPaused => self.pause_postgres(step.length).await.map(|()| true),
-            F::PostgresRestored => self.restore_postgres(step.length).await,
-            F::RedisPaused => self.pause_redis(step.length).await.map(|()| true),
-            F::RedisFull => self.fill_redis(step.length).await.map(|()| true),
-            F::DiskFull => self.fill_disk(step.length).await,
-            F::ScriptsForgotten => self.command(&["SCRIPT", "FLUSH"]).await.map(|()| true),
-            F::CountersDeleted => self.delete_counters(step.pick).await,
-            _ => self.lose(step).await.map(|()| true),
+            F::PostgresKilled => self.archive.crash().await?,
+            F::PostgresPaused => self.pause_postgres(step.length).await?,
+            F::PostgresRestored => return self.restore_postgres(step.length).await,
+            F::RedisPaused => self.pause_redis(shard, step.length).await?,
+            F::RedisFull => self.fill_redis(shard, step.length).await?,
+            F::DiskFull => return self.fill_disk(shard, step.length).await,
+            F::ScriptsForgotten => self.tell(shard, &["SCRIPT", "FLUSH"]).await?,
+            F::CountersDeleted => return self.delete_counters(shard, step.pick).await,
+            F::SlotMoved => return self.redises.move_shard(shard, step.pick / 5).await,
+            _ => self.lose(shard, step).await?,
         }
+        Ok(true)
     }
 
     /// Makes Redis forget something that it had acknowledged.
-    async fn lose(&mut self, step: &Step<StoreFault>) -> Result<(), Failure> {
+    async fn lose(&mut self, shard: u16, step: &Step<StoreFault>) -> Result<(), Failure> {
         use StoreFault as F;
         if step.fault == F::RedisRestored {
-            self.pair.keep().await?;
+            self.redises.primary(shard).await?.keep().await?;
             sleep(step.length).await;
         }
         let memory = self.memory;
         let _held = memory.lock().await;
         match step.fault {
-            F::RedisFlushed => self.command(&["FLUSHALL"]).await?,
-            F::OutboxDeleted => self.delete(keys::outbox).await?,
-            F::MetaDeleted => self.delete(keys::meta).await?,
-            F::RedisRestored => self.pair.restore().await?,
-            F::RedisTruncated => self.pair.truncate(step.pick % 40_000).await?,
-            F::FailedOver => self.pair.fail_over(None).await?,
-            F::SplitBrain => self.pair.fail_over(Some(step.length / 4)).await?,
-            _ => self.pair.crash().await?,
+            F::FailedOver => self.redises.fail_over(shard, None).await?,
+            F::SplitBrain => self.redises.fail_over(shard, Some(step.length / 4)).await?,
+            F::RedisFlushed => self.tell(shard, &["FLUSHALL"]).await?,
+            F::OutboxDeleted => self.tell(shard, &["DEL", &keys::outbox(shard)]).await?,
+            F::MetaDeleted => self.tell(shard, &["DEL", &keys::meta(shard)]).await?,
+            // By now another server may decide, which kept nothing.
+            F::RedisRestored => self.redises.primary(shard).await?.restore().await?,
+            F::RedisTruncated => {
+                self.redises.primary(shard).await?.truncate(step.pick % 40_000).await?;
+            }
+            _ => self.redises.primary(shard).await?.crash().await?,
         }
         sleep(MEMORY).await;
         Ok(())
     }
 
-    async fn command(&self, words: &[&str]) -> Result<(), Failure> {
-        let mut connection = self.pair.connect().await?;
-        let mut command = redis::cmd(words[0]);
-        command.arg(&words[1..]);
-        Ok(command.exec_async(&mut connection).await?)
+    async fn tell(&mut self, shard: u16, words: &[&str]) -> Result<(), Failure> {
+        self.redises.primary(shard).await?.tell(words).await
     }
 
-    async fn delete(&self, key: fn(u16) -> String) -> Result<(), Failure> {
-        let keys: Vec<String> = (0..self.shards).map(key).collect();
-        let words: Vec<&str> = ["DEL"].into_iter().chain(keys.iter().map(String::as_str)).collect();
-        self.command(&words).await
-    }
-
-    async fn delete_counters(&self, pick: u64) -> Result<bool, Failure> {
-        let mut connection = self.pair.connect().await?;
-        let shard = u16::try_from(pick % u64::from(self.shards))?;
-        let pattern = keys::subject_pattern(shard);
-        let mut keys: Vec<String> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut connection).await?;
+    async fn delete_counters(&mut self, shard: u16, pick: u64) -> Result<bool, Failure> {
+        let primary = self.redises.primary(shard).await?;
+        let mut keys: Vec<String> = primary.ask(&["KEYS", &keys::subject_pattern(shard)]).await?;
         keys.sort();
-        let half = keys.into_iter().skip(usize::from(pick.is_multiple_of(3))).step_by(2);
-        let half: Vec<String> = half.collect();
-        if half.is_empty() {
+        let half = keys.iter().skip(usize::from(pick.is_multiple_of(3))).step_by(2);
+        let words: Vec<&str> = ["DEL"].into_iter().chain(half.map(String::as_str)).collect();
+        if words.len() == 1 {
             return Ok(false);
         }
-        redis::cmd("DEL").arg(half).exec_async(&mut connection).await?;
+        primary.tell(&words).await?;
         Ok(true)
     }
 
-    async fn pause_redis(&self, length: Duration) -> Result<(), Failure> {
-        signal(self.pair.pid(), "STOP").await?;
+    async fn pause_redis(&mut self, shard: u16, length: Duration) -> Result<(), Failure> {
+        // The same one, even if others elect another meanwhile.
+        let primary = self.redises.primary(shard).await?;
+        primary.signal("STOP").await?;
         sleep(length).await;
-        signal(self.pair.pid(), "CONT").await
+        primary.signal("CONT").await
     }
 
-    async fn fill_redis(&self, length: Duration) -> Result<(), Failure> {
-        self.command(&["CONFIG", "SET", "maxmemory", "1"]).await?;
+    async fn fill_redis(&mut self, shard: u16, length: Duration) -> Result<(), Failure> {
+        let primary = self.redises.primary(shard).await?;
+        primary.tell(&["CONFIG", "SET", "maxmemory", "1"]).await?;
         sleep(length).await;
-        self.command(&["CONFIG", "SET", "maxmemory", "0"]).await
+        primary.tell(&["CONFIG", "SET", "maxmemory", "0"]).await
     }
 
-    /// A Redis that syncs before each answer ends when it cannot write; it is started again when there is room.
-    async fn fill_disk(&mut self, length: Duration) -> Result<bool, Failure> {
-        let Some(disk) = self.pair.disk() else { return Ok(false) };
-        disk.fill().await?;
-        sleep(length).await;
-        disk.clear()?;
-        if self.command(&["PING"]).await.is_err() {
-            self.pair.revive().await?;
+    async fn fill_disk(&mut self, shard: u16, length: Duration) -> Result<bool, Failure> {
+        let primary = self.redises.primary(shard).await?;
+        if !primary.fill_disk().await? {
+            return Ok(false);
         }
+        sleep(length).await;
+        primary.clear_disk().await?;
         Ok(true)
     }
 
@@ -207,7 +202,7 @@ impl Nodes<'_> {
             let node = &mut self.nodes[usize::try_from(step.pick % count_of_nodes)?];
             self.journal.note("begins", step)?;
             strike(node, step, self.memory).await?;
-            node.redis.heal();
+            node.redis.iter().for_each(Proxy::heal);
             node.postgres.heal();
             self.journal.note("is over", step)?;
             count(&mut tally, step.fault);
@@ -218,6 +213,7 @@ impl Nodes<'_> {
 
 async fn strike(node: &mut Node, step: &Step<NodeFault>, memory: &Memory) -> Result<(), Failure> {
     use NodeFault as F;
+    let redis = node.redis.clone().into_iter();
     match step.fault {
         F::Killed => return restart(node, memory).await,
         F::ClockStepped => {
@@ -232,11 +228,11 @@ async fn strike(node: &mut Node, step: &Step<NodeFault>, memory: &Memory) -> Res
             sleep(step.length * times).await;
             return node.signal("CONT").await;
         }
-        F::ScriptCut => node.redis.cut_next(),
-        F::ScriptReplyLost => node.redis.lose_next(NodeFault::loss(step.pick)),
-        F::ScriptRepliesLost => node.redis.lose_every(3, Loss::Closed),
-        F::RedisBlackHole => node.redis.set(Network::BlackHole),
-        F::RedisRefused => node.redis.set(Network::Refusing),
+        F::ScriptCut => redis.for_each(Proxy::cut_next),
+        F::ScriptReplyLost => redis.for_each(|way| way.lose_next(NodeFault::loss(step.pick))),
+        F::ScriptRepliesLost => redis.for_each(|way| way.lose_every(3, Loss::Closed)),
+        F::RedisBlackHole => redis.for_each(|way| way.set(Network::BlackHole)),
+        F::RedisRefused => redis.for_each(|way| way.set(Network::Refusing)),
         F::CommitCut => node.postgres.cut_next(),
         F::CommitReplyLost => node.postgres.lose_next(NodeFault::loss(step.pick)),
         F::PostgresBlackHole => node.postgres.set(Network::BlackHole),

@@ -5,6 +5,28 @@ use std::time::Duration;
 use crate::dice::Dice;
 use crate::proxy::Loss;
 
+/// How Redis is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Topology {
+    /// One with a replica, which takes over by hand.
+    Single,
+    /// One with a replica, which a sentinel promotes.
+    Sentinel,
+    /// Three primaries with a replica each.
+    Cluster,
+}
+
+impl Topology {
+    /// As it is given on the command line, and called in docs/RELIABILITY.md.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// What the nemesis does to the stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum StoreFault {
@@ -34,6 +56,8 @@ pub(crate) enum StoreFault {
     FailedOver,
     /// Another Redis takes the primary's place while some nodes still write to the old one.
     SplitBrain,
+    /// A shard's slot moves to another primary of the cluster.
+    SlotMoved,
     /// SIGKILL, and a start.
     PostgresKilled,
     /// SIGSTOP of all its processes, and SIGCONT.
@@ -85,6 +109,7 @@ pub(crate) struct Step<F> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    pub(crate) topology: Topology,
     pub(crate) length: Duration,
     pub(crate) nodes: usize,
     /// Whether the last node alone flushes, and the others alone answer.
@@ -111,6 +136,7 @@ const STORE_FAULTS: &[StoreFault] = &[
     StoreFault::DiskFull,
     StoreFault::FailedOver,
     StoreFault::SplitBrain,
+    StoreFault::SlotMoved,
     StoreFault::PostgresKilled,
     StoreFault::PostgresPaused,
     StoreFault::PostgresRestored,
@@ -131,15 +157,19 @@ const NODE_FAULTS: &[NodeFault] = &[
 ];
 
 impl Plan {
-    /// What happens in `length` by that seed.
-    pub(crate) fn of(seed: u64, length: Duration) -> Self {
+    /// What happens in `length` by that seed. Where nodes find Redis by themselves, no network of ours leads there.
+    pub(crate) fn of(seed: u64, topology: Topology, length: Duration) -> Self {
         let mut dice = Dice::new(seed);
         let nodes = 2 + usize::from(dice.below(2) == 1);
         let has_own_flusher = nodes == 3 && dice.below(3) == 0;
         let is_synced = dice.below(3) == 0;
-        let stores = steps(&mut dice, length, STORE_FAULTS);
-        let network = steps(&mut dice, length, NODE_FAULTS);
-        Self { seed, length, nodes, has_own_flusher, is_synced, stores, network }
+        let mut of_stores = STORE_FAULTS.to_vec();
+        of_stores.retain(|it| *it != StoreFault::SlotMoved || topology == Topology::Cluster);
+        let mut of_nodes = NODE_FAULTS.to_vec();
+        of_nodes.retain(|it| !it.is_of_redis() || topology == Topology::Single);
+        let stores = steps(&mut dice, length, &of_stores);
+        let network = steps(&mut dice, length, &of_nodes);
+        Self { seed, topology, length, nodes, has_own_flusher, is_synced, stores, network }
     }
 }
 
@@ -158,6 +188,23 @@ fn steps<F: Copy>(dice: &mut Dice, within: Duration, faults: &[F]) -> Vec<Step<F
 }
 
 impl NodeFault {
+    /// Whether it is one of the network between a node and Redis.
+    const fn is_of_redis(self) -> bool {
+        match self {
+            Self::ScriptCut
+            | Self::ScriptReplyLost
+            | Self::ScriptRepliesLost
+            | Self::RedisBlackHole
+            | Self::RedisRefused => true,
+            Self::Killed
+            | Self::Paused
+            | Self::ClockStepped
+            | Self::CommitCut
+            | Self::CommitReplyLost
+            | Self::PostgresBlackHole => false,
+        }
+    }
+
     /// What happens to the reply; no fault but those that lose one asks.
     pub(crate) fn loss(pick: u64) -> Loss {
         match pick / 7 % 4 {
@@ -173,17 +220,19 @@ impl NodeFault {
 mod tests {
     use super::*;
 
+    const LENGTH: Duration = Duration::from_secs(15);
+
     #[test]
     fn a_seed_repeats_its_plan_and_another_has_another() {
-        let length = Duration::from_secs(15);
-        assert_eq!(Plan::of(7, length), Plan::of(7, length));
-        assert_ne!(Plan::of(7, length).stores, Plan::of(8, length).stores);
+        let of = |seed| Plan::of(seed, Topology::Single, LENGTH);
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7).stores, of(8).stores);
     }
 
     #[test]
     fn a_run_of_the_usual_length_has_ten_faults_and_every_fault_comes_up() {
-        let plans: Vec<Plan> =
-            (1..=100).map(|seed| Plan::of(seed, Duration::from_secs(15))).collect();
+        let of = |seed| [Topology::Single, Topology::Cluster].map(|it| Plan::of(seed, it, LENGTH));
+        let plans: Vec<Plan> = (1..=100).flat_map(of).collect();
         assert!(plans.iter().all(|plan| plan.stores.len() + plan.network.len() >= 10));
         for fault in STORE_FAULTS {
             assert!(plans.iter().any(|it| it.stores.iter().any(|step| step.fault == *fault)));

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use crate::nemesis::Tally;
 use crate::page::machine;
+use crate::plan::Plan;
+use crate::plan::Topology;
 use crate::run::Outcome;
 
 /// The sums of all runs of a topology.
@@ -45,7 +47,7 @@ impl Sums {
     }
 
     /// A table, and the faults by kind.
-    pub(crate) fn text(&self, topology: &str) -> String {
+    pub(crate) fn text(&self, topology: Topology) -> String {
         let mut text = String::new();
         let faults: u64 = self.faults.values().sum();
         let rows = [
@@ -63,7 +65,12 @@ impl Sums {
             ("units above a limit that Redis' losses explain", self.explained),
             ("**units over-admitted beyond that**", self.over_admitted),
         ];
-        let _infallible = writeln!(text, "{}.\n\n| {topology} | |\n|---|--:|", machine());
+        let title = match topology {
+            Topology::Single => "one Redis with a replica",
+            Topology::Sentinel => "two that a sentinel watches",
+            Topology::Cluster => "a cluster of three and three",
+        };
+        let _infallible = writeln!(text, "{}.\n\n| {title} | |\n|---|--:|", machine());
         for (name, count) in rows {
             let _infallible = writeln!(text, "| {name} | {count} |");
         }
@@ -78,12 +85,14 @@ impl Sums {
 }
 
 /// One run in one line.
-pub(crate) fn line(seed: u64, outcome: &Outcome) -> String {
+pub(crate) fn line(plan: &Plan, outcome: &Outcome) -> String {
     let it = &outcome.verdict;
     let faults: u64 = outcome.faults.values().sum();
     format!(
-        "seed {seed}: {} operations ({} done, {} refused, {} unknown), {faults} faults, {} incidents, \
+        "{} seed {}: {} operations ({} done, {} refused, {} unknown), {faults} faults, {} incidents, \
          {} lost by redis, lost {}, doubled {}, above limits {} explained and {} over-admitted: {}",
+        plan.topology.name(),
+        plan.seed,
         it.operations,
         it.done,
         it.refused,

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use headroom::counters::keys;
 use headroom::ledger::Ledger;
-use redis::aio::MultiplexedConnection;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -35,10 +34,10 @@ use crate::nemesis::Memory;
 use crate::nemesis::Nodes;
 use crate::nemesis::Stores;
 use crate::nemesis::Tally;
-use crate::pair::Pair;
 use crate::plan::Plan;
 use crate::proxy::Proxy;
 use crate::proxy::Trigger;
+use crate::redises::Redises;
 use crate::usage;
 
 const SHARDS: u16 = 2;
@@ -59,7 +58,7 @@ pub(crate) struct Outcome {
 /// The parts of a run.
 struct Stage {
     dir: PathBuf,
-    pair: Pair,
+    redises: Redises,
     archive: Archive,
     nodes: Vec<Node>,
     environment: Vec<(&'static str, String)>,
@@ -81,7 +80,7 @@ impl Stage {
     async fn start(plan: &Plan, dir: &Path) -> Result<Self, Failure> {
         let archive = Archive::start(dir).await?;
         Ledger::migrate(&archive.url(), SHARDS).await?;
-        let pair = Pair::start(dir, plan.is_synced, plan.nodes).await?;
+        let redises = Redises::start(dir, plan).await?;
         let catalogue = dir.join("catalogue.toml");
         std::fs::write(&catalogue, catalogue::TEXT)?;
         let environment = vec![
@@ -92,7 +91,7 @@ impl Stage {
             ("HEADROOM_LOG_LEVEL", "warn".to_owned()),
         ];
         let mut nodes = Vec::new();
-        for (number, redis) in pair.ways().iter().enumerate() {
+        for number in 0..plan.nodes {
             let is_flusher = plan.has_own_flusher && number + 1 == plan.nodes;
             let role = match plan.has_own_flusher {
                 false => "all",
@@ -102,18 +101,17 @@ impl Stage {
             let postgres = Proxy::start_for(Trigger::Commit, archive.server.port()).await?;
             let own = [
                 ("HEADROOM_ROLE", role.to_owned()),
-                ("REDIS_URL", redis.url()),
                 ("DATABASE_URL", postgres.reroute(&archive.url())),
             ];
-            let settings = [&environment[..], &own].concat();
+            let settings = [&environment[..], &own, &redises.settings(number)].concat();
             let log = dir.join(format!("node-{number}.log"));
-            nodes.push(Node::new(redis.clone(), postgres, settings, log)?);
+            nodes.push(Node::new(redises.way(number), postgres, settings, log)?);
         }
         for node in &mut nodes {
             node.start().await?;
             node.ready().await?;
         }
-        Ok(Self { dir: dir.to_owned(), pair, archive, nodes, environment })
+        Ok(Self { dir: dir.to_owned(), redises, archive, nodes, environment })
     }
 
     /// Load and faults until the plan is over, and then until everything has healed.
@@ -133,7 +131,7 @@ impl Stage {
         }
         let (memory, journal) = (Memory::default(), Journal::new(&self.dir));
         let stores = Stores {
-            pair: &mut self.pair,
+            redises: &mut self.redises,
             archive: &mut self.archive,
             memory: &memory,
             journal: &journal,
@@ -196,10 +194,9 @@ impl Stage {
         Ok(verdict)
     }
 
-    async fn drain(&self, database: &Database) -> Result<(), Failure> {
-        let mut redis = self.pair.connect().await?;
+    async fn drain(&mut self, database: &Database) -> Result<(), Failure> {
         let began_at = Instant::now();
-        while !is_drained(&mut redis, database).await? {
+        while !is_drained(&mut self.redises, database).await? {
             if began_at.elapsed() > DRAIN_WITHIN {
                 return Err("the outbox does not drain".into());
             }
@@ -214,8 +211,9 @@ impl Stage {
         let mut command = Command::new(crate::program::headroom()?);
         command
             .arg("verify")
+            .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (*name, value)))
-            .env("REDIS_URL", self.pair.url())
+            .envs(self.redises.direct_settings())
             .env("DATABASE_URL", self.archive.url())
             .env("HEADROOM_CLOCK_OFFSET_MS", offset_ms.to_string())
             .stdin(Stdio::null())
@@ -228,25 +226,23 @@ impl Stage {
         Err(texts.concat().into())
     }
 
+    /// Ends the nodes; the stores end when this is dropped.
     async fn stop(mut self) -> Result<(), Failure> {
         for node in &mut self.nodes {
             node.kill().await?;
         }
-        self.pair.stop().await
+        Ok(())
     }
 }
 
 /// Whether Postgres has every event of every shard.
-async fn is_drained(
-    redis: &mut MultiplexedConnection,
-    database: &Database,
-) -> Result<bool, Failure> {
+async fn is_drained(redises: &mut Redises, database: &Database) -> Result<bool, Failure> {
     let sql = "SELECT epoch, seq FROM outbox_cursors ORDER BY shard";
     let cursors = database.query(sql, &[]).await?;
     for (shard, cursor) in (0..SHARDS).zip(cursors) {
-        let mut command = redis::cmd("HMGET");
-        command.arg(keys::meta(shard)).arg("epoch").arg("seq");
-        let at: (Option<i64>, Option<i64>) = command.query_async(redis).await?;
+        let primary = redises.primary(shard).await?;
+        let words = ["HMGET", &keys::meta(shard), "epoch", "seq"];
+        let at: (Option<i64>, Option<i64>) = primary.ask(&words).await?;
         if at != (Some(cursor.try_get(0)?), Some(cursor.try_get(1)?)) {
             return Ok(false);
         }

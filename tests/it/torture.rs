@@ -17,7 +17,17 @@ const WITHIN: Duration = Duration::from_mins(5);
 async fn a_nemesis_of_a_fixed_seed_breaks_no_promise() {
     let kept = open_folder();
     let mut torture = Command::new(env!("CARGO_BIN_EXE_headroom-torture"));
-    torture.args(["--runs", "1", "--first-seed", "3", "--seconds", SECONDS, "--keep"]);
+    torture.args([
+        "--topology",
+        "single",
+        "--runs",
+        "1",
+        "--first-seed",
+        "3",
+        "--seconds",
+        SECONDS,
+        "--keep",
+    ]);
     torture.arg(kept.path()).kill_on_drop(true);
 
     let output = tokio::time::timeout(WITHIN, torture.output()).await.unwrap().unwrap();
