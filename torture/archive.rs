@@ -61,10 +61,11 @@ impl Archive {
         Ok(self.server.restart().await?)
     }
 
-    /// The epoch of each shard.
-    pub(crate) async fn epochs(&self) -> Result<Vec<i64>, Failure> {
+    /// What recoveries have written: it is nowhere else.
+    pub(crate) async fn recoveries(&self) -> Result<(i64, i64), Failure> {
         let client = self.connect().await?;
-        let rows = client.query("SELECT epoch FROM outbox_cursors ORDER BY shard", &[]).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let sql = "SELECT count(*), coalesce(sum(lost_at_most), 0)::bigint FROM incidents";
+        let row = client.query_one(sql, &[]).await?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
     }
 }

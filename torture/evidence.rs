@@ -85,6 +85,8 @@ impl Incident {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Evidence {
     pub(crate) shards: u16,
+    /// How long an old primary may have gone on beside its successor, in milliseconds.
+    pub(crate) split_ms: i64,
     pub(crate) history: Vec<Invocation>,
     pub(crate) logged: Vec<Logged>,
     pub(crate) counters: Vec<Counter>,

@@ -170,15 +170,15 @@ impl Stores<'_> {
         signal_family(self.archive.server.pid(), "CONT").await
     }
 
-    /// Takes Postgres back. What was flushed meanwhile is still in the outbox, unless the epoch ended meanwhile: then it is
-    /// nowhere else, and no promise covers it.
+    /// Takes Postgres back. What was flushed meanwhile is still in the outbox, unless a recovery began a new epoch meanwhile, or
+    /// a node told of one: then it is nowhere else, and no promise covers it.
     async fn restore_postgres(&mut self, length: Duration) -> Result<bool, Failure> {
         let memory = self.memory;
         let _held = memory.lock().await;
         self.archive.keep().await?;
-        let before = self.archive.epochs().await?;
+        let before = self.archive.recoveries().await?;
         sleep(length).await;
-        if self.archive.epochs().await? != before {
+        if self.archive.recoveries().await? != before {
             return Ok(false);
         }
         self.archive.restore().await?;
@@ -228,7 +228,7 @@ async fn strike(node: &mut Node, step: &Step<NodeFault>, memory: &Memory) -> Res
             sleep(step.length * times).await;
             return node.signal("CONT").await;
         }
-        F::ScriptCut => redis.for_each(Proxy::cut_next),
+        F::ScriptCut => redis.for_each(|way| way.cut_next()),
         F::ScriptReplyLost => redis.for_each(|way| way.lose_next(NodeFault::loss(step.pick))),
         F::ScriptRepliesLost => redis.for_each(|way| way.lose_every(3, Loss::Closed)),
         F::RedisBlackHole => redis.for_each(|way| way.set(Network::BlackHole)),

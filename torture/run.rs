@@ -168,6 +168,7 @@ impl Stage {
         self.drain(&database).await?;
         let mut evidence = Evidence {
             shards: SHARDS,
+            split_ms: self.redises.split_ms(),
             history: history.to_vec(),
             limits: catalogue::limits(),
             ..Evidence::default()

@@ -134,7 +134,7 @@ fn judge_row(it: &Invocation, row: &Logged, verdict: &mut Verdict) {
 }
 
 /// Those for which no incident has room. Events of an epoch that ended are salvaged or lost in the recovery that ended it, so
-/// an incident explains what was under way between the one before it and itself.
+/// an incident explains what was under way between the one before it and itself, and what an old primary took meanwhile.
 fn without_incident<'a>(missing: &[&'a Invocation], evidence: &Evidence) -> Vec<&'a Invocation> {
     let mut room: Vec<(&Incident, u64)> =
         evidence.incidents.iter().map(|it| (it, it.lost_at_most)).collect();
@@ -150,7 +150,8 @@ fn without_incident<'a>(missing: &[&'a Invocation], evidence: &Evidence) -> Vec<
             if incident.shard != shard {
                 continue;
             }
-            if *left > 0 && it.sent_ms <= incident.detected_ms && it.ended_ms >= began_ms {
+            let until_ms = incident.detected_ms + evidence.split_ms;
+            if *left > 0 && it.sent_ms <= until_ms && it.ended_ms >= began_ms {
                 found = Some(place);
                 break;
             }
@@ -208,7 +209,8 @@ fn judge_sums(evidence: &Evidence, verdict: &mut Verdict) {
         }
     }
     for Counter { name, used } in &evidence.redis {
-        let sum = sums.get(name).copied().unwrap_or(0);
+        // What is below zero reads as none (docs/adr/0025).
+        let sum = sums.get(name).copied().unwrap_or(0).max(0);
         if *used != sum {
             verdict.wrong(|| format!("{name:?}: {used} counted in redis, {sum} logged"));
         }

@@ -13,7 +13,6 @@ use std::time::Instant;
 
 use futures_util::future::try_join_all;
 use headroom::counters::keys;
-use redis::aio::MultiplexedConnection;
 use tokio::time::sleep;
 
 use self::member::Member;
@@ -101,6 +100,14 @@ impl Redises {
         self.members.iter().map(|it| it.server.url()).collect::<Vec<_>>().join(",")
     }
 
+    /// How long an old primary may go on beside its successor, in milliseconds: a sentinel waits before it makes it a replica.
+    pub(crate) const fn split_ms(&self) -> i64 {
+        match self.found_by {
+            FoundBy::Ways(..) => 1_000,
+            FoundBy::Sentinel(_) | FoundBy::Cluster => 15_000,
+        }
+    }
+
     /// The network of a node, where it has one.
     pub(crate) fn way(&self, node: usize) -> Option<Proxy> {
         match &self.found_by {
@@ -113,11 +120,6 @@ impl Redises {
     pub(crate) async fn primary(&mut self, shard: u16) -> Result<&mut Member, Failure> {
         let number = self.number_within(shard, None, SEARCH_WITHIN).await?;
         Ok(&mut self.members[number.ok_or("nobody decides for a shard")?])
-    }
-
-    /// A connection to the server that decides for a shard.
-    pub(crate) async fn connect(&mut self, shard: u16) -> Result<MultiplexedConnection, Failure> {
-        self.primary(shard).await?.connect().await
     }
 
     /// The number of the server that decides for a shard, other than `but`; `None` when there is none in time.
