@@ -61,8 +61,8 @@ const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 const ALERTS_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two looks for old rows of the feed, at 1,000 a look.
 const FEED_PAUSE: Duration = Duration::from_secs(5);
-/// The pause between two looks for a new catalogue and new profiles: half of the two seconds in which all nodes go by a
-/// new catalogue.
+/// The pause between two looks for a new catalogue, new profiles and a new primary: half of the two seconds in which all
+/// nodes go by a new catalogue.
 const FOLLOW_PAUSE: Duration = Duration::from_secs(1);
 /// The pause between two looks whether a day has begun whose limits are to be computed.
 const RECOMPUTE_PAUSE: Duration = Duration::from_mins(1);
@@ -400,6 +400,7 @@ fn start_upkeep(core: &Core, config: &Config) {
         })
     });
     keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
+    keep_up(core, "primary", FOLLOW_PAUSE, |quota| async move { quota.follow_primary().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));

@@ -188,6 +188,35 @@ fn a_secret_may_come_from_a_file() {
 }
 
 #[test]
+fn redis_is_in_one_place() {
+    let sentinels = ("HEADROOM_REDIS_SENTINEL_URLS", "redis://:hunter2@s:1,redis://t:1");
+    let primary = ("HEADROOM_REDIS_SENTINEL_PRIMARY", "counters");
+    let cluster = ("HEADROOM_REDIS_CLUSTER_URLS", "redis://:hunter2@a:1, redis://b:2");
+    let url = ("REDIS_URL", "redis://:hunter2@h/");
+    let many = ["redis://h"; 17].join(",");
+    for (env, key) in [
+        (vec![sentinels], "redis.sentinel_primary: "),
+        (vec![primary], "redis.sentinel_primary: "),
+        (vec![sentinels, primary, cluster], "redis.cluster_urls: redis.sentinel_urls is set, too"),
+        (vec![url, cluster], "redis.cluster_urls: redis.url is set, too"),
+        (vec![("HEADROOM_REDIS_CLUSTER_URLS", "redis://:hunt,er2@a")], "redis.cluster_urls: each"),
+        (vec![("HEADROOM_REDIS_SENTINEL_URLS", "b:1"), primary], "redis.sentinel_urls: each"),
+        (
+            vec![("HEADROOM_REDIS_CLUSTER_URLS", many.as_str())],
+            "redis.cluster_urls: must be at most",
+        ),
+    ] {
+        let refusal = refusal(with_env(&env));
+        assert!(refusal.starts_with(key) && !refusal.contains("hunt"), "{refusal}");
+    }
+
+    let config = with_env(&[cluster]).unwrap();
+    assert_eq!(config.redis.cluster_urls.iter().last(), Some("redis://b:2"));
+    assert!(!config.shown().contains("hunter2"), "{}", config.shown());
+    assert!(with_env(&[url, sentinels, primary]).is_ok(), "the login");
+}
+
+#[test]
 fn a_key_set_twice_by_the_environment_is_refused() {
     for (first, second) in [
         ("DATABASE_URL", "DATABASE_URL_FILE"),

@@ -51,8 +51,8 @@ impl SlotMap {
 }
 
 /// A server is its host, its port, and more. Without a host it is where its teller is.
-fn read_server(part: Value, told_by: Option<&Address>) -> RedisResult<Option<Address>> {
-    let mut parts = redis::from_redis_value::<Vec<Value>>(part)?.into_iter();
+fn read_server(server: Value, told_by: Option<&Address>) -> RedisResult<Option<Address>> {
+    let mut parts = redis::from_redis_value::<Vec<Value>>(server)?.into_iter();
     let host: Option<String> = redis::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
     let port: u16 = redis::from_redis_value(parts.next().unwrap_or(Value::Nil))?;
     Ok(Address::of(host.as_deref().unwrap_or_default(), port, told_by))

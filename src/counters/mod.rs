@@ -189,6 +189,15 @@ impl Counters {
         first_of_them.unwrap_or(Err(CountersError::away(None)))
     }
 
+    /// Asks whether Redis has another primary than this node believes, where only others can tell: sentinels.
+    ///
+    /// # Errors
+    ///
+    /// [`CountersError::Unavailable`] when none of them answers; the node goes on with the primary that it knows.
+    pub async fn follow_primary(&self) -> Result<(), CountersError> {
+        self.lanes.routes.follow().await
+    }
+
     /// Takes in what was read of a shard by other means than a decision.
     pub fn saw(&self, shard: u16, epoch: u64, seq: u64) {
         self.shard(shard).0.saw(epoch, seq, None);

@@ -61,6 +61,8 @@ pub(super) struct Look {
     at: Option<Instant>,
     /// Who is asked first the next time.
     pub(super) next: usize,
+    /// The failovers that the last sentinel to be believed knew of.
+    pub(super) epoch: u64,
     /// The servers that the cluster told of.
     pub(super) known: Vec<Address>,
 }
@@ -115,10 +117,28 @@ impl Routes {
         if look.at.is_some_and(|at| at.elapsed() < LOOK_PAUSE) {
             return Err(CountersError::away(None));
         }
-        look.at = Some(Instant::now());
-        let found = tokio::time::timeout(self.options.connect_timeout, self.look(&mut look)).await;
-        self.put(found.map_err(|_| CountersError::away(None))?.map_err(CountersError::away)?);
+        self.find(&mut look).await?;
         self.known(shard).ok_or(CountersError::away(None))
+    }
+
+    /// Asks the sentinels whether the primary is still the same: connections to one that was replaced may stay open for
+    /// seconds, and what is written over them is lost. A cluster tells by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Routes::primary`]; what was known before stays.
+    pub(super) async fn follow(&self) -> Result<(), CountersError> {
+        match self.guide {
+            Guide::Sentinels(_) => self.find(&mut *self.look.lock().await).await,
+            Guide::Nobody | Guide::Cluster(_) => Ok(()),
+        }
+    }
+
+    async fn find(&self, look: &mut Look) -> Result<(), CountersError> {
+        look.at = Some(Instant::now());
+        let found = tokio::time::timeout(self.options.connect_timeout, self.look(look)).await;
+        self.put(found.map_err(|_| CountersError::away(None))?.map_err(CountersError::away)?);
+        Ok(())
     }
 
     /// All servers that decide, each once.
@@ -206,7 +226,16 @@ impl Routes {
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.retain(|_, server| found.iter().flatten().any(|used| Arc::ptr_eq(used, server)));
         drop(servers);
-        self.write(|primaries| *primaries = found);
+        let mut replaced = 0;
+        self.write(|primaries| {
+            let address = |server: &Option<Arc<Server>>| server.as_ref()?.address.clone();
+            let pairs = primaries.iter().zip(&found);
+            replaced = pairs.filter(|(old, new)| address(old) != address(new)).count();
+            *primaries = found;
+        });
+        if replaced > 0 {
+            tracing::info!(shards = replaced, "redis has other servers decide");
+        }
     }
 
     fn known(&self, shard: u16) -> Option<Arc<Server>> {

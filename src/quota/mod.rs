@@ -361,6 +361,15 @@ impl Quota {
         }
     }
 
+    /// Asks whether Redis has another primary than this node believes. Costs nothing without sentinels.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when no sentinel answers; the node goes on with the primary that it knows.
+    pub async fn follow_primary(&self) -> Result<(), QuotaError> {
+        self.counters.follow_primary().await.map_err(QuotaError::of_counters)
+    }
+
     /// Makes the log's partitions for the months ahead.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod cluster_world;
 mod load;
 mod sentinel;
 mod sentinel_world;
+mod single;
 
 use std::time::Duration;
 

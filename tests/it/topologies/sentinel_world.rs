@@ -37,13 +37,18 @@ impl Watched {
         let primary = server(&folders[0], None).await;
         let replica = server(&folders[1], Some(primary.port())).await;
         let port = free_port().unwrap();
-        let _process = sentinel(&folders[2], port, primary.port());
+        let process = sentinel(&folders[2], port, primary.port());
         let sentinel_url = format!("redis://127.0.0.1:{port}");
         let servers = vec![primary, replica];
         let mut watched =
-            Self { servers, sentinel_url, sentinel: None, _process, _folders: folders };
+            Self { servers, sentinel_url, sentinel: None, _process: process, _folders: folders };
         eventually("the sentinel", WITHIN, || watched.answers()).await;
         watched.sentinel = watched.connect().await;
+        // It looks every ten seconds, and not at all for thirty when the machine was busy.
+        for period in ["INFO-PERIOD", "PUBLISH-PERIOD", "TILT-PERIOD"] {
+            let words = ["SENTINEL", "DEBUG", period, "100"];
+            ask::<()>(watched.sentinel(), &words).await.unwrap();
+        }
         eventually("the replica", WITHIN, || watched.knows_the_replica()).await;
         watched
     }
