@@ -155,6 +155,7 @@ impl Stage {
 
     /// Waits until everything is in Postgres, collects the evidence, and judges.
     async fn judge(&mut self, history: &[Invocation], kept: &Path) -> Result<Verdict, Failure> {
+        self.redises.settle().await?;
         for node in &mut self.nodes {
             node.start().await?;
             node.ready().await?;

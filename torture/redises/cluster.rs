@@ -10,7 +10,7 @@ use super::Member;
 use crate::Failure;
 
 pub(super) const MEMBERS: usize = 6;
-const PRIMARIES: usize = 3;
+pub(super) const PRIMARIES: usize = 3;
 pub(super) const SETTINGS: [&str; 6] = [
     "--cluster-enabled",
     "yes",

@@ -207,6 +207,30 @@ impl Redises {
         follow(&self.members[old], Some(&self.members[new])).await
     }
 
+    /// Waits until no old primary goes on beside its successor: a sentinel waits ten seconds before it makes it a replica.
+    pub(crate) async fn settle(&self) -> Result<(), Failure> {
+        let began_at = Instant::now();
+        while began_at.elapsed() < SEARCH_WITHIN {
+            let mut primaries = 0;
+            for member in &self.members {
+                let info: String = member.ask(&["INFO", "replication"]).await.unwrap_or_default();
+                primaries += usize::from(info.contains("role:master"));
+            }
+            if primaries == self.primaries() {
+                return Ok(());
+            }
+            sleep(POLL).await;
+        }
+        Err("there are more primaries than there should be, or fewer".into())
+    }
+
+    const fn primaries(&self) -> usize {
+        match self.found_by {
+            FoundBy::Cluster => cluster::PRIMARIES,
+            _ => 1,
+        }
+    }
+
     /// Moves a shard's slot to another primary of the cluster. `false` where there is none.
     pub(crate) async fn move_shard(&mut self, shard: u16, pick: u64) -> Result<bool, Failure> {
         if !matches!(self.found_by, FoundBy::Cluster) {
