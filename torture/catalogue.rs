@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use headroom::domain::Subject;
+
 /// Users with two limits each; teams with one more, which their members share.
 pub(crate) const TEXT: &str = r#"
 metrics = ["messages"]
@@ -26,6 +28,18 @@ pub(crate) fn subjects() -> Vec<String> {
     let users = (0..USERS).map(|user| format!("user:u_{user}"));
     let members = (0..TEAMS * MEMBERS).map(|it| format!("team:t_{}/member:m_{it}", it / MEMBERS));
     users.chain(members).collect()
+}
+
+/// A subject of each shard, which nobody charges.
+pub(crate) fn one_of_each(shards: u16) -> Vec<String> {
+    let looked_at = (0..1_000).map(|number| format!("user:looked_at_{number}"));
+    let mut found: BTreeMap<u16, String> = BTreeMap::new();
+    for subject in looked_at {
+        if let Ok(parsed) = Subject::parse(&subject) {
+            found.entry(parsed.shard(shards)).or_insert(subject);
+        }
+    }
+    found.into_values().collect()
 }
 
 /// The hard limits of [`TEXT`], by scope, metric and period.

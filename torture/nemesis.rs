@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use headroom::clock::Clock;
 use headroom::counters::keys;
 use tokio::sync::Mutex;
@@ -23,9 +25,10 @@ use crate::proxy::Loss;
 use crate::proxy::Network;
 use crate::proxy::Proxy;
 use crate::redises::Redises;
+use crate::usage;
 
-/// How long everybody has to notice a loss before a node that remembers it may be killed, and the other way round: how long
-/// others have to see what a killed node saw. What nobody remembers cannot be noticed (docs/RELIABILITY.md).
+/// How long everybody has at least to notice a loss before a node that remembers it may be killed, and the other way round: how
+/// long others have to see what a killed node saw. What nobody remembers cannot be noticed (docs/RELIABILITY.md).
 const MEMORY: Duration = Duration::from_millis(800);
 /// The steps of a clock, in milliseconds: back a little, ahead a little, past the hour and past the day.
 const CLOCK_STEPS_MS: [i64; 4] = [-2_000, 5_000, 3_600_000, 93_600_000];
@@ -61,6 +64,11 @@ pub(crate) struct Stores<'a> {
     pub(crate) memory: &'a Memory,
     pub(crate) journal: &'a Journal,
     pub(crate) shards: u16,
+    /// Where nodes answer, and their key.
+    pub(crate) nodes: Vec<SocketAddr>,
+    pub(crate) key: &'static str,
+    /// A subject of each shard.
+    pub(crate) subjects: Vec<String>,
 }
 
 impl Stores<'_> {
@@ -119,7 +127,16 @@ impl Stores<'_> {
             _ => self.redises.primary(shard).await?.crash().await?,
         }
         sleep(MEMORY).await;
+        self.await_decisions().await;
         Ok(())
+    }
+
+    /// Waits until each node that runs has met each shard as it is now.
+    async fn await_decisions(&self) {
+        let pairs =
+            self.nodes.iter().flat_map(|node| self.subjects.iter().map(move |it| (node, it)));
+        let asked = pairs.map(|(node, it)| usage::await_decision(*node, self.key, it));
+        join_all(asked).await;
     }
 
     async fn tell(&mut self, shard: u16, words: &[&str]) -> Result<(), Failure> {

@@ -136,6 +136,9 @@ impl Stage {
             memory: &memory,
             journal: &journal,
             shards: SHARDS,
+            nodes: self.nodes.iter().map(|node| node.address).collect(),
+            key: KEY,
+            subjects: catalogue::one_of_each(SHARDS),
         };
         let nodes = Nodes { nodes: &mut self.nodes, memory: &memory, journal: &journal };
         let (mut faults, of_nodes, ()) =

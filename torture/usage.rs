@@ -14,6 +14,8 @@ use crate::evidence::CounterName;
 use crate::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);
+const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The counters of the subject and the levels above it. Asked again until there is an answer: nodes may still recover.
@@ -22,9 +24,7 @@ pub(crate) async fn read(
     key: &str,
     subject: &str,
 ) -> Result<Vec<Counter>, Failure> {
-    let path = format!("/v1/subjects/{}/usage", encoded(subject));
-    let text =
-        format!("GET {path} HTTP/1.1\r\nhost: torture\r\nauthorization: Bearer {key}\r\n\r\n");
+    let text = text_of(key, subject);
     let began_at = Instant::now();
     loop {
         let mut wire = Wire::connect(node).await?;
@@ -38,6 +38,26 @@ pub(crate) async fn read(
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Waits until the node has decided something of the subject, so that it has noticed whatever its shard forgot. Not for one that
+/// is down, and not for ever.
+pub(crate) async fn await_decision(node: SocketAddr, key: &str, subject: &str) {
+    let text = text_of(key, subject);
+    let began_at = Instant::now();
+    while began_at.elapsed() < NOTICED_WITHIN {
+        let Ok(mut wire) = Wire::connect(node).await else { return };
+        let asked = tokio::time::timeout(ANSWER_WITHIN, wire.call(text.as_bytes())).await;
+        if matches!(asked, Ok(Ok(200))) {
+            return;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn text_of(key: &str, subject: &str) -> String {
+    let path = format!("/v1/subjects/{}/usage", encoded(subject));
+    format!("GET {path} HTTP/1.1\r\nhost: torture\r\nauthorization: Bearer {key}\r\n\r\n")
 }
 
 fn counters(body: &Value) -> Option<Vec<Counter>> {

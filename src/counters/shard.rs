@@ -1,5 +1,6 @@
 //! What a node knows of a shard.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -70,17 +71,19 @@ impl Shard {
         let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
         let mut calls = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let last = own.map(|own| (own.seq, own.event_id));
-        if epoch > sight.epoch {
-            let own = std::mem::take(&mut *calls).into();
-            if sight.seq > 0 {
-                self.remember(Ended { epoch: sight.epoch, seq: sight.seq, own });
+        match epoch.cmp(&sight.epoch) {
+            Ordering::Less => return,
+            Ordering::Equal => {
+                sight.seq = sight.seq.max(seq);
+                sight.own = last.or(sight.own);
             }
-            *sight = Sight { epoch, seq, own: last };
-        } else if epoch == sight.epoch {
-            sight.seq = sight.seq.max(seq);
-            sight.own = last.or(sight.own);
-        } else {
-            return;
+            Ordering::Greater => {
+                let own = std::mem::take(&mut *calls).into();
+                if sight.seq > 0 {
+                    self.remember(Ended { epoch: sight.epoch, seq: sight.seq, own });
+                }
+                *sight = Sight { epoch, seq, own: last };
+            }
         }
         if let Some(own) = own {
             if calls.len() == OWN_MAX {
