@@ -227,12 +227,11 @@ impl Client {
     /// One attempt on any node.
     async fn send(&mut self, id: &str, request: &Request) -> Result<Reply, Failure> {
         let node = usize::try_from(self.dice.below(self.crowd.nodes.len() as u64))?;
-        let mut wire = match self.wires[node].take() {
-            Some(wire) => wire,
-            None => {
-                let connecting = Wire::connect(self.crowd.nodes[node]);
-                tokio::time::timeout(CONNECT_PATIENCE, connecting).await??
-            }
+        let mut wire = if let Some(wire) = self.wires[node].take() {
+            wire
+        } else {
+            let connecting = Wire::connect(self.crowd.nodes[node]);
+            tokio::time::timeout(CONNECT_PATIENCE, connecting).await??
         };
         let text = text_of(request, id, self.crowd.key);
         let status = tokio::time::timeout(PATIENCE, wire.call(text.as_bytes())).await??;

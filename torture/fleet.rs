@@ -18,7 +18,7 @@ use crate::wire::Wire;
 const PAUSE: Duration = Duration::from_millis(25);
 const LOOK_WITHIN: Duration = Duration::from_secs(3);
 /// A node that starts while a store is away ends, and is started again.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// One node.
 pub(crate) struct Node {

@@ -113,22 +113,29 @@ impl Stores<'_> {
         }
         let memory = self.memory;
         let _held = memory.lock().await;
-        match step.fault {
-            F::FailedOver => self.redises.fail_over(shard, None).await?,
-            F::SplitBrain => self.redises.fail_over(shard, Some(step.length / 4)).await?,
-            F::RedisFlushed => self.tell(shard, &["FLUSHALL"]).await?,
-            F::OutboxDeleted => self.tell(shard, &["DEL", &keys::outbox(shard)]).await?,
-            F::MetaDeleted => self.tell(shard, &["DEL", &keys::meta(shard)]).await?,
-            // By now another server may decide, which kept nothing.
-            F::RedisRestored => self.redises.primary(shard).await?.restore().await?,
-            F::RedisTruncated => {
-                self.redises.primary(shard).await?.truncate(step.pick % 40_000).await?;
-            }
-            _ => self.redises.primary(shard).await?.crash().await?,
-        }
+        self.forget(shard, step).await?;
         sleep(MEMORY).await;
         self.await_decisions().await;
         Ok(())
+    }
+
+    async fn forget(&mut self, shard: u16, step: &Step<StoreFault>) -> Result<(), Failure> {
+        use StoreFault as F;
+        match step.fault {
+            F::FailedOver => return self.redises.fail_over(shard, None).await,
+            F::SplitBrain => return self.redises.fail_over(shard, Some(step.length / 4)).await,
+            _ => {}
+        }
+        let primary = self.redises.primary(shard).await?;
+        match step.fault {
+            F::RedisFlushed => primary.tell(&["FLUSHALL"]).await,
+            F::OutboxDeleted => primary.tell(&["DEL", &keys::outbox(shard)]).await,
+            F::MetaDeleted => primary.tell(&["DEL", &keys::meta(shard)]).await,
+            // By now another server may decide, of which nothing was put aside.
+            F::RedisRestored => primary.restore().await,
+            F::RedisTruncated => primary.truncate(step.pick % 40_000).await,
+            _ => primary.crash().await,
+        }
     }
 
     /// Waits until each node that runs has met each shard as it is now.
@@ -205,7 +212,7 @@ impl Stores<'_> {
 
 /// The hand on the nodes.
 pub(crate) struct Nodes<'a> {
-    pub(crate) nodes: &'a mut [Node],
+    pub(crate) all: &'a mut [Node],
     pub(crate) memory: &'a Memory,
     pub(crate) journal: &'a Journal,
 }
@@ -213,10 +220,10 @@ pub(crate) struct Nodes<'a> {
 impl Nodes<'_> {
     pub(crate) async fn follow(self, steps: &[Step<NodeFault>]) -> Result<Tally, Failure> {
         let mut tally = Tally::new();
-        let count_of_nodes = self.nodes.len() as u64;
+        let count_of_nodes = self.all.len() as u64;
         for step in steps {
             sleep(step.after).await;
-            let node = &mut self.nodes[usize::try_from(step.pick % count_of_nodes)?];
+            let node = &mut self.all[usize::try_from(step.pick % count_of_nodes)?];
             self.journal.note("begins", step)?;
             strike(node, step, self.memory).await?;
             node.redis.iter().for_each(Proxy::heal);

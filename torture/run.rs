@@ -140,7 +140,7 @@ impl Stage {
             key: KEY,
             subjects: catalogue::one_of_each(SHARDS),
         };
-        let nodes = Nodes { nodes: &mut self.nodes, memory: &memory, journal: &journal };
+        let nodes = Nodes { all: &mut self.nodes, memory: &memory, journal: &journal };
         let (mut faults, of_nodes, ()) =
             tokio::try_join!(stores.follow(&plan.stores), nodes.follow(&plan.network), async {
                 sleep(plan.length).await;
@@ -158,16 +158,7 @@ impl Stage {
 
     /// Waits until everything is in Postgres, collects the evidence, and judges.
     async fn judge(&mut self, history: &[Invocation], kept: &Path) -> Result<Verdict, Failure> {
-        self.redises.settle().await?;
-        for node in &mut self.nodes {
-            node.start().await?;
-            node.ready().await?;
-        }
-        for node in &self.nodes {
-            for number in 0..LAST_LOOKS {
-                usage::read(node.address, KEY, &format!("user:last_{number}")).await?;
-            }
-        }
+        self.heal().await?;
         let database = self.archive.connect().await?;
         self.drain(&database).await?;
         let mut evidence = Evidence {
@@ -177,13 +168,7 @@ impl Stage {
             limits: catalogue::limits(),
             ..Evidence::default()
         };
-        let mut unreadable = Vec::new();
-        for subject in catalogue::subjects() {
-            match usage::read(self.nodes[0].address, KEY, &subject).await {
-                Ok(counters) => evidence.redis.extend(counters),
-                Err(failure) => unreadable.push(failure.to_string()),
-            }
-        }
+        let unreadable = self.ask_usage(&mut evidence).await;
         self.drain(&database).await?;
         evidence.read(&database).await?;
         let mut verdict = check::judge(&evidence);
@@ -197,6 +182,33 @@ impl Stage {
             history::write(&kept.join("logged.jsonl"), &evidence.logged)?;
         }
         Ok(verdict)
+    }
+
+    /// Starts what is down, and makes each node tell what it knows of epochs that ended.
+    async fn heal(&mut self) -> Result<(), Failure> {
+        self.redises.settle().await?;
+        for node in &mut self.nodes {
+            node.start().await?;
+            node.ready().await?;
+        }
+        for node in &self.nodes {
+            for number in 0..LAST_LOOKS {
+                usage::read(node.address, KEY, &format!("user:last_{number}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node answers of each subject, and of which it gives no answer.
+    async fn ask_usage(&self, evidence: &mut Evidence) -> Vec<String> {
+        let mut unreadable = Vec::new();
+        for subject in catalogue::subjects() {
+            match usage::read(self.nodes[0].address, KEY, &subject).await {
+                Ok(counters) => evidence.redis.extend(counters),
+                Err(failure) => unreadable.push(failure.to_string()),
+            }
+        }
+        unreadable
     }
 
     async fn drain(&mut self, database: &Database) -> Result<(), Failure> {

@@ -149,19 +149,19 @@ impl Redises {
                 let port = sentinel.primary().await.ok()?;
                 self.members.iter().position(|member| member.port() == port)
             }
-            FoundBy::Cluster => {
-                let key = keys::meta(shard);
-                for (number, member) in self.members.iter().enumerate() {
-                    // Whoever does not have the slot, or is a replica, sends elsewhere.
-                    let asked =
-                        Some(number) != but && member.ask::<u64>(&["EXISTS", &key]).await.is_ok();
-                    if asked {
-                        return Some(number);
-                    }
-                }
-                None
+            FoundBy::Cluster => self.owner(shard, but).await,
+        }
+    }
+
+    /// The server of the cluster that has the shard's slot. Those that do not have it, or are replicas, send elsewhere.
+    async fn owner(&self, shard: u16, but: Option<usize>) -> Option<usize> {
+        let words = ["EXISTS", &keys::meta(shard)];
+        for (number, member) in self.members.iter().enumerate() {
+            if Some(number) != but && member.ask::<u64>(&words).await.is_ok() {
+                return Some(number);
             }
         }
+        None
     }
 
     /// Another server takes the primary's place, without the events that it does not have. For a split the old primary goes on
@@ -198,9 +198,13 @@ impl Redises {
         *primary = new;
         let port = self.members[new].port();
         let (first, rest) = ways.split_at(ways.len() / 2);
-        first.iter().for_each(|way| way.retarget(port));
+        for way in first {
+            way.retarget(port);
+        }
         sleep(split.unwrap_or_default()).await;
-        rest.iter().for_each(|way| way.retarget(port));
+        for way in rest {
+            way.retarget(port);
+        }
         if split.is_none() {
             self.members[old].revive().await?;
         }
