@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client docs bench clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client docs bench torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 	scripts/install-tools redis-server postgres
 	cargo build --release --locked
 	target/release/headroom-bench
+
+torture: ## break real processes by a seed, again and again, and prove that no promise is broken
+	scripts/install-tools redis-server postgres
+	cargo build --release --locked --bin headroom --bin headroom-torture
+	target/release/headroom-torture
 
 clean: ## remove everything that was built
 	cargo clean

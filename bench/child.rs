@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
 
 use crate::Failure;
+use crate::program;
 use crate::wire::Wire;
 
 /// The kernel counts CPU time in hundredths of a second for every program.
@@ -40,7 +40,7 @@ impl Child {
         settings: impl IntoIterator<Item = (&'static str, V)>,
     ) -> Result<Self, Failure> {
         let address = free_address()?;
-        let mut command = Command::new(headroom()?);
+        let mut command = Command::new(program::headroom()?);
         command.arg("serve").env("HEADROOM_SERVER_LISTEN", address.to_string()).envs(settings);
         Self::spawn(command, address, log).await
     }
@@ -80,12 +80,6 @@ impl Child {
     pub(crate) async fn kill(mut self) -> Result<(), Failure> {
         Ok(self.process.kill().await?)
     }
-}
-
-/// The release binary beside this one.
-fn headroom() -> Result<PathBuf, Failure> {
-    let path = std::env::current_exe()?.with_file_name("headroom");
-    if path.exists() { Ok(path) } else { Err("run `cargo build --release` first".into()) }
 }
 
 fn free_address() -> Result<SocketAddr, Failure> {

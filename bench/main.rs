@@ -10,6 +10,8 @@ mod drain;
 mod facts;
 mod load;
 mod memory;
+mod page;
+mod program;
 mod report;
 mod rounds;
 mod stand;
@@ -23,6 +25,9 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::Subcommand;
+
+/// Where results are recorded.
+const FILE: &str = "docs/BENCHMARKS.md";
 
 /// Any failure ends the run.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -148,7 +153,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let text = runtime.block_on(measure(plan, subject))?;
     std::io::stdout().write_all(text.as_bytes())?;
     if arguments.record {
-        report::record(subject.section(), &text)?;
+        page::record(FILE, subject.section(), &text)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::Plan;
 use crate::load::CONNECTIONS;
 use crate::load::Load;
 use crate::load::Until;
-use crate::report;
+use crate::page;
 use crate::stand::Flusher;
 use crate::stand::Stand;
 
@@ -112,7 +112,7 @@ pub(crate) fn text(memory: &Memory) -> String {
          | a pending event, and what tells that its subject has one | {event:.0} |\n\
          | an idempotency record | {record:.0} |\n\n\
          All of Redis: {} MiB without a subject, {} MiB with {active}.\n",
-        report::machine(),
+        page::machine(),
         mib(empty),
         mib(full),
     )

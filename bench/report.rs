@@ -1,20 +1,15 @@
 //! The results as Markdown.
 
 use std::fmt::Write;
-use std::process::Command;
 
-use headroom::clock::Clock;
-
-use crate::Failure;
 use crate::Plan;
 use crate::drain::Drain;
 use crate::load::CONNECTIONS;
+use crate::page;
 use crate::rounds::Case;
 use crate::rounds::Measured;
 use crate::rounds::Round;
 use crate::stand::Flusher;
-
-const FILE: &str = "docs/BENCHMARKS.md";
 
 /// The whole report.
 pub(crate) fn text(plan: Plan, rounds: &[Round], drains: &[Drain]) -> String {
@@ -84,28 +79,12 @@ fn drained(drains: &[Drain]) -> String {
 fn conditions(plan: Plan) -> String {
     format!(
         "{}. {CONNECTIONS} connections, {} subjects, {} rounds of {} s a case, {} worker thread(s).",
-        machine(),
+        page::machine(),
         plan.subjects,
         plan.rounds,
         plan.length.as_secs(),
         plan.workers
     )
-}
-
-/// The day, the machine and the versions of what runs on it.
-pub(crate) fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let date = Clock::system().now().format("%Y-%m-%d");
-    let version = |program: &str| {
-        let output = Command::new(program).arg("--version").output();
-        let text = output.map(|it| String::from_utf8_lossy(&it.stdout).trim().to_owned());
-        text.unwrap_or_else(|_| format!("{program} of an unknown version"))
-    };
-    let redis = version("redis-server");
-    let redis = redis.split(" sha").next().unwrap_or_default();
-    let postgres = version("psql");
-    let postgres = postgres.replace("psql (PostgreSQL)", "Postgres");
-    format!("{date}; {cores} cores; {redis}; {postgres}; {}", version("rustc"))
 }
 
 /// The middle value; of two middle ones the mean. NaN when there is none.
@@ -118,14 +97,4 @@ pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
         Some(upper) if values.len() % 2 == 1 => *upper,
         Some(upper) => f64::midpoint(values[half - 1], *upper),
     }
-}
-
-/// Puts results between the marks of their section of docs/BENCHMARKS.md; the rest of the file is written by hand.
-pub(crate) fn record(section: &str, results: &str) -> Result<(), Failure> {
-    let page = std::fs::read_to_string(FILE)?;
-    let [begin, end] = ["begin", "end"].map(|mark| format!("<!-- {section}: {mark} -->\n"));
-    let (before, rest) = page.split_once(&begin).ok_or("no mark where the section begins")?;
-    let (_, after) = rest.split_once(&end).ok_or("no mark where the section ends")?;
-    std::fs::write(FILE, format!("{before}{begin}\n{results}\n{end}{after}"))?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ use tokio_postgres::NoTls;
 
 use crate::Failure;
 use crate::Plan;
-use crate::report::machine;
+use crate::page::machine;
 use crate::report::median;
 
 /// A statement over 50 million rows takes its time.

@@ -10,10 +10,14 @@ do
     return hold and hold[H_EPOCH] == epoch and hold or nil
   end
 
+  -- Whether a hold has ended by itself. What is logged of it counts for more than the time: a clock
+  -- that was ahead may be gone together with the shard's state, which remembered its time.
+  local function is_lapsed(hold) return hold[H_STATUS] == EXPIRED or hold[H_UNTIL] <= now_s end
+
   -- What it still holds of a line.
   local function own_of(hold, index, line)
     local held = hold[H_HELD]
-    if held == 0 or hold[H_UNTIL] <= now_s then return 0 end
+    if held == 0 or is_lapsed(hold) then return 0 end
     local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index] or 0
     return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
   end
@@ -31,7 +35,7 @@ do
     for i, line in ipairs(lines) do
       move(line[1], line[2], own_of(hold, i, line), line[4], line[5])
     end
-    if hold[H_UNTIL] <= now_s then return made end
+    if is_lapsed(hold) then return made end
     for _, grant in ipairs(hold[H_GRANTS] or {}) do
       local depth, field = grant[1], grant[3]
       move(depth, field, math.min(grant[6], count_of(depth, field .. from)), grant[4], grant[5])
@@ -75,7 +79,7 @@ do
       it.end_s = line[5]
       by_line[i] = add_claim(groups, it)
     end
-    add_grants(groups, hold[H_GRANTS] or {}, amount > 0 and hold[H_UNTIL] > now_s)
+    add_grants(groups, hold[H_GRANTS] or {}, amount > 0 and not is_lapsed(hold))
     return groups, by_line
   end
 
@@ -132,8 +136,6 @@ do
     tell(hold, event, seq, values)
     record(at, event, hold[H_SHEET], values)
   end
-
-  local function is_lapsed(hold) return hold[H_UNTIL] <= now_s end
 
   -- Why a request cannot be made of a hold of that status, or nil.
   local function hold_refuses(kind, hold)

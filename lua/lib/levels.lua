@@ -159,7 +159,9 @@ local function earlier_attempt(at, event, depth)
     local entry = entry_at(KEYS[2], epoch, last)
     if not entry then return nil end
     local index = last - entry.first + 1
-    if entry.events[index][3] == event_id then return last end
+    local found = entry.events[index]
+    -- What ends a hold has one id: another act may have ended it meanwhile.
+    if found[3] == event_id then return found[2] == string.byte(event, 3) and last end
     last = link_of(entry, index, depth)
   end
 end

@@ -48,6 +48,11 @@ impl CountersError {
         }
     }
 
+    /// Whether Redis refused because it takes no writes, as it does inside of `MULTI` with reads.
+    pub(super) fn takes_no_writes(&self) -> bool {
+        matches!(self, Self::Unavailable { source: Some(error), .. } if takes_no_writes(error))
+    }
+
     /// An answer that cannot be read.
     pub(super) fn malformed(what: &str) -> Self {
         Self::Protocol(format!("{what} cannot be decoded"))

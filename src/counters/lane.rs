@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tracing::Instrument;
 use tracing::Span;
-use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::telemetry::names;
@@ -38,6 +37,7 @@ use super::reply::GroupReply;
 use super::routes::Routes;
 use super::script::Scripts;
 use super::server::Server;
+use super::shard::Own;
 use super::shard::Shard;
 use super::shard::Sight;
 
@@ -186,8 +186,7 @@ impl Lane {
         if reply.code != Code::Ok {
             return Ok(());
         }
-        let last_own = reply.results.iter().zip(group).rev().find_map(own_event);
-        self.shard.saw(reply.epoch, reply.seq, last_own);
+        self.shard.saw(reply.epoch, reply.seq, own_of(reply, group));
         let delta_ms = reply.now_ms - self.parts.clock.now_ms();
         self.parts.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
         Ok(())
@@ -230,9 +229,15 @@ fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
     }
 }
 
-fn own_event((result, ticket): (&reply::GroupResult, &Ticket)) -> Option<(u64, Uuid)> {
-    let Ok((_, Some(seq))) = result else { return None };
-    Some((*seq, ticket.operation.event_id))
+/// What the call did for this node, if anything.
+fn own_of(reply: &GroupReply, group: &[Ticket]) -> Option<Own> {
+    let mut own: Option<Own> = None;
+    for (result, ticket) in reply.results.iter().zip(group) {
+        let Ok((_, Some(seq))) = result else { continue };
+        let events = own.map_or(0, |own| own.events) + 1;
+        own = Some(Own { seq: *seq, event_id: ticket.operation.event_id, events });
+    }
+    own
 }
 
 /// Answers the requests that would write, and keeps those that only look: Redis decides these all the same. Waiting for

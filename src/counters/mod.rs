@@ -80,6 +80,8 @@ pub use self::place::RedisOptions;
 pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
 pub use self::script::GuardsOff;
+pub use self::shard::Ended;
+pub use self::shard::Own;
 pub use self::shard::Sight;
 pub use self::sheet::PackedSheet;
 pub use self::sheet::StoredLine;
@@ -203,9 +205,9 @@ impl Counters {
         self.shard(shard).0.saw(epoch, seq, None);
     }
 
-    /// The last place that was acknowledged to this node in an epoch that ended, until [`Counters::owned_up`].
+    /// What was acknowledged to this node in an epoch that ended, until [`Counters::owned_up`].
     #[must_use]
-    pub fn ended(&self, shard: u16) -> Option<(u64, u64)> {
+    pub fn ended(&self, shard: u16) -> Option<Ended> {
         self.shard(shard).0.ended()
     }
 

@@ -86,6 +86,11 @@ pub struct OutboxPage {
     pub entries: Vec<Entry>,
 }
 
+/// Reads of a shard that changes meanwhile, which is refused its writes.
+const UNCHANGED_READS_MAX: usize = 8;
+
+/// What `HMGET` answers of a shard's state.
+type Meta = Vec<Option<String>>;
 /// What `XRANGE` answers: each entry's id, and its fields in order. Names are bytes, since poison may be anything.
 pub(super) type Range = Vec<(String, Fields)>;
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
@@ -103,18 +108,44 @@ impl Counters {
         after_seq: u64,
         entries_max: usize,
     ) -> Result<OutboxPage, CountersError> {
+        let mut state = redis::cmd("HMGET");
+        state.arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
+        let mut range = redis::cmd("XRANGE");
+        range.arg(keys::outbox(shard)).arg(format!("{epoch}-{after_seq}")).arg(epoch);
+        range.arg("COUNT").arg(entries_max + 1);
         let mut pipe = redis::pipe();
-        pipe.atomic();
-        pipe.cmd("HMGET").arg(keys::meta(shard)).arg(&["epoch", "seq", "floor", "fence"]);
-        pipe.cmd("XRANGE").arg(keys::outbox(shard)).arg(format!("{epoch}-{after_seq}"));
-        pipe.arg(epoch).arg("COUNT").arg(entries_max + 1);
-        let (meta, range): (Vec<Option<String>>, Range) = self.query(shard, &pipe).await?;
+        pipe.atomic().add_command(state.clone()).add_command(range.clone());
+        let (meta, range) = match self.query(shard, &pipe).await {
+            Err(error) if error.takes_no_writes() => {
+                self.read_unchanged(shard, &state, &range).await?
+            }
+            answer => answer?,
+        };
         let mut page = page(&meta, &range)?;
         if page.entries.first().is_some_and(|entry| entry.last_seq == after_seq) {
             page.at_cursor = Some(page.entries.remove(0));
         }
         page.entries.truncate(entries_max);
         Ok(page)
+    }
+
+    /// Reads without `MULTI`, inside of which a Redis at its memory's limit refuses reads, too: were they not to be had, the
+    /// outbox that takes the memory could not be emptied. What is read counts when the shard is the same before and after.
+    async fn read_unchanged(
+        &self,
+        shard: u16,
+        state: &redis::Cmd,
+        range: &redis::Cmd,
+    ) -> Result<(Meta, Range), CountersError> {
+        let mut pipe = redis::pipe();
+        pipe.add_command(state.clone()).add_command(range.clone()).add_command(state.clone());
+        for _ in 0..UNCHANGED_READS_MAX {
+            let (before, range, after): (Meta, Range, Meta) = self.query(shard, &pipe).await?;
+            if before == after {
+                return Ok((before, range));
+            }
+        }
+        Err(CountersError::away(None))
     }
 
     /// Reads entries of any epoch after the id, oldest first. `None` begins at the first.

@@ -141,8 +141,10 @@ fn read_more(input: &mut Unpacker<'_>, lines: usize) -> Result<Box<More>, Counte
     Ok(Box::new(More { held, carried, granted, free_at_s }))
 }
 
+/// A count below zero reads as none: a reset took off what Redis lost afterwards (docs/adr/0025).
 fn read_units(input: &mut Unpacker<'_>) -> Result<Units, CountersError> {
-    Units::new(input.count()?).map_err(|_| CountersError::malformed("a count"))
+    Units::new(u64::try_from(input.int()?).unwrap_or(0))
+        .map_err(|_| CountersError::malformed("a count"))
 }
 
 /// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id and counts; where

@@ -1,5 +1,6 @@
 //! What a node knows of a shard.
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -17,21 +18,47 @@ pub struct Sight {
     pub own: Option<(u64, Uuid)>,
 }
 
+/// A call of this node that was acknowledged. Redis keeps or loses all of its events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// The place of its last event.
+    pub seq: u64,
+    /// The id of its last event.
+    pub event_id: Uuid,
+    /// How many events of this node it had.
+    pub events: u32,
+}
+
+/// The last that was seen of an epoch that ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The epoch.
+    pub epoch: u64,
+    /// The highest place that was acknowledged to this node.
+    pub seq: u64,
+    /// This node's own latest calls, oldest first, at most 4,096.
+    pub own: Vec<Own>,
+}
+
 /// A shard's number and the node's sight of it.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) number: u16,
     sight: Mutex<Sight>,
-    /// The last that was seen of epochs that ended, oldest first, until the ledger knows.
-    ended: Mutex<VecDeque<(u64, u64)>>,
+    /// This node's latest calls in the epoch, oldest first.
+    own: Mutex<VecDeque<Own>>,
+    /// What was seen of epochs that ended, oldest first, until the ledger knows.
+    ended: Mutex<VecDeque<Ended>>,
 }
 
 /// Ended epochs that are remembered at most.
 const ENDED_MAX: usize = 16;
+/// Calls that are remembered at most: those of some tenths of a second under full load. Longer ago they are flushed.
+const OWN_MAX: usize = 4_096;
 
 impl Shard {
     pub(super) fn new(number: u16) -> Self {
-        Self { number, sight: Mutex::default(), ended: Mutex::default() }
+        Self { number, sight: Mutex::default(), own: Mutex::default(), ended: Mutex::default() }
     }
 
     /// A copy; nothing that holds the lock can panic, so a poisoned one is as good.
@@ -40,34 +67,47 @@ impl Shard {
     }
 
     /// Takes in what Redis answered.
-    pub(super) fn saw(&self, epoch: u64, seq: u64, own: Option<(u64, Uuid)>) {
+    pub(super) fn saw(&self, epoch: u64, seq: u64, own: Option<Own>) {
         let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
-        if epoch > sight.epoch {
-            if sight.seq > 0 {
-                self.remember((sight.epoch, sight.seq));
+        let mut calls = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = own.map(|own| (own.seq, own.event_id));
+        match epoch.cmp(&sight.epoch) {
+            Ordering::Less => return,
+            Ordering::Equal => {
+                sight.seq = sight.seq.max(seq);
+                sight.own = last.or(sight.own);
             }
-            *sight = Sight { epoch, seq, own };
-        } else if epoch == sight.epoch {
-            sight.seq = sight.seq.max(seq);
-            sight.own = own.or(sight.own);
+            Ordering::Greater => {
+                let own = std::mem::take(&mut *calls).into();
+                if sight.seq > 0 {
+                    self.remember(Ended { epoch: sight.epoch, seq: sight.seq, own });
+                }
+                *sight = Sight { epoch, seq, own: last };
+            }
+        }
+        if let Some(own) = own {
+            if calls.len() == OWN_MAX {
+                calls.pop_front();
+            }
+            calls.push_back(own);
         }
     }
 }
 
 impl Shard {
-    fn remember(&self, ended: (u64, u64)) {
+    fn remember(&self, ended: Ended) {
         let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         all.truncate(ENDED_MAX - 1);
         all.push_back(ended);
     }
 
-    pub(super) fn ended(&self) -> Option<(u64, u64)> {
-        self.ended.lock().unwrap_or_else(PoisonError::into_inner).front().copied()
+    pub(super) fn ended(&self) -> Option<Ended> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).front().cloned()
     }
 
     pub(super) fn owned_up(&self, epoch: u64) {
         let mut all = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|(ended, _)| *ended != epoch);
+        all.retain(|ended| ended.epoch != epoch);
     }
 }
 
@@ -89,12 +129,13 @@ mod tests {
     #[test]
     fn the_last_of_an_ended_epoch_is_kept_until_it_is_told() {
         let shard = Shard::new(0);
-        shard.saw(1, 10, None);
+        let own = Own { seq: 9, event_id: Uuid::nil(), events: 2 };
+        shard.saw(1, 10, Some(own));
         shard.saw(3, 7, None);
         shard.saw(4, 0, None);
-        assert_eq!(shard.ended(), Some((1, 10)));
+        assert_eq!(shard.ended(), Some(Ended { epoch: 1, seq: 10, own: vec![own] }));
         shard.owned_up(1);
-        assert_eq!(shard.ended(), Some((3, 7)));
+        assert_eq!(shard.ended(), Some(Ended { epoch: 3, seq: 7, own: Vec::new() }));
         shard.owned_up(3);
         assert_eq!(shard.ended(), None);
     }

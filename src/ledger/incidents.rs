@@ -85,7 +85,41 @@ UPDATE incidents
 SET expected_seq = $3, lost_at_most = lost_at_most + ($3 - expected_seq)
 WHERE shard = $1 AND old_epoch = $2 AND expected_seq < $3";
 
+// Up to the cursor at the recovery: what came after it is counted by its places already.
+const RAISE_LOST: &str = "-- raise_lost
+UPDATE incidents
+SET lost_at_most = lost_at_most + (
+    SELECT coalesce(sum(own.events), 0)::bigint
+    FROM unnest($3::bigint[], $4::uuid[], $5::bigint[]) AS own (seq, event_id, events)
+    WHERE
+        own.seq <= (incidents.detail ->> 'cursor_seq')::bigint
+        AND NOT EXISTS (SELECT FROM message_logs WHERE message_logs.event_id = own.event_id)
+)
+WHERE shard = $1 AND old_epoch = $2";
+
 impl Ledger {
+    /// Raises the bound of the loss at the end of `epoch` by what was acknowledged to a node at places that Postgres had
+    /// passed, and is not in the log: Redis lost it, and gave the places again. `calls` are places, ids and numbers of events.
+    /// Done twice, the bound is higher than it need be.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn raise_lost(
+        &self,
+        shard: u16,
+        epoch: u64,
+        calls: &[(u64, Uuid, u32)],
+    ) -> Result<(), LedgerError> {
+        let seqs = calls.iter().map(|(seq, ..)| signed(*seq)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<Uuid> = calls.iter().map(|(_, id, _)| *id).collect();
+        let events: Vec<i64> = calls.iter().map(|(.., events)| i64::from(*events)).collect();
+        let connection = self.connection().await?;
+        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &seqs, &ids, &events];
+        connection.execute(RAISE_LOST, params).await?;
+        Ok(())
+    }
+
     /// Raises the bound of the loss at the end of `epoch` to what a node saw: `seq` was acknowledged to it. Once raised, a
     /// bound stays.
     ///

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::counters::Counters;
+use crate::counters::Ended;
 use crate::counters::Fault;
 use crate::counters::Fenced;
 use crate::counters::ShardFault;
@@ -197,17 +198,18 @@ impl Quota {
     }
 }
 
-/// Tells the ledger the last that this node saw of an epoch that ended, if it has not yet: whoever recovered the shard may
-/// have seen less, and then the incident's bound is too low.
+/// Tells the ledger what this node saw of an epoch that ended, if it has not yet: whoever recovered the shard may have seen
+/// less, and then the incident's bound is too low. So it is when lost places were given again and flushed.
 pub(super) async fn own_up(
     counters: &Counters,
     ledger: &Ledger,
     shard: u16,
 ) -> Result<(), LedgerError> {
-    if let Some((epoch, seq)) = counters.ended(shard) {
-        ledger.raise_expected(shard, epoch, seq).await?;
-        counters.owned_up(shard, epoch);
-    }
+    let Some(Ended { epoch, seq, own }) = counters.ended(shard) else { return Ok(()) };
+    ledger.raise_expected(shard, epoch, seq).await?;
+    let calls: Vec<_> = own.iter().map(|it| (it.seq, it.event_id, it.events)).collect();
+    ledger.raise_lost(shard, epoch, &calls).await?;
+    counters.owned_up(shard, epoch);
     Ok(())
 }
 
@@ -231,6 +233,7 @@ fn incident(cursor: &Cursor, fenced: &Fenced, salvaged: &Salvaged) -> Incident {
         detail: serde_json::json!({
             "dead_letters": salvaged.dead,
             "floor": fenced.floor,
+            "cursor_seq": cursor.seq,
             "units_on_older_state": salvaged.units_on_older_state,
         }),
     }

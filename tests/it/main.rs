@@ -26,6 +26,7 @@ mod signals;
 mod support;
 mod systems;
 mod topologies;
+mod torture;
 #[path = "../../bench/traffic.rs"]
 mod traffic;
 mod windows;

@@ -120,7 +120,22 @@ SELECT EXISTS (
         AND (subject = $1 OR starts_with(subject, $1 || '/'))
 ) AS found";
 
+const LARGEST_CHARGE: &str = "-- largest_charge
+SELECT coalesce(max((line ->> 5)::bigint), 0) AS units
+FROM message_logs CROSS JOIN LATERAL jsonb_array_elements(deltas) AS line
+WHERE kind IN ('consume', 'reserve', 'commit')";
+
 impl Ledger {
+    /// The most units that an event in the log added to a counter. Reads the log whole, for ten minutes at most.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn largest_charge(&self) -> Result<u64, LedgerError> {
+        let rows = self.snapshot(LARGEST_CHARGE, &[]).await?;
+        rows.first().map_or(Ok(0), |row| unsigned(column(row, "units")?))
+    }
+
     /// Whether an admin gave counters of the subject, or of one below it, a value since an instant, or a commit passed a
     /// limit.
     ///

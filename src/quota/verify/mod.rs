@@ -6,6 +6,8 @@
 
 mod shard;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::ledger::Disagreement;
@@ -91,8 +93,9 @@ struct Progress {
     i6: Check,
     i7: Check,
     i8: Check,
-    /// Units above their limits, in all.
-    excess: u64,
+    /// Units above hard limits, by the place of the level in its path, metric and period: an event charges each once at
+    /// most.
+    excess: BTreeMap<(u8, String, &'static str), u64>,
     pending: u64,
     loaded: u64,
 }
@@ -107,7 +110,7 @@ impl Progress {
             ),
             i3: Check::new(
                 "I3",
-                "no counter is below zero, or above a hard limit by more than redis lost",
+                "no counter is below zero or above a hard limit by more than redis lost",
             ),
             i4: Check::new("I4", "the outbox is not trimmed past the cursor"),
             i5: Check::new("I5", "the places of events are contiguous from the cursor on"),
@@ -120,7 +123,7 @@ impl Progress {
                 "I8",
                 "a reservation ends once, holds are those of the open ones, gifts have both sides",
             ),
-            excess: 0,
+            excess: BTreeMap::new(),
             pending: 0,
             loaded: 0,
         }
@@ -167,8 +170,8 @@ impl Quota {
         progress.i7.examined = totals.events;
         progress.i7.broken = totals.duplicates;
         let lost_at_most = self.lost_at_most().await?;
-        let excess = progress.excess;
-        let excess_at_most = self.excess_at_most().await?;
+        let excess = progress.excess.values().copied().max().unwrap_or(0);
+        let excess_at_most = self.excess_at_most(excess).await?;
         progress.i3.expect(excess <= excess_at_most, || {
             format!("{excess} units above hard limits, but losses explain {excess_at_most} at most")
         });
@@ -237,11 +240,17 @@ impl Quota {
         Ok(incidents.iter().map(|incident| incident.lost_at_most).sum())
     }
 
-    /// What may have been accepted beyond the limits: what Redis lost, and what it accepted before that was noticed.
-    async fn excess_at_most(&self) -> Result<u64, QuotaError> {
+    /// What may have been accepted beyond a limit: what Redis lost, and what it accepted before that was noticed. How many
+    /// units a lost event had is not known, and that of the largest in the log is asked for only when it matters.
+    async fn excess_at_most(&self, excess: u64) -> Result<u64, QuotaError> {
         let incidents = self.ledger.incidents(10_000).await.map_err(QuotaError::of_ledger)?;
         let units = |detail: &serde_json::Value| detail["units_on_older_state"].as_u64();
-        let excess = |it: &IncidentRow| it.lost_at_most + units(&it.detail).unwrap_or(0);
-        Ok(incidents.iter().map(excess).sum())
+        let older: u64 = incidents.iter().filter_map(|it: &IncidentRow| units(&it.detail)).sum();
+        let lost: u64 = incidents.iter().map(|it| it.lost_at_most).sum();
+        if lost == 0 || excess <= lost + older {
+            return Ok(lost + older);
+        }
+        let largest = self.ledger.largest_charge().await.map_err(QuotaError::of_ledger)?;
+        Ok(lost.saturating_mul(largest) + older)
     }
 }

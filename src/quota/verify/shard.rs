@@ -87,13 +87,19 @@ impl Quota {
             let differ =
                 || format!("{}: redis {redis}, postgres and outbox {postgres}", describe());
             progress.i2.expect(redis == postgres, differ);
-            progress.i3.expect(redis >= 0, || format!("{}: {redis}", describe()));
-            if field.grant.is_none() && field.tally == Tally::Used {
+            let is_use = field.grant.is_none() && field.tally == Tally::Used;
+            // A reset takes off what Redis may lose afterwards, and then what is used is below zero by as much.
+            progress.i3.expect(redis >= 0 || is_use, || format!("{}: {redis}", describe()));
+            if is_use {
                 let carried = Field { tally: Tally::Carried, ..field.clone() };
                 let carried = state.counters.iter().find(|(known, _)| *known == carried);
                 let used = redis - carried.map_or(0, |(_, units)| *units);
                 let key = (state.path.clone(), field.clone());
-                progress.excess += self.excess(picture, &key, used).await?;
+                let above = self.excess(picture, &key, used).await?;
+                let depth = u8::try_from(state.path.split('/').count()).unwrap_or(u8::MAX);
+                let line = (depth, field.metric.clone(), field.period.as_str());
+                let below = u64::try_from(redis.saturating_neg()).unwrap_or(0);
+                *progress.excess.entry(line).or_default() += above + below;
             }
         }
         Ok(())

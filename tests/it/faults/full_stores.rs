@@ -2,6 +2,8 @@
 
 use futures_util::future::join;
 use futures_util::future::join_all;
+use headroom::counters::keys;
+use serde_json::json;
 
 use super::LIMIT;
 use super::MODEL;
@@ -10,6 +12,7 @@ use super::counted;
 use super::messages_a_month;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::orders;
 
 /// The fewest events that an outbox may be set to hold.
 const OUTBOX_EVENTS: usize = 1_000;
@@ -80,6 +83,30 @@ async fn without_memory_reads_answer_among_consumes_that_do_not() {
     for read in &reads {
         assert_eq!((read.status.as_u16(), read.used(LIMIT)), (200, 1), "{read:?}");
     }
+    set_max_memory(&app, 0).await;
+    app.finish().await;
+}
+
+/// Guards promise 5: the outbox that fills Redis' memory is emptied all the same, which makes room again. Found by
+/// `headroom-torture`.
+#[tokio::test]
+async fn without_memory_the_outbox_is_flushed_and_trimmed() {
+    let options = Options::default().with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    let first = caller.consume("user:u_1", MODEL).await;
+    assert!(first.is_allowed());
+    set_max_memory(&app, 1).await;
+
+    assert_eq!(app.flush().await, 1);
+    let refund = caller.post(&format!("/v1/events/{}:refund", first.event_id()), &json!({})).await;
+
+    assert_unavailable(&refund);
+    assert_eq!(counted(&app, "user:u_1").await, 1);
+    let outbox = keys::outbox(orders::shard_of("user:u_1"));
+    let mut length = redis::cmd("XLEN");
+    let left: u64 = length.arg(outbox).query_async(&mut app.redis().await).await.unwrap();
+    assert_eq!(left, 0);
     set_max_memory(&app, 0).await;
     app.finish().await;
 }

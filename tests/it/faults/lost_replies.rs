@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde_json::json;
 
 use super::LIMIT;
 use super::MODEL;
@@ -12,9 +13,13 @@ use super::counted;
 use super::logged;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::flush_all;
+use crate::support::poll::eventually;
 use crate::support::proxy::Loss;
+use crate::support::proxy::Network;
 use crate::support::proxy::Proxy;
 
+const WITHIN: Duration = Duration::from_secs(30);
 /// Subjects of both shards.
 const SUBJECTS: [&str; 5] = ["user:u_1", "user:u_2", "user:u_3", "user:u_4", "user:u_5"];
 
@@ -147,7 +152,7 @@ async fn an_attempt_that_is_flushed_and_trimmed_meanwhile_is_not_charged_again()
         .with("HEADROOM_FLUSHER_IDLE_POLL_MS", 1)
         .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
     let mut app = TestApp::start_with(options).await;
-    let proxy = Proxy::start(app.stores.redis.port()).await;
+    let proxy = Proxy::start(app.stores.redis.port()).await.unwrap();
     app.set("REDIS_URL", proxy.url());
     app.set("HEADROOM_ROLE", "api");
     app.add_node().await;
@@ -163,5 +168,36 @@ async fn an_attempt_that_is_flushed_and_trimmed_meanwhile_is_not_charged_again()
     assert_unavailable(&without_key);
     app.flush().await;
     assert_eq!((logged(&app).await.1, counted(&app, "user:u_1").await), (3, 3));
+    app.finish().await;
+}
+
+/// Guards promise 2 for holds: what ends a hold has one id, whatever ends it. A commit of unknown fate does not take the expiry
+/// that came meanwhile for itself. Found by `headroom-torture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_of_unknown_fate_does_not_take_an_expiry_for_itself() {
+    let (mut app, proxy) = start().await;
+    app.set("REDIS_URL", app.stores.redis.url());
+    app.add_node().await;
+    let (caller, other) = (app.caller(), app.quota_of(1));
+    let body = json!({ "subject": "user:u_1", "model": MODEL, "ttl_s": 5 });
+    let held = caller.post("/v1/reservations", &body).await;
+    let id = held.body["reservation_id"].as_str().unwrap();
+    flush_all(other).await;
+    proxy.cut_next();
+    proxy.set(Network::BlackHole);
+
+    let (path, amount) = (format!("/v1/reservations/{id}:commit"), json!({ "amount": 1 }));
+    let expiring = async {
+        eventually("the first attempt", WITHIN, async || proxy.faults() == 1).await;
+        app.clock.advance(10_000);
+        assert_eq!(other.expire_due().await.unwrap(), 1);
+        proxy.heal();
+    };
+    let (committed, ()) = futures_util::join!(caller.post(&path, &amount), expiring);
+
+    assert_eq!((committed.status.as_u16(), &committed.body["late"]), (200, &json!(true)));
+    flush_all(other).await;
+    assert!(logged(&app).await.0.contains(&committed.event_id()));
+    assert_eq!(counted(&app, "user:u_1").await, 2);
     app.finish().await;
 }

@@ -71,7 +71,7 @@ async fn a_minute_without_postgres_is_not_noticed_by_loaded_subjects() {
 async fn a_black_hole_before_postgres_is_not_noticed_by_loaded_subjects_and_heals() {
     let mut app = TestApp::start_with(Options { nodes: 0, ..Options::default() }).await;
     let url: reqwest::Url = app.stores.postgres_url.parse().unwrap();
-    let proxy = Proxy::start(url.port().unwrap()).await;
+    let proxy = Proxy::start(url.port().unwrap()).await.unwrap();
     app.set("DATABASE_URL", proxy.reroute(&app.stores.postgres_url));
     app.set("HEADROOM_POSTGRES_STATEMENT_TIMEOUT_MS", 500);
     app.set("HEADROOM_ROLE", "all");

@@ -54,3 +54,24 @@ async fn a_commit_is_honoured_once_by_its_id_alone() {
     assert_eq!((logged(&app, "reserve").await, logged(&app, "commit").await), (0, 1));
     assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
 }
+
+/// Guards I8 where a clock that was ahead is gone with Redis: a hold that is logged as expired is committed late, although it
+/// would go on by the time that is left. Found by `headroom-torture`.
+#[tokio::test]
+async fn an_expired_hold_stays_expired_when_the_time_goes_back_with_a_loss() {
+    let app = start(100).await;
+    let quota = app.quota();
+    let held = reserve(quota, 10).await;
+    app.flush().await;
+    app.clock.advance(120_000);
+    assert_eq!(quota.expire_due().await.unwrap(), 1);
+    app.flush().await;
+    lose_redis(&app).await;
+    app.clock.advance(-120_000);
+
+    let ended = commit(quota, &held, 4).await.unwrap();
+
+    assert!(ended.late);
+    assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
+    app.finish().await;
+}

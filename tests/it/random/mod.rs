@@ -2,10 +2,11 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `dice.rs` | the random numbers |
+//! | `torture/dice.rs` | the random numbers |
 //! | `reference.rs` | what every answer must be |
 //! | `walk.rs` | the steps |
 
+#[path = "../../../torture/dice.rs"]
 mod dice;
 mod reference;
 mod walk;

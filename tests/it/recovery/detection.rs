@@ -61,6 +61,25 @@ async fn places_that_were_given_again_do_not_lower_the_bound() {
     app.finish().await;
 }
 
+/// Guards promise 3 where the lost places were given again and flushed meanwhile: the node to which the lost events were
+/// acknowledged tells how many they were. Found by `headroom-torture`.
+#[tokio::test]
+async fn a_loss_that_the_cursor_has_passed_is_owned_up_to() {
+    let app = after_a_rollback().await;
+    accept(app.quota_of(0), SUBJECT, 8).await;
+    crate::support::flush_all(app.quota_of(0)).await;
+
+    accept(app.quota_of(1), SUBJECT, 1).await;
+    for node in [0, 1] {
+        crate::support::flush_all(app.quota_of(node)).await;
+    }
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.lost_at_most), ("rollback", 5));
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 10);
+    app.finish().await;
+}
+
 /// Guards promise 3 without any traffic: the flusher compares Redis with its cursor.
 #[tokio::test]
 async fn the_flusher_notices_a_rollback_without_traffic() {

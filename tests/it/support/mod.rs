@@ -11,6 +11,8 @@ pub mod orders;
 pub mod poll;
 pub mod process;
 pub mod program;
+#[allow(dead_code, reason = "headroom-torture uses more of it")]
+#[path = "../../../torture/proxy.rs"]
 pub mod proxy;
 pub mod raw;
 pub mod state;
@@ -106,7 +108,7 @@ impl TestApp {
     pub async fn start_behind_proxy(options: Options) -> (Self, Proxy) {
         let nodes = options.nodes;
         let mut app = Self::start_with(Options { nodes: 0, ..options }).await;
-        let proxy = Proxy::start(app.stores.redis.port()).await;
+        let proxy = Proxy::start(app.stores.redis.port()).await.unwrap();
         app.set("REDIS_URL", proxy.url());
         for _ in 0..nodes {
             app.add_node().await;

@@ -1,10 +1,15 @@
-//! A network that fails on command: a TCP proxy between a node and its Redis.
+//! A network that fails on command: a TCP proxy between a node and one of its stores.
+//!
+//! Shared by `headroom-torture` and the tests.
 
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use headroom::background::Supervisor;
@@ -14,10 +19,14 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::poll;
-
-/// How a script call stands in the stream of a connection.
-const SCRIPT_CALL: &[u8] = b"$7\r\nEVALSHA\r\n";
+/// The request that a fault waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A script call to Redis.
+    Script,
+    /// The end of a transaction in Postgres.
+    Commit,
+}
 
 /// What becomes of a reply that the caller is not to see in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +37,11 @@ pub enum Loss {
     Silent,
     /// It comes so much later.
     Late(Duration),
+    /// The first half of it comes, then the connection is closed.
+    Torn,
 }
 
-/// What happens to script calls.
+/// What happens to the requests that are waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Plan {
     #[default]
@@ -69,26 +80,45 @@ struct Calls {
 }
 
 struct Shared {
-    target: SocketAddr,
+    /// Where connections lead, on 127.0.0.1.
+    target: AtomicU16,
+    trigger: Trigger,
     calls: Mutex<Calls>,
     network: watch::Sender<Network>,
+    closing: watch::Sender<()>,
 }
 
-/// A proxy in this process, on a port of its own. It ends with the runtime of the test.
+/// A proxy in this process, on a port of its own. It ends with the runtime.
+#[derive(Clone)]
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
 }
 
 impl Proxy {
-    /// Passes everything to the port on 127.0.0.1.
-    pub async fn start(target_port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    /// Passes everything to the port on 127.0.0.1. Faults wait for script calls.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start(target_port: u16) -> std::io::Result<Self> {
+        Self::start_for(Trigger::Script, target_port).await
+    }
+
+    /// The same with faults that wait for something else.
+    ///
+    /// # Errors
+    ///
+    /// When no port can be had.
+    pub async fn start_for(trigger: Trigger, target_port: u16) -> std::io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
-            target: SocketAddr::from(([127, 0, 0, 1], target_port)),
+            target: AtomicU16::new(target_port),
+            trigger,
             calls: Mutex::default(),
             network: watch::Sender::new(Network::Up),
+            closing: watch::Sender::new(()),
         });
         let accepting = shared.clone();
         let supervisor = Supervisor::new();
@@ -98,7 +128,7 @@ impl Proxy {
                 tasks.spawn("proxied", accepting.clone().connection(client));
             }
         });
-        Self { shared, address }
+        Ok(Self { shared, address })
     }
 
     /// The URL of the Redis behind the proxy.
@@ -108,8 +138,14 @@ impl Proxy {
 
     /// A URL of the target that leads through the proxy.
     pub fn reroute(&self, url: &str) -> String {
-        let target = format!(":{}/", self.shared.target.port());
+        let target = format!(":{}/", self.shared.target.load(Ordering::SeqCst));
         url.replace(&target, &format!(":{}/", self.address.port()))
+    }
+
+    /// Closes every connection, and leads new ones to another port.
+    pub fn retarget(&self, port: u16) {
+        self.shared.target.store(port, Ordering::SeqCst);
+        self.shared.closing.send_replace(());
     }
 
     /// Lets everything pass from now on.
@@ -118,17 +154,17 @@ impl Proxy {
         self.set(Network::Up);
     }
 
-    /// Executes the next script call and loses its reply.
+    /// Executes the next request that is waited for and loses its reply.
     pub fn lose_next(&self, loss: Loss) {
         self.shared.calls().plan = Plan::LoseNext(loss);
     }
 
-    /// Executes every script call and loses every `nth` reply.
+    /// Executes every one and loses every `nth` reply.
     pub fn lose_every(&self, nth: u32, loss: Loss) {
         self.shared.calls().plan = Plan::LoseEvery(nth, loss);
     }
 
-    /// Closes the connection on which the next script call comes, without passing it on.
+    /// Closes the connection on which the next one comes, without passing it on.
     pub fn cut_next(&self) {
         self.shared.calls().plan = Plan::CutNext;
     }
@@ -138,9 +174,19 @@ impl Proxy {
         self.shared.network.send_replace(network);
     }
 
-    /// How many script calls met a fault so far.
+    /// How many requests met a fault so far.
     pub fn faults(&self) -> u32 {
         self.shared.calls().faults
+    }
+}
+
+impl Trigger {
+    /// How the request stands in the stream of a connection.
+    const fn bytes(self) -> &'static [u8] {
+        match self {
+            Self::Script => b"$7\r\nEVALSHA\r\n",
+            Self::Commit => b"COMMIT\0",
+        }
     }
 }
 
@@ -150,8 +196,8 @@ impl Shared {
     }
 
     fn verdict(&self, request: &[u8]) -> Verdict {
-        let is_call = |part: &&[u8]| *part == SCRIPT_CALL;
-        let count = request.windows(SCRIPT_CALL.len()).filter(is_call).count();
+        let wanted = self.trigger.bytes();
+        let count = request.windows(wanted.len()).filter(|part| *part == wanted).count();
         let mut calls = self.calls();
         (0..count).fold(Verdict::Pass, |verdict, _| match calls.next() {
             Verdict::Pass => verdict,
@@ -160,23 +206,26 @@ impl Shared {
     }
 
     async fn connection(self: Arc<Self>, client: TcpStream) {
-        let mut network = self.network.subscribe();
+        let (mut network, mut closing) = (self.network.subscribe(), self.closing.subscribe());
         if *network.borrow_and_update() == Network::Refusing {
             return;
         }
-        let Ok(server) = TcpStream::connect(self.target).await else { return };
+        let target = (Ipv4Addr::LOCALHOST, self.target.load(Ordering::SeqCst));
+        let Ok(server) = TcpStream::connect(target).await else { return };
         tokio::select! {
             () = self.pass(client, server) => {}
             _ = network.wait_for(|network| *network == Network::Refusing) => {}
+            _ = closing.changed() => {}
         }
     }
 
-    /// Passes bytes until either side ends, or a fault ends both.
+    /// Passes bytes until either side ends, or a fault ends both. A connection that lost bytes never passes any again: TCP
+    /// delivers everything or nothing more.
     async fn pass(&self, client: TcpStream, server: TcpStream) {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
         let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
-        let mut loss = None;
+        let (mut loss, mut is_dead) = (None, false);
         loop {
             let is_written = tokio::select! {
                 read = from_client.read(&mut request) => {
@@ -186,20 +235,27 @@ impl Shared {
                         Verdict::Lose(kind) => loss = Some(kind),
                         Verdict::Pass => {}
                     }
-                    self.is_black_hole() || to_server.write_all(bytes).await.is_ok()
+                    is_dead |= self.is_black_hole();
+                    is_dead || to_server.write_all(bytes).await.is_ok()
                 }
                 read = from_server.read(&mut reply) => {
                     let Some(bytes) = piece(&reply, read) else { return };
-                    match loss {
+                    match loss.take() {
                         Some(Loss::Closed) => return,
-                        Some(Loss::Silent) => continue,
-                        Some(Loss::Late(delay)) => {
-                            loss = None;
-                            poll::pass_time(delay).await;
+                        Some(Loss::Silent) => {
+                            loss = Some(Loss::Silent);
+                            continue;
                         }
+                        Some(Loss::Torn) => {
+                            // The connection ends either way.
+                            let _ = to_client.write_all(&bytes[..bytes.len() / 2]).await;
+                            return;
+                        }
+                        Some(Loss::Late(delay)) => pass_time(delay).await,
                         None => {}
                     }
-                    self.is_black_hole() || to_client.write_all(bytes).await.is_ok()
+                    is_dead |= self.is_black_hole();
+                    is_dead || to_client.write_all(bytes).await.is_ok()
                 }
             };
             if !is_written {
@@ -213,8 +269,13 @@ impl Shared {
     }
 }
 
+/// Time that passes in the network.
+async fn pass_time(delay: Duration) {
+    tokio::time::sleep(delay).await;
+}
+
 impl Calls {
-    /// What happens to the next script call.
+    /// What happens to the next request that is waited for.
     fn next(&mut self) -> Verdict {
         self.seen += 1;
         let verdict = match self.plan {

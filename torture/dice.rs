@@ -19,7 +19,7 @@ impl Dice {
 
     /// One of them.
     pub fn choose<T: Copy>(&mut self, from: &[T]) -> T {
-        let place = usize::try_from(self.below(from.len() as u64)).unwrap();
+        let place = usize::try_from(self.below(from.len() as u64)).unwrap_or(0);
         from[place]
     }
 }

@@ -1,0 +1,282 @@
+//! The clients: each asks for one thing after the other, on any node, and writes down what it was told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use headroom::clock::Clock;
+use serde_json::Value;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::Failure;
+use crate::dice::Dice;
+use crate::evidence::AMOUNT_MAX;
+use crate::history::Act;
+use crate::history::Invocation;
+use crate::history::Told;
+use crate::wire::Wire;
+
+/// How long a client waits for an answer. A node answers within `server.request_timeout_ms`, unless it is stopped.
+const PATIENCE: Duration = Duration::from_secs(3);
+const CONNECT_PATIENCE: Duration = Duration::from_millis(300);
+/// Attempts at what has an idempotency key.
+const ATTEMPTS_MAX: u32 = 6;
+const RETRY_PAUSE: Duration = Duration::from_millis(60);
+/// The pause after what was not answered: a node that is away refuses at once.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
+/// Own events and reservations that a client remembers.
+const REMEMBERED_MAX: usize = 64;
+
+/// What all clients share.
+pub(crate) struct Crowd {
+    pub(crate) seed: u64,
+    pub(crate) nodes: Vec<SocketAddr>,
+    pub(crate) key: &'static str,
+    pub(crate) subjects: Vec<String>,
+    pub(crate) is_over: AtomicBool,
+    pub(crate) history: Mutex<Vec<Invocation>>,
+}
+
+/// One of them.
+pub(crate) struct Client {
+    crowd: Arc<Crowd>,
+    number: usize,
+    dice: Dice,
+    wires: Vec<Option<Wire>>,
+    asked: u64,
+    /// Subject, reservation and amount.
+    holds: Vec<(String, String, u64)>,
+    /// Subject and event.
+    charged: Vec<(String, Uuid)>,
+    clock: Clock,
+}
+
+/// What is sent.
+struct Request {
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+    /// An idempotency key, which makes it safe to send again.
+    key: Option<String>,
+}
+
+/// What came.
+struct Reply {
+    status: u16,
+    body: Value,
+}
+
+impl Client {
+    pub(crate) fn new(crowd: Arc<Crowd>, number: usize) -> Self {
+        let dice = Dice::new(crowd.seed.wrapping_mul(1_000).wrapping_add(number as u64 + 1));
+        let wires = crowd.nodes.iter().map(|_| None).collect();
+        Self {
+            crowd,
+            number,
+            dice,
+            wires,
+            asked: 0,
+            holds: Vec::new(),
+            charged: Vec::new(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// Asks until the run is over.
+    pub(crate) async fn run(mut self) {
+        while !self.crowd.is_over.load(Ordering::Relaxed) {
+            match self.dice.below(1_000) {
+                0..440 => self.consume(false).await,
+                440..640 => self.consume(true).await,
+                640..760 => self.reserve().await,
+                760..880 => self.end_hold().await,
+                880..930 => self.refund().await,
+                930..936 => self.reset().await,
+                _ => self.check().await,
+            }
+        }
+    }
+
+    fn subject(&mut self) -> String {
+        let place = self.dice.below(self.crowd.subjects.len() as u64);
+        let place = usize::try_from(place).unwrap_or(0);
+        self.crowd.subjects[place].clone()
+    }
+
+    async fn consume(&mut self, is_keyed: bool) {
+        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
+        let body = json!({ "subject": subject, "metric": "messages", "amount": amount });
+        let request = self.post("/v1/consume", Some(body), is_keyed);
+        if let (Told::Done(event), _) = self.ask(Act::Consume, &subject, amount, request).await {
+            remember(&mut self.charged, (subject, event));
+        }
+    }
+
+    async fn reserve(&mut self) {
+        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
+        let ttl_s = self.dice.choose(&[1, 2, 60]);
+        let body =
+            json!({ "subject": subject, "metric": "messages", "amount": amount, "ttl_s": ttl_s });
+        let request = self.post("/v1/reservations", Some(body), true);
+        let (_, reply) = self.ask(Act::Reserve, &subject, amount, request).await;
+        let id = reply.and_then(|it| it.body["reservation_id"].as_str().map(str::to_owned));
+        if let Some(id) = id {
+            remember(&mut self.holds, (subject, id, amount));
+        }
+    }
+
+    /// Commits what was held, releases it, or leaves it to lapse.
+    async fn end_hold(&mut self) {
+        let Some((subject, id, held)) = self.holds.pop() else { return self.consume(false).await };
+        match self.dice.below(8) {
+            0..5 => {
+                let amount = 1 + self.dice.below(held);
+                let path = format!("/v1/reservations/{id}:commit");
+                let request = self.post(&path, Some(json!({ "amount": amount })), true);
+                let (told, _) = self.ask(Act::Commit, &subject, amount, request).await;
+                if let Told::Done(event) = told {
+                    remember(&mut self.charged, (subject, event));
+                }
+            }
+            5..7 => {
+                let request = self.post(&format!("/v1/reservations/{id}:release"), None, true);
+                self.ask(Act::Release, &subject, 0, request).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn refund(&mut self) {
+        let Some((subject, event)) = self.charged.pop() else { return self.consume(true).await };
+        let is_keyed = self.dice.below(2) == 0;
+        let request = self.post(&format!("/v1/events/{event}:refund"), None, is_keyed);
+        self.ask(Act::Refund, &subject, 0, request).await;
+    }
+
+    async fn reset(&mut self) {
+        let subject = self.subject();
+        let path = format!("/v1/subjects/{}/usage", encoded(&subject));
+        let request = Request { method: "DELETE", path, body: None, key: None };
+        self.ask(Act::Reset, &subject, 0, request).await;
+    }
+
+    async fn check(&mut self) {
+        let subject = self.subject();
+        let body = json!({ "subject": subject, "metric": "messages", "amount": 1 });
+        let request = self.post("/v1/check", Some(body), false);
+        self.ask(Act::Check, &subject, 1, request).await;
+    }
+
+    fn post(&mut self, path: &str, body: Option<Value>, is_keyed: bool) -> Request {
+        let key = is_keyed.then(|| self.id());
+        Request { method: "POST", path: path.to_owned(), body, key }
+    }
+
+    /// The id of what is asked next.
+    fn id(&self) -> String {
+        format!("{:x}-{}-{}", self.crowd.seed, self.number, self.asked)
+    }
+
+    /// Sends, again while it is safe and the fate is unknown, and writes down what came of it.
+    async fn ask(
+        &mut self,
+        act: Act,
+        subject: &str,
+        amount: u64,
+        request: Request,
+    ) -> (Told, Option<Reply>) {
+        let id = self.id();
+        self.asked += 1;
+        let sent_ms = self.clock.now_ms();
+        let (mut attempts, mut is_unsure) = (0, false);
+        let (told, reply) = loop {
+            attempts += 1;
+            let reply = self.send(&id, &request).await.ok();
+            let told = reply.as_ref().map_or(Told::Unknown, |reply| told(act, reply));
+            if told != Told::Unknown {
+                break (told, reply);
+            }
+            if request.key.is_none() || attempts == ATTEMPTS_MAX {
+                tokio::time::sleep(UNKNOWN_PAUSE).await;
+                break (told, None);
+            }
+            is_unsure = true;
+            tokio::time::sleep(RETRY_PAUSE).await;
+        };
+        let invocation = Invocation {
+            id,
+            subject: subject.to_owned(),
+            act,
+            amount,
+            is_keyed: request.key.is_some(),
+            sent_ms,
+            ended_ms: self.clock.now_ms(),
+            attempts,
+            is_unsure,
+            told,
+        };
+        self.crowd.history.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
+        (told, reply)
+    }
+
+    /// One attempt on any node.
+    async fn send(&mut self, id: &str, request: &Request) -> Result<Reply, Failure> {
+        let node = usize::try_from(self.dice.below(self.crowd.nodes.len() as u64))?;
+        let mut wire = if let Some(wire) = self.wires[node].take() {
+            wire
+        } else {
+            let connecting = Wire::connect(self.crowd.nodes[node]);
+            tokio::time::timeout(CONNECT_PATIENCE, connecting).await??
+        };
+        let text = text_of(request, id, self.crowd.key);
+        let status = tokio::time::timeout(PATIENCE, wire.call(text.as_bytes())).await??;
+        let answer = wire.answer();
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        self.wires[node] = Some(wire);
+        Ok(Reply { status, body })
+    }
+}
+
+/// What the answer says.
+fn told(act: Act, reply: &Reply) -> Told {
+    let event = reply.body["event_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    match (reply.status, act) {
+        (200, Act::Check) | (403 | 404 | 409 | 410 | 422 | 429, _) => Told::Refused,
+        (200, _) => event.map_or(Told::Wrong(200), Told::Done),
+        (503, _) => Told::Unknown,
+        (status, _) => Told::Wrong(status),
+    }
+}
+
+fn text_of(request: &Request, id: &str, key: &str) -> String {
+    let Request { method, path, body, .. } = request;
+    let body = body.as_ref().map(Value::to_string).unwrap_or_default();
+    let length = body.len();
+    let idempotency = request
+        .key
+        .as_ref()
+        .map_or_else(String::new, |key| format!("idempotency-key: \"{key}\"\r\n"));
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: torture\r\nauthorization: Bearer {key}\r\n\
+         x-request-id: {id}\r\n{idempotency}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// A subject as one segment of a path.
+pub(crate) fn encoded(subject: &str) -> String {
+    subject.replace(':', "%3A").replace('/', "%2F")
+}
+
+fn remember<T>(memory: &mut Vec<T>, it: T) {
+    if memory.len() == REMEMBERED_MAX {
+        memory.remove(0);
+    }
+    memory.push(it);
+}

@@ -1,0 +1,268 @@
+//! One run: everything is started, load and nemesis go on at once, everything heals, and the checker judges.
+
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use headroom::counters::keys;
+use headroom::ledger::Ledger;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_postgres::Client as Database;
+
+use crate::Failure;
+use crate::archive::Archive;
+use crate::catalogue;
+use crate::check;
+use crate::check::Verdict;
+use crate::client::Client;
+use crate::client::Crowd;
+use crate::evidence::Evidence;
+use crate::fleet::Node;
+use crate::history;
+use crate::history::Invocation;
+use crate::nemesis::Journal;
+use crate::nemesis::Memory;
+use crate::nemesis::Nodes;
+use crate::nemesis::Stores;
+use crate::nemesis::Tally;
+use crate::plan::Plan;
+use crate::proxy::Proxy;
+use crate::proxy::Trigger;
+use crate::redises::Redises;
+use crate::usage;
+
+const SHARDS: u16 = 2;
+const KEY: &str = "the-admin-key-of-the-torture";
+const CLIENTS_PER_NODE: usize = 16;
+/// Loads after the last fault, so that each node tells what it knows of epochs that ended.
+const LAST_LOOKS: usize = 8;
+const DRAIN_WITHIN: Duration = Duration::from_mins(2);
+const VERIFY_WITHIN: Duration = Duration::from_mins(2);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What came of a run.
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) faults: Tally,
+}
+
+/// The parts of a run.
+struct Stage {
+    dir: PathBuf,
+    redises: Redises,
+    archive: Archive,
+    nodes: Vec<Node>,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// Runs the plan in a folder, and keeps the history in `kept` when a promise broke.
+pub(crate) async fn run(plan: &Plan, dir: &Path, kept: &Path) -> Result<Outcome, Failure> {
+    let mut stage = Stage::start(plan, dir).await?;
+    let (history, faults) = stage.suffer(plan).await?;
+    let judged = stage.judge(&history, kept).await;
+    if !judged.as_ref().is_ok_and(Verdict::is_kept) {
+        history::write(&kept.join("history.jsonl"), &history)?;
+    }
+    stage.stop().await?;
+    Ok(Outcome { verdict: judged?, faults })
+}
+
+impl Stage {
+    async fn start(plan: &Plan, dir: &Path) -> Result<Self, Failure> {
+        let archive = Archive::start(dir).await?;
+        Ledger::migrate(&archive.url(), SHARDS).await?;
+        let redises = Redises::start(dir, plan).await?;
+        let catalogue = dir.join("catalogue.toml");
+        std::fs::write(&catalogue, catalogue::TEXT)?;
+        let environment = vec![
+            ("HEADROOM_QUOTA_SHARDS", SHARDS.to_string()),
+            ("HEADROOM_AUTH_ADMIN_KEY", KEY.to_owned()),
+            ("HEADROOM_QUOTA_CATALOGUE", catalogue.to_string_lossy().into_owned()),
+            ("HEADROOM_POSTGRES_STATEMENT_TIMEOUT_MS", "3000".to_owned()),
+            ("HEADROOM_LOG_LEVEL", "warn".to_owned()),
+        ];
+        let mut nodes = Vec::new();
+        for number in 0..plan.nodes {
+            let is_flusher = plan.has_own_flusher && number + 1 == plan.nodes;
+            let role = match plan.has_own_flusher {
+                false => "all",
+                true if is_flusher => "background",
+                true => "api",
+            };
+            let postgres = Proxy::start_for(Trigger::Commit, archive.server.port()).await?;
+            let own = [
+                ("HEADROOM_ROLE", role.to_owned()),
+                ("DATABASE_URL", postgres.reroute(&archive.url())),
+            ];
+            let settings = [&environment[..], &own, &redises.settings(number)].concat();
+            let log = dir.join(format!("node-{number}.log"));
+            nodes.push(Node::new(redises.way(number), postgres, settings, log)?);
+        }
+        for node in &mut nodes {
+            node.start().await?;
+            node.ready().await?;
+        }
+        Ok(Self { dir: dir.to_owned(), redises, archive, nodes, environment })
+    }
+
+    /// Load and faults until the plan is over, and then until everything has healed.
+    async fn suffer(&mut self, plan: &Plan) -> Result<(Vec<Invocation>, Tally), Failure> {
+        let answering = if plan.has_own_flusher { plan.nodes - 1 } else { plan.nodes };
+        let crowd = Arc::new(Crowd {
+            seed: plan.seed,
+            nodes: self.nodes[..answering].iter().map(|node| node.address).collect(),
+            key: KEY,
+            subjects: catalogue::subjects(),
+            is_over: AtomicBool::new(false),
+            history: Mutex::default(),
+        });
+        let mut clients = JoinSet::new();
+        for number in 0..answering * CLIENTS_PER_NODE {
+            clients.spawn(Client::new(crowd.clone(), number).run());
+        }
+        let (memory, journal) = (Memory::default(), Journal::new(&self.dir));
+        let stores = Stores {
+            redises: &mut self.redises,
+            archive: &mut self.archive,
+            memory: &memory,
+            journal: &journal,
+            shards: SHARDS,
+            nodes: self.nodes.iter().map(|node| node.address).collect(),
+            key: KEY,
+            subjects: catalogue::one_of_each(SHARDS),
+        };
+        let nodes = Nodes { all: &mut self.nodes, memory: &memory, journal: &journal };
+        let (mut faults, of_nodes, ()) =
+            tokio::try_join!(stores.follow(&plan.stores), nodes.follow(&plan.network), async {
+                sleep(plan.length).await;
+                Ok(())
+            })?;
+        faults.extend(of_nodes);
+        crowd.is_over.store(true, Ordering::Relaxed);
+        while let Some(ended) = clients.join_next().await {
+            ended?;
+        }
+        let history =
+            std::mem::take(&mut *crowd.history.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok((history, faults))
+    }
+
+    /// Waits until everything is in Postgres, collects the evidence, and judges.
+    async fn judge(&mut self, history: &[Invocation], kept: &Path) -> Result<Verdict, Failure> {
+        self.heal().await?;
+        let database = self.archive.connect().await?;
+        self.drain(&database).await?;
+        let mut evidence = Evidence {
+            shards: SHARDS,
+            split_ms: self.redises.split_ms(),
+            history: history.to_vec(),
+            limits: catalogue::limits(),
+            ..Evidence::default()
+        };
+        let unreadable = self.ask_usage(&mut evidence).await;
+        self.drain(&database).await?;
+        evidence.read(&database).await?;
+        let mut verdict = check::judge(&evidence);
+        verdict.wrong += unreadable.len() as u64;
+        verdict.named.extend(unreadable);
+        if let Err(failure) = self.verify().await {
+            verdict.wrong += 1;
+            verdict.named.push(format!("headroom verify: {failure}"));
+        }
+        if !verdict.is_kept() {
+            history::write(&kept.join("logged.jsonl"), &evidence.logged)?;
+        }
+        Ok(verdict)
+    }
+
+    /// Starts what is down, and makes each node tell what it knows of epochs that ended.
+    async fn heal(&mut self) -> Result<(), Failure> {
+        self.redises.settle().await?;
+        for node in &mut self.nodes {
+            node.start().await?;
+            node.ready().await?;
+        }
+        for node in &self.nodes {
+            for number in 0..LAST_LOOKS {
+                usage::read(node.address, KEY, &format!("user:last_{number}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a node answers of each subject, and of which it gives no answer.
+    async fn ask_usage(&self, evidence: &mut Evidence) -> Vec<String> {
+        let mut unreadable = Vec::new();
+        for subject in catalogue::subjects() {
+            match usage::read(self.nodes[0].address, KEY, &subject).await {
+                Ok(counters) => evidence.redis.extend(counters),
+                Err(failure) => unreadable.push(failure.to_string()),
+            }
+        }
+        unreadable
+    }
+
+    async fn drain(&mut self, database: &Database) -> Result<(), Failure> {
+        let began_at = Instant::now();
+        while !is_drained(&mut self.redises, database).await? {
+            if began_at.elapsed() > DRAIN_WITHIN {
+                return Err("the outbox does not drain".into());
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    /// `headroom verify`, by the clock that is furthest ahead.
+    async fn verify(&self) -> Result<(), Failure> {
+        let offset_ms = self.nodes.iter().map(|node| node.offset_ms).max().unwrap_or(0);
+        let mut command = Command::new(crate::program::headroom()?);
+        command
+            .arg("verify")
+            .env_clear()
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)))
+            .envs(self.redises.direct_settings())
+            .env("DATABASE_URL", self.archive.url())
+            .env("HEADROOM_CLOCK_OFFSET_MS", offset_ms.to_string())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(VERIFY_WITHIN, command.output()).await??;
+        if output.status.success() {
+            return Ok(());
+        }
+        let texts = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+        Err(texts.concat().into())
+    }
+
+    /// Ends the nodes; the stores end when this is dropped.
+    async fn stop(mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            node.kill().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether Postgres has every event of every shard.
+async fn is_drained(redises: &mut Redises, database: &Database) -> Result<bool, Failure> {
+    let sql = "SELECT epoch, seq FROM outbox_cursors ORDER BY shard";
+    let cursors = database.query(sql, &[]).await?;
+    for (shard, cursor) in (0..SHARDS).zip(cursors) {
+        let primary = redises.primary(shard).await?;
+        let words = ["HMGET", &keys::meta(shard), "epoch", "seq"];
+        let at: (Option<i64>, Option<i64>) = primary.ask(&words).await?;
+        if at != (Some(cursor.try_get(0)?), Some(cursor.try_get(1)?)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
