@@ -5,7 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client docs bench clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ test-web: web clients/react/node_modules ## check the React components and the d
 	npm run --prefix web check
 	npm run --prefix web test
 
-test: web lint test-clients test-web ## check everything: lints, house rules, clients, all tests, generated files
+test: web lint test-clients fuzz-api test-web ## check everything: lints, house rules, clients, all tests, generated files
 	scripts/install-tools redis-server postgres
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
@@ -56,10 +56,15 @@ lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with 
 test-python: target/python/.made ## the Python client, its examples and nginx, against target/debug/headroom
 	scripts/install-tools redis-server postgres nginx
 	cargo build --locked --bin headroom
-	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples
-	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples
+	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples ../../tests
+	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples ../../tests
 	cd clients/python && $(PYTHON_TOOLS)/mypy
 	cd clients/python && $(PYTHON_TOOLS)/pytest --quiet
+
+fuzz-api: target/python/.made ## call every route in the ways of openapi.json and in others: no 5xx, no answer that it does not know
+	scripts/install-tools redis-server postgres
+	cargo build --locked --bin headroom
+	PYTHONPATH=clients/python $(PYTHON_TOOLS)/python tests/schemathesis/run.py
 
 test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres
@@ -92,10 +97,11 @@ tools/node_modules: tools/package-lock.json
 	npm ci --prefix tools
 	touch $@
 
-target/python/.made: clients/python/requirements-dev.txt clients/python/pyproject.toml
+target/python/.made: clients/python/requirements-dev.txt tests/schemathesis/requirements.txt clients/python/pyproject.toml
 	rm -rf target/python
 	python3 -m venv target/python
-	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt
+	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt \
+		-r tests/schemathesis/requirements.txt
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check --no-deps --editable clients/python
 	touch $@
 
