@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
+    ("fuzzing", &["counters", "domain", "http", "quota"]),
     ("embedded", &["config", "telemetry"]),
     ("counters", &["clock", "config", "domain", "telemetry"]),
     ("ledger", &["clock", "config", "domain", "telemetry"]),

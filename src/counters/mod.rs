@@ -6,6 +6,8 @@
 mod ask;
 mod error;
 mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod group;
 mod inline;
 mod inspect;
