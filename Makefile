@@ -4,8 +4,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
+SECONDS ?= 60
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api docs bench clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz docs bench bench-peers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,15 +50,15 @@ test-typescript: clients/typescript/node_modules ## the TypeScript client and it
 lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with warnings denied
 	scripts/install-tools luacheck
 	cargo fmt --check
-	luacheck --quiet --no-color lua
+	luacheck --quiet --no-color lua bench/peers/consume.lua
 	tools/node_modules/.bin/squawk migrations/*.sql
 	cargo clippy --locked --all-targets -- --deny warnings
 
 test-python: target/python/.made ## the Python client, its examples and nginx, against target/debug/headroom
 	scripts/install-tools redis-server postgres nginx
 	cargo build --locked --bin headroom
-	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples ../../tests
-	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples ../../tests
+	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples ../../tests ../../bench
+	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples ../../tests ../../bench
 	cd clients/python && $(PYTHON_TOOLS)/mypy
 	cd clients/python && $(PYTHON_TOOLS)/pytest --quiet
 
@@ -65,6 +66,14 @@ fuzz-api: target/python/.made ## call every route in the ways of openapi.json an
 	scripts/install-tools redis-server postgres
 	cargo build --locked --bin headroom
 	PYTHONPATH=clients/python $(PYTHON_TOOLS)/python tests/schemathesis/run.py
+
+fuzz: ## fuzz what reads bytes of others, SECONDS=60 for each target; the tests run a short form of it
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	for target in fuzz/fuzz_targets/*.rs; do \
+		name=$$(basename $$target .rs); mkdir -p target/fuzz/corpus/$$name; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$name \
+			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 || exit 1; \
+	done
 
 test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres
@@ -84,9 +93,15 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 	cargo build --release --locked
 	target/release/headroom-bench
 
+bench-peers: target/peers-python/.made bench/peers/fastify/node_modules ## measure beside what people use today; OPTIONS="--rounds 5 --record" and others
+	scripts/install-tools redis-server postgres wrk
+	cargo build --release --locked
+	cargo build --release --locked --manifest-path bench/peers/limitador/Cargo.toml --target-dir target/peers
+	PYTHONDONTWRITEBYTECODE=1 python3 bench/peers/run.py $(OPTIONS)
+
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules web/node_modules web/dist/site
+	rm -rf tools/node_modules bench/peers/fastify/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules web/node_modules web/dist/site
 
 clients/react/node_modules: clients/react/package-lock.json
 	npm ci --prefix clients/react --no-audit --no-fund
@@ -103,6 +118,17 @@ target/python/.made: clients/python/requirements-dev.txt tests/schemathesis/requ
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt \
 		-r tests/schemathesis/requirements.txt
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check --no-deps --editable clients/python
+	touch $@
+
+target/peers-python/.made: bench/peers/fastapi/requirements.txt
+	rm -rf target/peers-python
+	python3 -m venv target/peers-python
+	target/peers-python/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench/peers/fastify/node_modules: bench/peers/fastify/package-lock.json
+	scripts/install-tools npm
+	npm ci --prefix bench/peers/fastify
 	touch $@
 
 clients/typescript/node_modules: clients/typescript/package-lock.json
