@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
-SECONDS ?= 60
+FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
 .PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz docs bench bench-peers clean
 
@@ -67,12 +67,12 @@ fuzz-api: target/python/.made ## call every route in the ways of openapi.json an
 	cargo build --locked --bin headroom
 	PYTHONPATH=clients/python $(PYTHON_TOOLS)/python tests/schemathesis/run.py
 
-fuzz: ## fuzz what reads bytes of others, SECONDS=60 for each target; the tests run a short form of it
+fuzz: ## fuzz what reads bytes of others, FUZZ_SECONDS=60 for each target; `make test` has a short form
 	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 	for target in fuzz/fuzz_targets/*.rs; do \
 		name=$$(basename $$target .rs); mkdir -p target/fuzz/corpus/$$name; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$name \
-			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 || exit 1; \
+			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 || exit 1; \
 	done
 
 test-rust-client: ## the Rust client, against target/debug/headroom

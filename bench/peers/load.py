@@ -123,7 +123,7 @@ class Pgbench:
         log = self.stores.folder / f"pgbench-{next(_runs)}"
         before = cpu_us(self.stores.postgres_pid)
         # The time that pgbench takes to open its sessions is in it.
-        length_s = max(1, round(seconds)) + 1
+        length_s = max(1, round(seconds)) + 2
         logging = ["--log", f"--log-prefix={log}"]
         options = [f"--time={length_s}", f"--define=subjects={self.subjects}", *logging]
         told = self._pgbench("consume.sql", CONNECTIONS, *options)

@@ -115,7 +115,8 @@ def record(results: str, rounds: list[Round]) -> None:
     """Puts the results between their marks; the rest of the page is written by hand."""
     before, rest = PAGE.read_text().split(BEGIN)
     _, after = rest.split(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{results}\n{END}{after}")
+    picture = "![Requests a second and CPU time a request](images/peers.svg)"
+    PAGE.write_text(f"{before}{BEGIN}\n{results}\n{picture}\n\n{END}{after}")
     CHART.write_text(chart(rounds))
 
 
