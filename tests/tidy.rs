@@ -303,7 +303,10 @@ fn number_before(path: &Path, start: &str, end: &str) -> usize {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    ["src", "tests", "bench"].iter().flat_map(|folder| files_under(folder, "rs")).collect()
+    ["src", "tests", "bench", "fuzz/fuzz_targets"]
+        .iter()
+        .flat_map(|folder| files_under(folder, "rs"))
+        .collect()
 }
 
 /// The Rust files of `src/` that are not `place` nor in it.

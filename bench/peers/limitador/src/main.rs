@@ -46,7 +46,8 @@ async fn consume(
 ) -> Result<(StatusCode, Json<Answer>), StatusCode> {
     let namespace = if order.subject.starts_with("small:") { "small" } else { "large" };
     let premium = if order.model.starts_with("claude-") { "yes" } else { "no" };
-    let values = [("subject".to_owned(), order.subject), ("premium".to_owned(), premium.to_owned())];
+    let values =
+        [("subject".to_owned(), order.subject), ("premium".to_owned(), premium.to_owned())];
     let context = Context::from(HashMap::from(values));
     let checked = limiter.check_rate_limited_and_update(&namespace.into(), &context, 1).await;
     let allowed = !checked.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?.limited;
@@ -66,6 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/v1/consume", post(consume))
         .route("/readyz", get(async || "ready"))
         .with_state(Arc::new(limiter));
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", std::env::var("PORT")?.parse()?)).await?;
+    let listener =
+        tokio::net::TcpListener::bind(("127.0.0.1", std::env::var("PORT")?.parse()?)).await?;
     Ok(axum::serve(listener, routes).await?)
 }
