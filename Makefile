@@ -96,7 +96,7 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 bench-peers: target/peers-python/.made bench/peers/fastify/node_modules ## measure beside what people use today; OPTIONS="--rounds 5 --record" and others
 	scripts/install-tools redis-server postgres wrk
 	cargo build --release --locked
-	cargo build --release --locked --manifest-path bench/peers/limitador/Cargo.toml --target-dir target/peers
+	bench/peers/limitador/build
 	PYTHONDONTWRITEBYTECODE=1 python3 bench/peers/run.py $(OPTIONS)
 
 clean: ## remove everything that was built
