@@ -130,7 +130,7 @@ pub fn reservation_id(data: &[u8]) {
     let [subject, name] = [input.text(), input.rest()];
     let Ok(subject) = Subject::parse(subject) else { return };
     let Ok(amount) = Amount::new(amount) else { return };
-    let metric = Metric::new(name).ok().filter(|_| event_id.as_u128() % 2 == 0);
+    let metric = Metric::new(name).ok().filter(|_| event_id.as_u128().is_multiple_of(2));
     let ask = metric.map_or_else(|| Ask::Model(name.to_owned()), Ask::Metric);
     let (at_s, until_s) = (at_s.cast_signed(), until_s.cast_signed());
     let id = ReservationId { event_id, subject, ask, amount, at_s, until_s };
