@@ -4,8 +4,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
+FUZZ_SECONDS ?= 60
 RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client docs bench torture clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz docs bench bench-peers torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +29,7 @@ test-web: web clients/react/node_modules ## check the React components and the d
 	npm run --prefix web check
 	npm run --prefix web test
 
-test: web lint test-clients test-web ## check everything: lints, house rules, clients, all tests, generated files
+test: web lint test-clients fuzz-api test-web ## check everything: lints, house rules, clients, all tests, generated files
 	scripts/install-tools redis-server postgres
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
@@ -49,17 +50,30 @@ test-typescript: clients/typescript/node_modules ## the TypeScript client and it
 lint: tools/node_modules ## formatting and the lints of Rust, Lua and SQL, with warnings denied
 	scripts/install-tools luacheck
 	cargo fmt --check
-	luacheck --quiet --no-color lua
+	luacheck --quiet --no-color lua bench/peers/consume.lua
 	tools/node_modules/.bin/squawk migrations/*.sql
 	cargo clippy --locked --all-targets -- --deny warnings
 
 test-python: target/python/.made ## the Python client, its examples and nginx, against target/debug/headroom
 	scripts/install-tools redis-server postgres nginx
 	cargo build --locked --bin headroom
-	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples
-	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples
+	cd clients/python && $(PYTHON_TOOLS)/ruff check . ../../deploy/examples ../../tests ../../bench
+	cd clients/python && $(PYTHON_TOOLS)/ruff format --check . ../../deploy/examples ../../tests ../../bench
 	cd clients/python && $(PYTHON_TOOLS)/mypy
 	cd clients/python && $(PYTHON_TOOLS)/pytest --quiet
+
+fuzz-api: target/python/.made ## call every route in the ways of openapi.json and in others: no 5xx, no answer that it does not know
+	scripts/install-tools redis-server postgres
+	cargo build --locked --bin headroom
+	PYTHONPATH=clients/python $(PYTHON_TOOLS)/python tests/schemathesis/run.py
+
+fuzz: ## fuzz what reads bytes of others, FUZZ_SECONDS=60 for each target; `make test` has a short form
+	command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+	for target in fuzz/fuzz_targets/*.rs; do \
+		name=$$(basename $$target .rs); mkdir -p target/fuzz/corpus/$$name; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$name \
+			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 || exit 1; \
+	done
 
 test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres
@@ -84,9 +98,15 @@ torture: ## break real processes by a seed, again and again, and prove that no p
 	cargo build --release --locked --bin headroom --bin headroom-torture
 	target/release/headroom-torture
 
+bench-peers: target/peers-python/.made bench/peers/fastify/node_modules ## measure beside what people use today; OPTIONS="--rounds 5 --record" and others
+	scripts/install-tools redis-server postgres wrk
+	cargo build --release --locked
+	bench/peers/limitador/build
+	PYTHONDONTWRITEBYTECODE=1 python3 bench/peers/run.py $(OPTIONS)
+
 clean: ## remove everything that was built
 	cargo clean
-	rm -rf tools/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules web/node_modules web/dist/site
+	rm -rf tools/node_modules bench/peers/fastify/node_modules clients/*/node_modules clients/*/dist deploy/examples/*/node_modules web/node_modules web/dist/site
 
 clients/react/node_modules: clients/react/package-lock.json
 	npm ci --prefix clients/react --no-audit --no-fund
@@ -97,11 +117,23 @@ tools/node_modules: tools/package-lock.json
 	npm ci --prefix tools
 	touch $@
 
-target/python/.made: clients/python/requirements-dev.txt clients/python/pyproject.toml
+target/python/.made: clients/python/requirements-dev.txt tests/schemathesis/requirements.txt clients/python/pyproject.toml
 	rm -rf target/python
 	python3 -m venv target/python
-	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt
+	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check -r clients/python/requirements-dev.txt \
+		-r tests/schemathesis/requirements.txt
 	$(PYTHON_TOOLS)/pip install --quiet --disable-pip-version-check --no-deps --editable clients/python
+	touch $@
+
+target/peers-python/.made: bench/peers/fastapi/requirements.txt
+	rm -rf target/peers-python
+	python3 -m venv target/peers-python
+	target/peers-python/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench/peers/fastify/node_modules: bench/peers/fastify/package-lock.json
+	scripts/install-tools npm
+	npm ci --prefix bench/peers/fastify
 	touch $@
 
 clients/typescript/node_modules: clients/typescript/package-lock.json

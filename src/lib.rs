@@ -9,6 +9,8 @@ pub mod config;
 pub mod counters;
 pub mod domain;
 pub mod embedded;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod http;
 pub mod ledger;
 pub mod quota;

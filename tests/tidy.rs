@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
+    ("fuzzing", &["counters", "domain", "http", "quota"]),
     ("embedded", &["config", "telemetry"]),
     ("counters", &["clock", "config", "domain", "telemetry"]),
     ("ledger", &["clock", "config", "domain", "telemetry"]),
@@ -301,7 +302,7 @@ fn number_before(path: &Path, start: &str, end: &str) -> usize {
 }
 
 fn rust_files() -> Vec<PathBuf> {
-    ["src", "tests", "bench", "torture"]
+    ["src", "tests", "bench", "torture", "fuzz/fuzz_targets"]
         .iter()
         .flat_map(|folder| files_under(folder, "rs"))
         .collect()

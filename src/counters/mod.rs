@@ -8,6 +8,8 @@ mod background;
 mod cluster;
 mod error;
 mod field;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod group;
 mod inline;
 mod inspect;

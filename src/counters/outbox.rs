@@ -50,7 +50,7 @@ impl Entry {
     #[must_use]
     pub fn first_seq(&self) -> Option<u64> {
         let count = self.events.as_ref().ok()?.len() as u64;
-        (self.last_seq + 1).checked_sub(count)
+        self.last_seq.checked_sub(count.checked_sub(1)?)
     }
 }
 
@@ -244,13 +244,15 @@ fn decode(
     let mut sheets = Sheets::read(field("s")?)?;
     let mut input = Unpacker::new(field("e")?);
     let mut events = Vec::new();
-    let first_seq = (last_seq + 1).checked_sub(count);
-    let mut seq = first_seq.ok_or_else(|| CountersError::malformed("an outbox entry's count"))?;
-    while !input.is_empty() {
-        events.push(read_event(&mut input, seq, written_at_ms, &mut sheets)?);
+    // The last place of all has none after it, so places are counted from the one before the first.
+    let mut seq = last_seq
+        .checked_sub(count)
+        .ok_or_else(|| CountersError::malformed("an outbox entry's count"))?;
+    while !input.is_empty() && seq < last_seq {
         seq += 1;
+        events.push(read_event(&mut input, seq, written_at_ms, &mut sheets)?);
     }
-    if events.len() as u64 != count || count == 0 {
+    if !input.is_empty() || seq != last_seq || count == 0 {
         return Err(CountersError::malformed("an outbox entry's events"));
     }
     Ok((written_at_ms, events))

@@ -32,6 +32,7 @@ pub mod routes;
 mod samples;
 pub mod series;
 pub mod state;
+pub mod subject_path;
 mod text;
 
 pub use jwt::JwtError;

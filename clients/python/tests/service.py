@@ -62,6 +62,8 @@ class Service:
     url: str
     admin_key: str
     backend_key: str
+    redis_url: str
+    postgres_url: str
 
     def used(self, subject: str, name: str) -> tuple[int, int]:
         """Units of a limit that are used and held, as the service itself says."""
@@ -88,8 +90,7 @@ def running(settings: dict[str, str] | None = None) -> Iterator[Service]:
             line = process.stdout.readline()
             if not line:
                 raise RuntimeError(Path(folder, "log").read_text())
-            ready = json.loads(line)
-            yield Service(ready["url"], ready["admin_key"], ready["backend_key"])
+            yield Service(**json.loads(line))
         finally:
             process.terminate()
             process.wait(timeout=60)

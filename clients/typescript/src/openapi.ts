@@ -8438,7 +8438,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -8555,7 +8555,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -8729,7 +8729,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -8849,7 +8849,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -8948,7 +8948,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9052,7 +9052,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9201,7 +9201,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9325,7 +9325,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9400,7 +9400,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9486,7 +9486,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9566,7 +9566,7 @@ export interface operations {
             header?: never;
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9687,7 +9687,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -9845,7 +9845,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;
@@ -10016,7 +10016,7 @@ export interface operations {
             };
             path: {
                 /**
-                 * @description the subject, percent-encoded
+                 * @description The subject, percent-encoded.
                  * @example user:u_1
                  */
                 subject: string;

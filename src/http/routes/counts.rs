@@ -30,6 +30,7 @@ use crate::http::fields::subject_and;
 use crate::http::rate_limit_headers::distinct_names;
 use crate::http::reply::reply;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::Actor;
 use crate::quota::NewCount;
 use crate::quota::RewriteReport;
@@ -104,7 +105,7 @@ pub struct ChangedBody<'a> {
     path = "/v1/subjects/{subject}/usage/{metric}",
     tag = "usage",
     params(
-        ("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"),
+        SubjectPath,
         ("metric" = String, Path, description = "what is counted", example = "storage_bytes"),
         ActHeaders,
     ),
@@ -145,7 +146,7 @@ pub(crate) async fn set(
     path = "/v1/subjects/{subject}/usage/{metric}:decrement",
     tag = "usage",
     params(
-        ("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"),
+        SubjectPath,
         ("metric" = String, Path, description = "what is counted", example = "storage_bytes"),
         ActHeaders,
     ),

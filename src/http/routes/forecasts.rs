@@ -27,6 +27,7 @@ use crate::http::fields::metric;
 use crate::http::fields::subject;
 use crate::http::reply::reply;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::ForecastReport;
 
 /// Which metric.
@@ -101,7 +102,7 @@ pub struct ForecastLimit {
     operation_id = "forecast",
     path = "/v1/subjects/{subject}/forecast",
     tag = "analytics",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), ForecastQuery),
+    params(SubjectPath, ForecastQuery),
     responses(
         (status = 200, description = "the forecast", body = ForecastBody,
             example = json!({

@@ -33,6 +33,7 @@ use crate::http::fields::subject;
 use crate::http::fields::subject_and;
 use crate::http::reply::reply;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::GrantOrder;
 use crate::quota::GrantRow;
 use crate::quota::Quota;
@@ -128,7 +129,7 @@ pub struct GrantBody<'a> {
     operation_id = "list_grants",
     path = "/v1/subjects/{subject}/grants",
     tag = "grants",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1")),
+    params(SubjectPath),
     responses(
         (status = 200, description = "the grants", body = GrantsBody,
             example = json!({"grants": [{
@@ -161,7 +162,7 @@ pub(crate) async fn list(
     operation_id = "give_grant",
     path = "/v1/subjects/{subject}/grants",
     tag = "grants",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), ActHeaders),
+    params(SubjectPath, ActHeaders),
     request_body(content = NewGrantBody, examples(
         ("bonus units" = (value = json!({"metric": "messages", "amount": 50, "expires_at": "2026-12-31T23:59:59Z", "source": "promotion", "note": "spring sale"}))),
         ("a raised limit" = (value = json!({"metric": "messages", "amount": 100, "period": "month", "expires_at": "2026-12-31T23:59:59Z"})))
@@ -200,7 +201,7 @@ pub(crate) async fn give(
     path = "/v1/subjects/{subject}/grants/{grant_id}",
     tag = "grants",
     params(
-        ("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"),
+        SubjectPath,
         ("grant_id" = u64, Path, description = "its number", example = 12),
         ActHeaders,
     ),

@@ -45,6 +45,7 @@ use crate::http::reply::reply;
 use crate::http::reserve_body;
 use crate::http::reserve_body::ReserveBody;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::Ask;
 use crate::quota::CommitOrder;
 use crate::quota::EndOrder;
@@ -368,7 +369,7 @@ pub(crate) async fn extend(settling: Settling<'_>, bytes: &[u8]) -> Result<Respo
     operation_id = "list_reservations",
     path = "/v1/subjects/{subject}/reservations",
     tag = "reservations",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1")),
+    params(SubjectPath),
     responses(
         (status = 200, description = "the open reservations", body = ReservationsBody,
             example = json!({"reservations": [{

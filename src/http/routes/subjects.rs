@@ -29,6 +29,7 @@ use crate::http::precondition::Precondition;
 use crate::http::reply::no_content;
 use crate::http::reply::versioned;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::QuotaError;
 use crate::quota::SubjectView;
 
@@ -87,7 +88,7 @@ pub struct EffectiveBody<'a> {
     operation_id = "read_subject",
     path = "/v1/subjects/{subject}",
     tag = "subjects",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1")),
+    params(SubjectPath),
     responses(
         (status = 200, description = "the subject", body = SubjectBody,
             headers(("ETag" = String, description = "the version, for `If-Match`")),
@@ -122,7 +123,7 @@ pub(crate) async fn read(
     operation_id = "put_subject",
     path = "/v1/subjects/{subject}",
     tag = "subjects",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), WriteHeaders),
+    params(SubjectPath, WriteHeaders),
     request_body(content = Profile, example = json!({
         "plan": "starter", "limits": [{"metric": "messages", "period": "day", "max": 500}],
         "features": {"export": true}, "time_zone": "Europe/Berlin", "anchor_day": 15
@@ -161,7 +162,7 @@ pub(crate) async fn put(
     operation_id = "delete_subject",
     path = "/v1/subjects/{subject}",
     tag = "subjects",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), WriteHeaders),
+    params(SubjectPath, WriteHeaders),
     responses(
         (status = 204, description = "nothing is configured any more"),
         WriteProblems,
@@ -188,7 +189,7 @@ pub(crate) async fn delete(
     operation_id = "lift_restraints",
     path = "/v1/subjects/{subject}/restraints",
     tag = "subjects",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1")),
+    params(SubjectPath),
     responses((status = 204, description = "nothing of rules is in force on it"), ReadProblems),
     security(("bearer" = []), ("api_key" = [])),
 )]

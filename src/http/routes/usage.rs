@@ -32,6 +32,7 @@ use crate::http::rate_limit_headers::distinct_names;
 use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 use crate::quota::ResetScope;
 use crate::quota::RewriteReport;
 use crate::quota::Rewritten;
@@ -114,7 +115,7 @@ pub struct ClearedBody<'a> {
     operation_id = "read_usage",
     path = "/v1/subjects/{subject}/usage",
     tag = "usage",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery),
+    params(SubjectPath, UsageQuery),
     responses(
         (status = 200, description = "the usage", body = UsageBody,
             example = json!({"subject": "user:u_1", "plan": "chat", "limits": [
@@ -151,7 +152,7 @@ pub(crate) async fn read(
     operation_id = "reset_usage",
     path = "/v1/subjects/{subject}/usage",
     tag = "usage",
-    params(("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"), UsageQuery, ActHeaders),
+    params(SubjectPath, UsageQuery, ActHeaders),
     responses(
         (status = 200, description = "what was cleared", body = ResetBody,
             example = json!({

@@ -22,6 +22,7 @@ use crate::http::documented::LogProblems;
 use crate::http::error::ApiError;
 use crate::http::fields;
 use crate::http::state::Api;
+use crate::http::subject_path::SubjectPath;
 
 use self::body::LogsBody;
 use self::format::Format;
@@ -38,7 +39,7 @@ use self::query::LogsQuery;
     path = "/v1/subjects/{subject}/logs",
     tag = "logs",
     params(
-        ("subject" = String, Path, description = "the subject, percent-encoded", example = "user:u_1"),
+        SubjectPath,
         LogsQuery,
     ),
     responses(
