@@ -140,7 +140,7 @@ async fn a_fold_is_due_when_little_or_very_much_waits_or_since_long() {
     let (database, ledger) = fixture::ledger().await;
     assert!(!ledger.are_rollups_due().await.unwrap(), "nothing waits");
     flush(&ledger, &batch(0, vec![message(1, "user:u_1")])).await.unwrap();
-    assert_eq!(database.number("SELECT lines FROM rollup_queue").await, 2);
+    assert_eq!(database.number("SELECT lines FROM rollup_queue").await, 1);
     assert!(ledger.are_rollups_due().await.unwrap());
 
     for (lines, age_s, is_due) in [
