@@ -74,11 +74,13 @@ async fn flush(ledger: &Ledger, from_seq: u64, events: Vec<Event>) -> Result<u64
     Ok(to_seq)
 }
 
-/// Folds every five seconds as nodes do, and at the end what is left.
+/// Folds when it is due as nodes do, and at the end what is left.
 async fn fold(ledger: &Ledger, done: &CancellationToken) -> Result<(), Failure> {
     while !done.is_cancelled() {
         let _done = tokio::time::timeout(FOLD_PAUSE, done.cancelled()).await;
-        while ledger.fold_rollups().await? > 0 {}
+        if done.is_cancelled() || ledger.are_rollups_due().await? {
+            while ledger.fold_rollups().await? > 0 {}
+        }
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ const CHAT_CATALOGUE: &str = include_str!("../../deploy/catalogues/chat.toml");
 const PARTITIONS_PAUSE: Duration = Duration::from_hours(1);
 /// The pause between two looks for facts that are older than they are kept.
 const RETENTION_PAUSE: Duration = Duration::from_mins(10);
-/// The pause between two folds of what was flushed into the rollups of the subjects.
+/// The pause between two looks whether what was flushed is to be folded into the rollups of the subjects.
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for rules that are due, which is each every five seconds.
 const ALERTS_PAUSE: Duration = Duration::from_secs(1);
@@ -304,7 +304,7 @@ fn start_background(core: &Core, config: &Config) {
     if config.retention.months > 0 {
         start_retention(core, &config.retention);
     }
-    keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_rollups().await });
+    keep_up(core, "rollups", ROLLUPS_PAUSE, |quota| async move { quota.fold_due_rollups().await });
     start_drift_auditor(core, config.drift.keys_per_s);
     start_sweepers(core);
     start_recomputing(core);

@@ -142,19 +142,43 @@ pub(super) async fn write_events<'a>(
     events: &'a [Event],
     guards: FlushGuards,
 ) -> Result<Logged<'a>, LedgerError> {
-    let logged = message_logs::insert(tx, shard, epoch, events).await?;
-    let all: Vec<&Event> = if guards.dedupe { Vec::new() } else { events.iter().collect() };
-    let counted = if guards.dedupe { &logged.fresh } else { &all };
-    // The sums of the second are made while Postgres adds those of the first.
+    let all: Vec<&Event> = events.iter().collect();
+    let (logged, foreseen) =
+        futures_util::try_join!(message_logs::insert(tx, shard, epoch, events), foresee(&all))?;
+    let sums = match (guards.dedupe, logged.duplicates.is_empty()) {
+        (_, true) => foreseen?,
+        (true, false) => Sums::of(&logged.fresh, &logged.fresh)?,
+        (false, false) => Sums::of(&all, &logged.fresh)?,
+    };
     let (crossed, ()) = futures_util::try_join!(
-        usage_counters::add(tx, counted),
-        rollups::add(tx, shard, &logged.fresh)
+        usage_counters::add(tx, &sums.counters),
+        rollups::add(tx, shard, &sums.rollups)
     )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
     feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)
+}
+
+/// What events add to counters and rollups.
+struct Sums<'a> {
+    counters: usage_counters::Sums<'a>,
+    rollups: rollups::Tally<'a>,
+}
+
+impl<'a> Sums<'a> {
+    fn of(counted: &[&'a Event], fresh: &[&'a Event]) -> Result<Self, LedgerError> {
+        Ok(Self { counters: usage_counters::sums(counted)?, rollups: rollups::Tally::of(fresh)? })
+    }
+}
+
+/// The sums of events that are all new in the log, as they nearly always are, made while Postgres logs them. An error is for
+/// whoever uses the sums.
+async fn foresee<'a>(all: &[&'a Event]) -> Result<Result<Sums<'a>, LedgerError>, LedgerError> {
+    // Lets the statement go out first.
+    tokio::task::yield_now().await;
+    Ok(Sums::of(all, all))
 }
 
 /// The cursor's list with the batch's and every level of the events that were counted before. It is kept with the

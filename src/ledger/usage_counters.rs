@@ -20,6 +20,7 @@ use super::crossings::Crossing;
 use super::error::LedgerError;
 use super::tx::Tx;
 
+// `near` leaves few of the counters before each is compared with three levels, which costs as much as to change it.
 const ADD_TO_COUNTERS: &str = "-- add_to_counters
 WITH sum AS (
     SELECT * FROM unnest(
@@ -47,28 +48,34 @@ WITH sum AS (
         reset_at = greatest(usage_counters.reset_at, excluded.reset_at),
         updated_at = now()
     RETURNING subject, metric, period, window_start, used, carried
+), near AS (
+    SELECT
+        subject, metric, period, window_start, sum.window_end, added.used,
+        sum.max + added.carried AS max, sum.warning_percent, sum.critical_percent
+    FROM added
+    JOIN sum USING (subject, metric, period, window_start)
+    WHERE added.used * 100
+        >= (sum.max + added.carried) * least(sum.warning_percent, sum.critical_percent, 100)
+    OFFSET 0
 )
 INSERT INTO crossings (
     subject, metric, period, window_start, level, window_end, used, max
 )
-SELECT
-    subject, metric, period, window_start, level.name, sum.window_end, added.used,
-    sum.max + added.carried
-FROM added
-JOIN sum USING (subject, metric, period, window_start)
+SELECT subject, metric, period, window_start, level.name, window_end, used, max
+FROM near
 CROSS JOIN LATERAL (
-    VALUES ('warning', sum.warning_percent), ('critical', sum.critical_percent), ('limit', 100)
+    VALUES ('warning', warning_percent), ('critical', critical_percent), ('limit', 100)
 ) AS level (name, percent)
-WHERE added.used * 100 >= (sum.max + added.carried) * level.percent
+WHERE used * 100 >= max * level.percent
 ON CONFLICT DO NOTHING
 RETURNING subject, metric, period, window_start, level, window_end, used, max";
 
 /// The key of a counter: level, metric, period, first second of the window.
-type Key<'a> = (&'a str, &'a str, &'static str, i64);
+pub(super) type Key<'a> = (&'a str, &'a str, &'static str, i64);
 
 /// What some events do to one counter together.
 #[derive(Clone, Copy)]
-struct Sum {
+pub(super) struct Sum {
     window_end_s: i64,
     used: i64,
     /// What was carried into the window; `None` when no event says that the window before was carried over.
@@ -86,17 +93,18 @@ impl Sum {
     }
 }
 
-/// Adds the deltas of `events` to the counters, each counter once and in key order, so that two transactions never
-/// wait for each other's rows. Deltas of minutes and hours are left out: their counters live in Redis alone. Those of holds
-/// and grants have tables of their own.
+/// What some events do to each counter, in key order.
+pub(super) type Sums<'a> = BTreeMap<Key<'a>, Sum>;
+
+/// Adds sums to the counters, each counter once and in key order, so that two transactions never wait for each other's
+/// rows.
 ///
 /// Answers the levels that counters came to for the first time in their windows.
-pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<Vec<Crossing>, LedgerError> {
-    let sums = tally(events)?;
+pub(super) async fn add(tx: &Tx, sums: &Sums<'_>) -> Result<Vec<Crossing>, LedgerError> {
     if sums.is_empty() {
         return Ok(Vec::new());
     }
-    let columns = Columns::of(&sums)?;
+    let columns = Columns::of(sums)?;
     let rows = tx
         .rows(
             ADD_TO_COUNTERS,
@@ -120,7 +128,9 @@ pub(super) async fn add(tx: &Tx, events: &[&Event]) -> Result<Vec<Crossing>, Led
     rows.iter().map(crossings::read).collect()
 }
 
-fn tally<'a>(events: &[&'a Event]) -> Result<BTreeMap<Key<'a>, Sum>, LedgerError> {
+/// The sums of the deltas of `events`. Those of minutes and hours are left out: their counters live in Redis alone. Those of
+/// holds and grants have tables of their own.
+pub(super) fn sums<'a>(events: &[&'a Event]) -> Result<Sums<'a>, LedgerError> {
     let mut sums = BTreeMap::new();
     for event in events {
         let of_limits = |delta: &&Delta| {
@@ -143,7 +153,7 @@ pub(super) const fn is_kept(period: Period) -> bool {
 }
 
 fn add_delta<'a>(
-    sums: &mut BTreeMap<Key<'a>, Sum>,
+    sums: &mut Sums<'a>,
     event: &'a Event,
     delta: &'a Delta,
 ) -> Result<(), LedgerError> {
@@ -204,7 +214,7 @@ impl Limits {
 }
 
 impl<'a> Columns<'a> {
-    fn of(sums: &BTreeMap<Key<'a>, Sum>) -> Result<Self, LedgerError> {
+    fn of(sums: &Sums<'a>) -> Result<Self, LedgerError> {
         let keys = || sums.keys();
         let values = || sums.values();
         Ok(Self {

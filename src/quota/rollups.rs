@@ -26,6 +26,18 @@ impl Quota {
         Ok(())
     }
 
+    /// Brings what was flushed into the rollups of the subjects when it is due, which it is after a minute at the latest.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn fold_due_rollups(&self) -> Result<(), QuotaError> {
+        if self.ledger.are_rollups_due().await.map_err(QuotaError::of_ledger)? {
+            self.fold_rollups().await?;
+        }
+        Ok(())
+    }
+
     /// Brings what was flushed into the rollups of the subjects.
     ///
     /// # Errors

@@ -10,16 +10,13 @@ mod queue;
 mod tally;
 mod used;
 
-use crate::domain::event::Event;
-
 use super::error::LedgerError;
 use super::tx::Tx;
 
-use self::tally::Tally;
+pub(super) use self::tally::Tally;
 
-/// Adds the usage of `events`, all of `shard`, to the rollups.
-pub(super) async fn add(tx: &Tx, shard: u16, events: &[&Event]) -> Result<(), LedgerError> {
-    let tally = Tally::of(events)?;
+/// Adds usage of events of `shard` to the rollups.
+pub(super) async fn add(tx: &Tx, shard: u16, tally: &Tally<'_>) -> Result<(), LedgerError> {
     if tally.days.is_empty() {
         return Ok(());
     }

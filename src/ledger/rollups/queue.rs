@@ -9,8 +9,8 @@ use super::tally::DayKey;
 use super::tally::Sum;
 
 const QUEUE_SUMS: &str = "-- queue_sums
-INSERT INTO rollup_queue (days, subjects, metrics, models, events, units)
-VALUES ($1, $2, $3, $4, $5, $6)";
+INSERT INTO rollup_queue (days, subjects, metrics, models, events, units, lines)
+VALUES ($1, $2, $3, $4, $5, $6, cardinality($1::date[]))";
 
 pub(super) async fn push(tx: &Tx, sums: &BTreeMap<DayKey<'_>, Sum>) -> Result<(), LedgerError> {
     let days: Vec<_> = sums.keys().map(|key| date(key.0)).collect::<Result<_, _>>()?;

@@ -38,14 +38,14 @@ impl Sum {
 
 /// The usage of some events.
 #[derive(Debug, Default)]
-pub(super) struct Tally<'a> {
+pub(in crate::ledger) struct Tally<'a> {
     pub(super) days: BTreeMap<DayKey<'a>, Sum>,
     pub(super) hours: BTreeMap<HourKey<'a>, Sum>,
 }
 
 impl<'a> Tally<'a> {
     /// What `events` charged; those that are no usage are left out.
-    pub(super) fn of(events: &[&'a Event]) -> Result<Self, LedgerError> {
+    pub(in crate::ledger) fn of(events: &[&'a Event]) -> Result<Self, LedgerError> {
         let mut tally = Self::default();
         let mut charges: HashMap<(EventKind, *const Deltas), BTreeMap<&'a str, i64>> =
             HashMap::new();

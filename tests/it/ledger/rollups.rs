@@ -133,3 +133,27 @@ async fn folds_at_once_count_each_flush_once() {
     );
     assert_rollups_agree(&database, &ledger).await;
 }
+
+/// Many sums wait for others of the same rows, but not for long.
+#[tokio::test]
+async fn a_fold_is_due_when_little_or_very_much_waits_or_since_long() {
+    let (database, ledger) = fixture::ledger().await;
+    assert!(!ledger.are_rollups_due().await.unwrap(), "nothing waits");
+    flush(&ledger, &batch(0, vec![message(1, "user:u_1")])).await.unwrap();
+    assert_eq!(database.number("SELECT lines FROM rollup_queue").await, 1);
+    assert!(ledger.are_rollups_due().await.unwrap());
+
+    for (lines, age_s, is_due) in [
+        (19_999, 0, true),
+        (20_000, 0, false),
+        (300_000, 50, false),
+        (300_001, 0, true),
+        (20_000, 61, true),
+    ] {
+        let waits = format!(
+            "UPDATE rollup_queue SET lines = {lines}, queued_at = now() - interval '{age_s} s'"
+        );
+        database.run(&waits).await;
+        assert_eq!(ledger.are_rollups_due().await.unwrap(), is_due, "{lines} of {age_s} s");
+    }
+}
