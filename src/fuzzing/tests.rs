@@ -62,7 +62,9 @@ fn hold_for_kept_inputs_and_mutations(name: &str) {
     let (_, body) = BODIES.into_iter().find(|(known, _)| *known == name).unwrap();
     let inputs = kept(name);
     assert!(inputs.len() >= 3, "{name} has inputs");
-    inputs.iter().for_each(|input| body(input));
+    for input in &inputs {
+        body(input);
+    }
     let mut random = Random(1);
     for _ in 0..MUTATIONS {
         body(&mutated(&inputs, &mut random));
