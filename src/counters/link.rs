@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use redis::AsyncConnectionConfig;
-use redis::Client;
-use redis::ConnectionInfo;
+use deadpool_redis::Connection;
 use redis::RedisResult;
 use redis::Value;
 use redis::aio::MultiplexedConnection;
@@ -17,6 +15,7 @@ use super::error::is_lost;
 use super::error::plain;
 use super::line::Line;
 use super::line::Request;
+use super::opener::Opener;
 
 /// A connection and its number.
 #[derive(Clone)]
@@ -27,42 +26,43 @@ pub(super) struct Linked {
     pub(super) generation: u64,
 }
 
+/// A connection that is kept from the pool.
+struct Kept {
+    connection: Connection,
+    generation: u64,
+}
+
 /// Hands out clones of one connection.
 pub(super) struct Link {
-    info: ConnectionInfo,
-    config: AsyncConnectionConfig,
-    current: Mutex<Option<Linked>>,
+    opener: Opener,
+    current: Mutex<Option<Kept>>,
     generations: Arc<AtomicU64>,
 }
 
 impl Link {
-    pub(super) fn new(
-        info: ConnectionInfo,
-        config: AsyncConnectionConfig,
-        generations: Arc<AtomicU64>,
-    ) -> Self {
-        Self { info, config, current: Mutex::new(None), generations }
+    pub(super) fn new(opener: Opener, generations: Arc<AtomicU64>) -> Self {
+        Self { opener, current: Mutex::new(None), generations }
     }
 
     /// The connection, made now when there is none. Waits at most the connect time-out.
     pub(super) async fn get(&self) -> RedisResult<Linked> {
         let mut current = self.current.lock().await;
-        if let Some(linked) = current.as_ref() {
-            return Ok(linked.clone());
+        if let Some(kept) = current.as_ref() {
+            return Ok(Linked { connection: kept.connection.clone(), generation: kept.generation });
         }
-        let client = Client::open(self.info.clone())?;
-        let connection = client.get_multiplexed_async_connection_with_config(&self.config).await?;
+        let connection = self.opener.open().await?;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let linked = Linked { connection, generation };
-        *current = Some(linked.clone());
+        let linked = Linked { connection: connection.clone(), generation };
+        *current = Some(Kept { connection, generation });
         Ok(linked)
     }
 
     /// Gives a broken connection up, unless another caller did already.
     pub(super) async fn give_up(&self, generation: u64) {
         let mut current = self.current.lock().await;
-        if current.as_ref().is_some_and(|linked| linked.generation == generation) {
-            *current = None;
+        if let Some(kept) = current.take_if(|kept| kept.generation == generation) {
+            // Not back into the pool, which would lend it again.
+            drop(Connection::take(kept.connection));
         }
     }
 

@@ -19,6 +19,7 @@ mod line;
 mod link;
 mod load;
 mod moving;
+mod opener;
 mod operation;
 mod outbox;
 mod pack;

@@ -21,6 +21,7 @@ use super::error::Redirect;
 use super::error::may_be_replaced;
 use super::error::redirect;
 use super::link::Link;
+use super::opener::Opener;
 use super::place::Address;
 use super::place::Place;
 use super::place::RedisOptions;
@@ -76,7 +77,8 @@ impl Routes {
             Place::Sentinel { urls, primary, login } => {
                 let link = |url: &String| {
                     let info = connection_info(url)?;
-                    Ok(Link::new(info, options.config(), generations.clone()))
+                    let opener = Opener::new(info, options.config(), 1);
+                    Ok(Link::new(opener, generations.clone()))
                 };
                 let links = urls.iter().map(link).collect::<Result<_, CountersError>>()?;
                 (Guide::Sentinels(Sentinels::new(links, primary)), connection_info(login)?)

@@ -9,6 +9,7 @@ use redis::FromRedisValue;
 use redis::RedisResult;
 
 use super::link::Link;
+use super::opener::Opener;
 use super::place::Address;
 use super::place::RedisOptions;
 
@@ -31,7 +32,8 @@ impl Server {
         options: &RedisOptions,
         generations: &Arc<AtomicU64>,
     ) -> Self {
-        let link = || Arc::new(Link::new(info.clone(), options.config(), generations.clone()));
+        let opener = Opener::new(info.clone(), options.config(), BACKGROUND_LINKS + 1);
+        let link = || Arc::new(Link::new(opener.clone(), generations.clone()));
         Self {
             address: Address::of_info(info),
             link: link(),
