@@ -3,28 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+use self::dice::Dice;
 use super::*;
+
+#[path = "../../torture/dice.rs"]
+mod dice;
 
 /// How many mutations each body sees.
 const MUTATIONS: usize = 5_000;
 const BYTES_MAX: usize = 4_096;
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    fn below(&mut self, count: usize) -> usize {
-        usize::try_from(self.next() % count.max(1) as u64).unwrap()
-    }
-}
 
 /// The inputs that are kept in the repository.
 fn kept(name: &str) -> Vec<Vec<u8>> {
@@ -36,16 +23,17 @@ fn kept(name: &str) -> Vec<Vec<u8>> {
 }
 
 /// One to four changes: of a byte, a cut, a stretch of another input, a number at an end of its range.
-fn mutated(inputs: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut bytes = inputs[random.below(inputs.len())].clone();
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len() + 1);
-        let length = random.below((bytes.len() - at).min(16) + 1);
-        let other = &inputs[random.below(inputs.len())];
-        let from = random.below(other.len() + 1);
-        let stretch = &other[from..(from + random.below(32)).min(other.len())];
-        let byte = u8::try_from(random.below(256)).unwrap();
-        match random.below(6) {
+fn mutated(inputs: &[&[u8]], dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = dice.choose(inputs).to_vec();
+    for _ in 0..=dice.below(4) {
+        let other = dice.choose(inputs);
+        let mut below = |end: usize| usize::try_from(dice.below(end as u64)).unwrap();
+        let at = below(bytes.len() + 1);
+        let length = below((bytes.len() - at).min(16) + 1);
+        let from = below(other.len() + 1);
+        let stretch = &other[from..(from + below(32)).min(other.len())];
+        let byte = u8::try_from(below(256)).unwrap();
+        match below(6) {
             0 => _ = bytes.get_mut(at).map(|it| *it ^= 1 << (byte % 8)),
             1 => _ = bytes.splice(at..at + length, []),
             2 => _ = bytes.splice(at..at + length, stretch.iter().copied()),
@@ -65,9 +53,10 @@ fn hold_for_kept_inputs_and_mutations(name: &str) {
     for input in &inputs {
         body(input);
     }
-    let mut random = Random(1);
+    let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
+    let mut dice = Dice::new(1);
     for _ in 0..MUTATIONS {
-        body(&mutated(&inputs, &mut random));
+        body(&mutated(&inputs, &mut dice));
     }
 }
 
