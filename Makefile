@@ -5,7 +5,6 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 FUZZ_SECONDS ?= 60
-RUST_CLIENT_TARGET := $(CURDIR)/target/clients-rust
 .PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz docs bench bench-peers torture clean
 
 help: ## list the targets
@@ -79,8 +78,8 @@ test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres
 	cargo build --locked --bin headroom
 	cd clients/rust && cargo fmt --check
-	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo clippy --locked --all-targets -- --deny warnings
-	cd clients/rust && CARGO_TARGET_DIR=$(RUST_CLIENT_TARGET) cargo test --locked
+	cd clients/rust && CARGO_TARGET_DIR=$(CURDIR)/target cargo clippy --locked --all-targets -- --deny warnings
+	cd clients/rust && CARGO_TARGET_DIR=$(CURDIR)/target cargo test --locked
 
 docs: clients/typescript/node_modules ## write the generated files again
 	cargo build --locked --bin headroom
