@@ -99,8 +99,14 @@ pub enum AppError {
     #[error("the api keys cannot be used")]
     Keys(#[source] KeyError),
     /// A store at start.
-    #[error("the stores are not ready")]
-    Start(#[source] StartError),
+    #[error("the stores are not ready ({places})")]
+    Start {
+        /// Where they should be, without passwords.
+        places: String,
+        /// Why.
+        #[source]
+        source: StartError,
+    },
     /// The end users' tokens.
     #[error("the tokens' keys cannot be used")]
     Jwt(#[source] http::JwtError),
@@ -169,7 +175,8 @@ impl Core {
             clock,
             options: quota_options(config, hooks.guards),
         };
-        let started = Quota::start(parts).await.map_err(AppError::Start)?;
+        let failed = |source| AppError::Start { places: config.store_places(), source };
+        let started = Quota::start(parts).await.map_err(failed)?;
         let quota = started.quota;
         supervisor.spawn("loader", started.loader.run());
         supervisor.spawn("recovery", started.recoverer.run(quota.clone(), supervisor.token()));
@@ -225,6 +232,7 @@ impl App {
         if let Some(queued) = take_traces() {
             traces.spawn("traces", queued.run(traces.token()));
         }
+        warn_of_unused_catalogue(&core.quota, config)?;
         let app = Self { core, edge, traces, address, grace: config.server.shutdown_grace() };
         app.announce();
         Ok(app)
@@ -440,6 +448,15 @@ pub fn catalogue(config: &Config) -> Result<Catalogue, AppError> {
     let failed = |source| AppError::CatalogueFile { path: path.clone(), source };
     let text = std::fs::read_to_string(Path::new(path)).map_err(failed)?;
     Catalogue::parse(&text).map_err(AppError::Catalogue)
+}
+
+/// Says so when the configuration names a catalogue and the database goes by another: it is for a database without one.
+fn warn_of_unused_catalogue(quota: &Quota, config: &Config) -> Result<(), AppError> {
+    let path = &config.quota.catalogue;
+    if !path.is_empty() && !quota.goes_by(&catalogue(config)?) {
+        tracing::warn!(%path, "the database has another catalogue, which is in force; `headroom apply` changes it");
+    }
+    Ok(())
 }
 
 /// Postgres, with a pool of its own for analysts when that is elsewhere.

@@ -22,8 +22,8 @@ pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
     ("ANALYTICS_DATABASE_URL", "postgres.analytics_url"),
     ("REDIS_URL", "redis.url"),
 ];
-/// Variables that steer the program and are not keys.
-const CONTROL: [&str; 1] = [CONFIG_VARIABLE];
+/// Variables that are not keys: the one that steers the program, and those that clients and their tests read.
+const CONTROL: [&str; 4] = [CONFIG_VARIABLE, "HEADROOM_URL", "HEADROOM_API_KEY", "HEADROOM_BIN"];
 /// Longest content of a secret file, in bytes.
 const SECRET_BYTES_MAX: u64 = 65_536;
 

@@ -16,7 +16,7 @@ use super::DEFAULT_TOML;
 use super::error::ConfigError;
 
 /// The keys that may not be shown, and that `<VARIABLE>_FILE` may set.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
     "redis.url",
     "redis.sentinel_urls",
     "redis.cluster_urls",
@@ -25,6 +25,7 @@ const SECRETS: [&str; 8] = [
     "postgres.analytics_url",
     "auth.admin_key",
     "jwt.secret",
+    "email.smtp_url",
 ];
 
 /// The keys that exist, with their types: those of the default file.

@@ -118,6 +118,20 @@ pub enum Role {
 }
 
 impl Config {
+    /// Where both stores should be, each by the variable that says so and without its password: for errors.
+    #[must_use]
+    pub fn store_places(&self) -> String {
+        let (redis, postgres) = (&self.redis, &self.postgres.url);
+        let redis = if !redis.cluster_urls.is_empty() {
+            format!("HEADROOM_REDIS_CLUSTER_URLS is {:?}", redis.cluster_urls)
+        } else if !redis.sentinel_urls.is_empty() {
+            format!("HEADROOM_REDIS_SENTINEL_URLS is {:?}", redis.sentinel_urls)
+        } else {
+            format!("REDIS_URL is {:?}", redis.url)
+        };
+        format!("DATABASE_URL is {postgres:?}, {redis}")
+    }
+
     /// Merges the default file, the file at `path` (or else the one that `HEADROOM_CONFIG` names)
     /// and `env`, and checks the result.
     ///

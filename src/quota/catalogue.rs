@@ -150,6 +150,12 @@ impl Quota {
         }
     }
 
+    /// Whether this is the catalogue in force.
+    #[must_use]
+    pub fn goes_by(&self, catalogue: &Catalogue) -> bool {
+        self.edition().catalogue == *catalogue
+    }
+
     /// Goes by the newest catalogue from now on.
     ///
     /// # Errors

@@ -247,7 +247,9 @@ pub enum StartError {
     #[error("the catalogue")]
     Catalogue(#[source] QuotaError),
     /// The configured shard count is not the one Postgres owns.
-    #[error("quota.shards is {configured}, but the database has {found} shards")]
+    #[error(
+        "quota.shards is {configured}, but the database has {found} shards since its first migration, for good"
+    )]
     Shards {
         /// In the configuration.
         configured: u16,

@@ -30,8 +30,8 @@ def main() -> int:
     options = [f"--max-examples={arguments.examples}", f"--seed={arguments.seed}"]
     with running() as service:
         known = things_of(service)
-        admin = {"HEADROOM_KEY": service.admin_key, **known}
-        backend = {"HEADROOM_KEY": service.backend_key, **known}
+        admin = {"HEADROOM_API_KEY": service.admin_key, **known}
+        backend = {"HEADROOM_API_KEY": service.backend_key, **known}
         # With ids out of answers an admin would soon revoke the key that all calls are made with.
         others, revoke, every = f"--exclude-name={REVOKE}", f"--include-name={REVOKE}", "examples,coverage,fuzzing"
         with ThreadPoolExecutor() as pool:

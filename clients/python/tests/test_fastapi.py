@@ -114,7 +114,7 @@ async def test_a_route_that_holds_charges_what_it_used(
 def chat(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port), "--log-level", "warning"]
-    environment = {**os.environ, "HEADROOM_URL": service.url, "HEADROOM_KEY": service.backend_key}
+    environment = {**os.environ, "HEADROOM_URL": service.url, "HEADROOM_API_KEY": service.backend_key}
     log = tmp_path_factory.mktemp("chat") / "log"
     with program(command, port, log, cwd=REPOSITORY / "deploy/examples/fastapi-chat", env=environment) as url:
         yield url

@@ -70,7 +70,7 @@ def proxy(service: Service) -> Iterator[Proxy]:
         environment = {
             **os.environ,
             "HEADROOM_URL": network.url,
-            "HEADROOM_KEY": service.backend_key,
+            "HEADROOM_API_KEY": service.backend_key,
             "LITELLM_MASTER_KEY": MASTER_KEY,
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks another host at its start
         }

@@ -24,7 +24,7 @@ before(async () => {
       env: {
         ...process.env,
         HEADROOM_URL: SERVICE_URL,
-        HEADROOM_KEY: SERVICE_KEY,
+        HEADROOM_API_KEY: SERVICE_KEY,
         NEXT_TELEMETRY_DISABLED: '1',
       },
     },

@@ -13,7 +13,7 @@ try {
   const options = ['--import', 'tsx', '--test', '--test-concurrency=2', '--test-timeout=300000'];
   const runner = spawn(process.execPath, [...options, ...files], {
     stdio: 'inherit',
-    env: { ...process.env, HEADROOM_URL: service.url, HEADROOM_KEY: service.key },
+    env: { ...process.env, HEADROOM_URL: service.url, HEADROOM_API_KEY: service.key },
   });
   const [code] = await once(runner, 'exit');
   process.exitCode = code ?? 1;

@@ -20,7 +20,7 @@ from headroom_client.fastapi import Quota
 ANSWER_TOKENS_MAX = 500
 
 # This chat would rather be silent than give messages away: it fails closed.
-client = AsyncHeadroom(os.environ["HEADROOM_URL"], os.environ["HEADROOM_KEY"], on_unavailable="closed")
+client = AsyncHeadroom(os.environ["HEADROOM_URL"], os.environ["HEADROOM_API_KEY"], on_unavailable="closed")
 
 
 class Message(BaseModel):

@@ -8,7 +8,7 @@ function given(name: string): string {
 }
 
 export const SERVICE_URL = given('HEADROOM_URL');
-export const SERVICE_KEY = given('HEADROOM_KEY');
+export const SERVICE_KEY = given('HEADROOM_API_KEY');
 
 /** A client; what it reports as lost is kept in `lost`. */
 export function client(options: Partial<HeadroomOptions> = {}): Headroom & { lost: string[] } {
