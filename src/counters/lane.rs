@@ -125,7 +125,7 @@ impl Lane {
                 group = without_writes(group, source.as_ref());
             }
             if self.asked.is_none() {
-                tokio::time::sleep(RETRY_PAUSE).await;
+                self.parts.clock.pause(RETRY_PAUSE).await;
             }
             group = still_waiting(group, ambiguous, source.as_ref());
         }

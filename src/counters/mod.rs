@@ -36,6 +36,7 @@ mod shard;
 mod sheet;
 mod startup;
 mod way;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -90,6 +91,8 @@ pub use self::sheet::PackedSheet;
 pub use self::sheet::StoredLine;
 pub use self::startup::Durability;
 pub use self::startup::StartupReport;
+pub use self::wire::Answer;
+pub use self::wire::InProcess;
 
 use self::lane::LaneParts;
 use self::lane::Submitted;
