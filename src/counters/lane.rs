@@ -65,7 +65,7 @@ impl Ticket {
 /// What the lanes of a node share.
 pub(super) struct LaneParts {
     pub(super) routes: Routes,
-    pub(super) scripts: Scripts,
+    pub(super) scripts: Arc<Scripts>,
     pub(super) options: GroupOptions,
     pub(super) clock: Clock,
     /// Redis' time minus the node's, in milliseconds.

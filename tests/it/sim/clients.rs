@@ -156,7 +156,8 @@ impl History {
                 self.acknowledged.extend(decision.event_id);
                 self.reserved.extend(decision.hold.map(|hold| hold.id));
             }
-            Ok(_) => self.refused += 1,
+            // A reserve that is asked again may have had its hold, and its end.
+            Ok(_) | Err(QuotaError::ReservationEnded { .. }) => self.refused += 1,
             Err(error) => self.failed(&error),
         }
     }

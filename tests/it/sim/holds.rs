@@ -29,6 +29,9 @@ impl Life {
     }
 }
 
+/// What is held of one counter until one instant: level, metric, period, window and instant.
+type HeldKey = (String, String, &'static str, (i64, i64), i64);
+
 /// The reservations, by their ids.
 #[derive(Clone, Debug, Default)]
 pub struct Holds(BTreeMap<Uuid, Life>);
@@ -75,7 +78,7 @@ impl Holds {
 
     /// What the open ones hold of counters that Postgres has, from `after_s` on.
     pub fn held(&self, levels: &[String], after_s: i64) -> Vec<HeldCounter> {
-        let mut sums = BTreeMap::new();
+        let mut sums: BTreeMap<HeldKey, i64> = BTreeMap::new();
         let open = self.0.values().filter(|life| life.end.is_none());
         for event in open.filter_map(|life| life.reserve.as_ref()) {
             for line in held(event).filter(|line| is_kept(line.period)) {
@@ -89,16 +92,17 @@ impl Holds {
                 *sums.entry((level, metric, period, window, until_s)).or_insert(0) += line.units;
             }
         }
-        let counter = |((subject, metric, period, window, until_s), units)| HeldCounter {
-            subject,
-            metric,
-            period: String::from(period),
-            window_start_s: window.0,
-            window_end_s: window.1,
-            grant: None,
-            until_s,
-            units,
-        };
+        let counter =
+            |((subject, metric, period, window, until_s), units): (HeldKey, i64)| HeldCounter {
+                subject,
+                metric,
+                period: String::from(period),
+                window_start_s: window.0,
+                window_end_s: window.1,
+                grant: None,
+                until_s,
+                units,
+            };
         sums.into_iter().map(counter).collect()
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use headroom::clock::Clock;
 use headroom::counters::Counters;
 use headroom::counters::GroupOptions;
-use headroom::counters::GuardsOff;
 use headroom::counters::Place;
 use headroom::counters::RedisOptions;
+use headroom::counters::Scripts;
 use headroom::domain::Catalogue;
 use headroom::domain::StoreAway;
 use headroom::domain::Units;
@@ -42,7 +42,7 @@ const BATCH_EVENTS_MAX: usize = 5;
 #[derive(Clone)]
 pub struct Setup {
     pub catalogue: Catalogue,
-    pub scripts_off: GuardsOff,
+    pub scripts: Arc<Scripts>,
     pub guards: Guards,
     pub trim_lag: Duration,
 }
@@ -73,7 +73,8 @@ impl Node {
             idle_ttl: Duration::from_hours(24),
             outbox_events_max: 10_000,
         };
-        let counters = Counters::new(&redis, options, 1, clock.clone(), &setup.scripts_off);
+        let scripts = setup.scripts.clone();
+        let counters = Counters::with_scripts(&redis, options, 1, clock.clone(), scripts);
         let (counters, lanes) = counters.unwrap();
         let parts = QuotaParts {
             counters: Arc::new(counters),

@@ -32,7 +32,6 @@ pub struct Used {
 #[derive(Clone, Debug)]
 pub struct Found {
     pub old_epoch: u64,
-    pub reason: &'static str,
     pub expected_seq: u64,
     pub cursor_seq: u64,
     pub lost_at_most: u64,
@@ -129,7 +128,6 @@ impl Postgres {
     pub fn note_incident(&mut self, incident: &Incident) {
         self.incidents.push(Found {
             old_epoch: self.cursor.epoch,
-            reason: incident.reason,
             expected_seq: incident.expected_seq,
             cursor_seq: self.cursor.seq,
             lost_at_most: incident.lost_at_most,

@@ -12,8 +12,8 @@ use redis::aio::MultiplexedConnection;
 use super::redis::Server;
 use super::redis::reply;
 use super::schedule::Exchange;
+use super::schedule::Product;
 use super::schedule::Schedule;
-use super::schedule::Without;
 use super::with_timers;
 use crate::support::stores;
 
@@ -48,7 +48,7 @@ async fn a_real_redis_answers_the_same_and_holds_the_same() {
 /// All that the Redis of a schedule was asked, and what it holds in the end. Nothing was done to it but by commands.
 fn recorded(seed: u64) -> (Vec<Exchange>, Held) {
     with_timers(|| {
-        let mut schedule = Schedule::new(seed, false, &Without::default());
+        let mut schedule = Schedule::new(seed, false, &Product::whole());
         schedule.mix.forget = 0;
         schedule.record = Some(Vec::new());
         schedule.run();

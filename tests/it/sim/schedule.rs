@@ -1,9 +1,11 @@
 //! One schedule: what a seed makes of nodes, clients, stores and faults.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headroom::clock::Clock;
 use headroom::counters::GuardsOff;
+use headroom::counters::Scripts;
 use headroom::counters::keys;
 use headroom::domain::Catalogue;
 use headroom::quota::Guards;
@@ -30,11 +32,23 @@ const STEPS: u64 = 250;
 /// Images of Redis that may come back.
 const IMAGES_MAX: usize = 4;
 
-/// What is taken away from the product, to show that the simulation finds it.
-#[derive(Clone, Default)]
-pub struct Without {
-    pub scripts: Vec<&'static str>,
-    pub guards: Guards,
+/// The product, or what is left of it when a guard is taken away to show that the simulation finds it.
+pub struct Product {
+    scripts: Arc<Scripts>,
+    guards: Guards,
+    catalogue: Catalogue,
+}
+
+impl Product {
+    /// Without these guards of the scripts, and with those of the loops.
+    pub fn without(scripts_off: &[&'static str], guards: Guards) -> Self {
+        let scripts = Arc::new(Scripts::new(&GuardsOff(scripts_off.to_vec())));
+        Self { scripts, guards, catalogue: catalogue() }
+    }
+
+    pub fn whole() -> Self {
+        Self::without(&[], Guards::default())
+    }
 }
 
 /// How likely what is, in so many of 1,000 steps. Drawn once a schedule, so that some have much of one thing.
@@ -74,7 +88,6 @@ impl Mix {
 
 /// Everything that a schedule moves.
 pub struct Schedule {
-    pub seed: u64,
     pub dice: Dice,
     pub mix: Mix,
     setup: Setup,
@@ -107,17 +120,16 @@ pub struct Exchange {
 }
 
 impl Schedule {
-    pub fn new(seed: u64, is_lossy: bool, without: &Without) -> Self {
+    pub fn new(seed: u64, is_lossy: bool, product: &Product) -> Self {
         let mut dice = Dice::new(seed);
         let mix = Mix::draw(&mut dice, is_lossy);
         let setup = Setup {
-            catalogue: catalogue(),
-            scripts_off: GuardsOff(without.scripts.clone()),
-            guards: without.guards,
+            catalogue: product.catalogue.clone(),
+            scripts: product.scripts.clone(),
+            guards: product.guards,
             trim_lag: Duration::from_secs(dice.choose(&[0, 0, 5])),
         };
         let mut schedule = Self {
-            seed,
             dice,
             mix,
             setup,

@@ -1,7 +1,6 @@
 //! The Lua in which scripts run, and what Redis gives them.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use mlua::Function;
@@ -17,10 +16,17 @@ use super::reply::Reply;
 
 type Keys = Rc<RefCell<Keyspace>>;
 
+/// A compiled script.
+struct Script {
+    code: Vec<u8>,
+    hash: String,
+    function: Function,
+}
+
 /// Lua, with the scripts that it has compiled.
 pub struct Interpreter {
     lua: Lua,
-    scripts: RefCell<HashMap<String, Function>>,
+    scripts: RefCell<Vec<Script>>,
     /// What `redis.call` works on: the server that was made last.
     keys: Rc<RefCell<Option<Keys>>>,
 }
@@ -58,17 +64,20 @@ impl Interpreter {
 
     /// Compiles a script once, and answers its SHA-1.
     pub fn learn(&self, code: &[u8]) -> String {
-        let hash = redis::Script::new(std::str::from_utf8(code).unwrap()).get_hash().to_owned();
         let mut scripts = self.scripts.borrow_mut();
-        scripts
-            .entry(hash.clone())
-            .or_insert_with(|| self.lua.load(code).set_name("=script").into_function().unwrap());
+        if let Some(known) = scripts.iter().find(|script| script.code == code) {
+            return known.hash.clone();
+        }
+        let text = std::str::from_utf8(code).unwrap();
+        let hash = redis::Script::new(text).get_hash().to_owned();
+        let function = self.lua.load(text).set_name("=script").into_function().unwrap();
+        scripts.push(Script { code: code.to_vec(), hash: hash.clone(), function });
         hash
     }
 
     /// Runs a script; the arguments begin with the number of keys.
     pub fn run(&self, hash: &str, arguments: &[Vec<u8>]) -> Reply {
-        let script = self.scripts.borrow()[hash].clone();
+        let script = self.function(hash);
         let count: usize = std::str::from_utf8(&arguments[0]).unwrap().parse().unwrap();
         let (keys, rest) = arguments[1..].split_at(count);
         self.give("KEYS", keys).unwrap();
@@ -77,6 +86,11 @@ impl Interpreter {
             Ok(value) => reply_of(&value),
             Err(error) => Reply::Error(format!("ERR {error}").replace(['\r', '\n'], " ")),
         }
+    }
+
+    fn function(&self, hash: &str) -> Function {
+        let scripts = self.scripts.borrow();
+        scripts.iter().find(|script| script.hash == hash).unwrap().function.clone()
     }
 
     fn give(&self, name: &str, texts: &[Vec<u8>]) -> mlua::Result<()> {

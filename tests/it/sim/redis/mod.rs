@@ -87,9 +87,9 @@ impl Server {
     }
 
     /// Starts it anew with what it held then: its scripts are forgotten, its time goes on.
-    pub fn restart(&mut self, image: Keyspace) {
-        let now_ms = self.keys.borrow().now_ms;
-        *self.keys.borrow_mut() = Keyspace { now_ms, ..image };
+    pub fn restart(&mut self, mut image: Keyspace) {
+        image.now_ms = self.keys.borrow().now_ms;
+        self.keys.replace(image);
         self.forget_scripts();
     }
 
