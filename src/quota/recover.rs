@@ -165,11 +165,24 @@ impl<L: EventLedger> Quota<L> {
             let epoch = tx.cursor().epoch;
             tx.abandon().await;
             epoch
-        } else {
+        } else if self.stands(shard, fenced).await? {
             self.salvage(tx, fenced).await?
+        } else {
+            tx.abandon().await;
+            return Ok(false);
         };
         let opened = self.counters.open(shard, fenced.token, epoch, self.instance).await;
         opened.map_err(QuotaError::of_counters)
+    }
+
+    /// Whether the fence still stands once the cursor is held, from when on nobody else can take it away. Others may have
+    /// opened it before: the shard then serves in a later epoch, which this recovery must not end.
+    async fn stands(&self, shard: u16, fenced: &Fenced) -> Result<bool, QuotaError> {
+        if !self.options.guards.fence {
+            return Ok(true);
+        }
+        let now = self.fence(shard, fenced.fault).await?;
+        Ok(now.is_some_and(|now| now.token == fenced.token))
     }
 
     /// Logs what the outbox still holds, records the incident and commits the new epoch.
