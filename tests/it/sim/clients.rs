@@ -1,7 +1,7 @@
 //! What clients ask of nodes, and what they were answered.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +38,10 @@ enum Ask {
 /// What clients know.
 #[derive(Default)]
 pub struct History {
-    /// The events that were acknowledged.
-    pub acknowledged: BTreeSet<Uuid>,
+    /// The events that were acknowledged, each with how often Redis had lost something by then.
+    pub acknowledged: BTreeMap<Uuid, u64>,
+    /// How often Redis has lost something so far.
+    pub losses: u64,
     /// Reservations that were given out.
     reserved: Vec<String>,
     /// What was asked with a key, and may be asked again.
@@ -153,7 +155,8 @@ impl History {
     fn decided(&mut self, outcome: Result<Decision, QuotaError>) {
         match outcome {
             Ok(decision) if decision.allowed => {
-                self.acknowledged.extend(decision.event_id);
+                let at = self.losses;
+                self.acknowledged.extend(decision.event_id.map(|id| (id, at)));
                 self.reserved.extend(decision.hold.map(|hold| hold.id));
             }
             // A reserve that is asked again may have had its hold, and its end.
@@ -165,7 +168,7 @@ impl History {
     fn ended(&mut self, outcome: Result<Uuid, QuotaError>) {
         match outcome {
             Ok(event) => {
-                self.acknowledged.insert(event);
+                self.acknowledged.insert(event, self.losses);
             }
             Err(QuotaError::ReservationEnded { .. }) => self.refused += 1,
             Err(error) => self.failed(&error),

@@ -8,7 +8,7 @@ use super::schedule::Product;
 use super::with_timers;
 
 /// Seeds that are tried at most.
-const SEEDS_MAX: u64 = 400;
+const SEEDS_MAX: u64 = 200;
 
 /// Fails unless a schedule goes wrong without these guards of the scripts, and with those of the loops.
 #[track_caller]
@@ -23,7 +23,7 @@ fn assert_found(scripts_off: &[&'static str], guards: Guards) {
 
 #[test]
 fn a_missing_guard_of_the_scripts_is_found() {
-    for name in ["earlier_attempt", "epoch_in_counter", "tail", "fence", "floor_check"] {
+    for name in ["earlier_attempt", "epoch_in_counter", "fence", "tail"] {
         assert_found(&[name], Guards::default());
     }
 }
@@ -33,10 +33,8 @@ fn a_missing_guard_of_the_loops_is_found() {
     let all = Guards::default();
     let no_compare = FlushGuards { compare_and_set: false, ..FlushGuards::default() };
     let no_dedupe = FlushGuards { dedupe: false, ..FlushGuards::default() };
-    assert_found(&[], Guards { seq_check: false, ..all });
     assert_found(&[], Guards { salvage: false, ..all });
     assert_found(&[], Guards { flush: no_compare, ..all });
     assert_found(&[], Guards { flush: no_dedupe, ..all });
-    assert_found(&[], Guards { fence: false, ..all });
     assert_found(&["trim_after_commit"], Guards { trim_after_commit: false, ..all });
 }

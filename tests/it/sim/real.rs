@@ -39,9 +39,13 @@ async fn a_real_redis_answers_the_same_and_holds_the_same() {
         }
         for (place, exchange) in record.iter().enumerate() {
             let answers = ask(&mut real, exchange).await;
-            assert_eq!(answers, values(&exchange.answer), "seed {seed}, exchange {place}");
+            let simulated = values(&exchange.answer, answers.len());
+            assert_eq!(answers, simulated, "seed {seed}, exchange {place}");
         }
-        assert_eq!(held(&mut real).await, simulated, "seed {seed}");
+        // Records last for a time of their own, which passes in the simulation alone.
+        let mut kept = held(&mut real).await;
+        kept.retain(|key, _| simulated.contains_key(key) || !is_record(key));
+        assert_eq!(kept, simulated, "seed {seed}");
     }
     assert!(exchanges > 1_000, "{exchanges} exchanges");
     server.stop().await.unwrap();
@@ -79,18 +83,16 @@ async fn send(real: &mut MultiplexedConnection, command: &[Vec<u8>]) -> Result<V
     plain(real.req_packed_command(&request).await)
 }
 
-/// The same of answers as they came over the wire.
-fn values(mut bytes: &[u8]) -> Vec<Result<Value, String>> {
+/// The same of so many answers as they came over the wire.
+fn values(mut bytes: &[u8], count: usize) -> Vec<Result<Value, String>> {
     let mut parser = redis::Parser::new();
-    let mut values = Vec::new();
-    while !bytes.is_empty() {
-        values.push(plain(parser.parse_value(&mut bytes).and_then(Value::extract_error)));
-    }
-    values
+    (0..count).map(|_| plain(parser.parse_value(&mut bytes))).collect()
 }
 
 fn plain(answer: redis::RedisResult<Value>) -> Result<Value, String> {
-    answer.map_err(|error| error.code().unwrap_or("no code").to_owned())
+    answer
+        .and_then(Value::extract_error)
+        .map_err(|error| error.code().unwrap_or("no code").to_owned())
 }
 
 /// What asks for the value of a key, by the key's name.
@@ -121,10 +123,16 @@ fn held_in(server: &mut Server) -> Held {
         question(&name).iter().for_each(|part| {
             request.arg(part.as_slice());
         });
-        let value = values(&server.answer(&request.get_packed_command())).remove(0);
+        let value = values(&server.answer(&request.get_packed_command()), 1).remove(0);
         (name, in_order(value.unwrap()))
     };
-    names.into_iter().map(answer).collect()
+    names.into_iter().map(answer).filter(|(_, value)| *value != Value::Nil).collect()
+}
+
+/// Whether the key is that of an answer or of a hold.
+fn is_record(key: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(key);
+    name.contains("}:i:") || name.contains("}:r:")
 }
 
 /// Fields of a hash have no order, and the last instant is what this test itself has set.

@@ -275,6 +275,7 @@ impl Schedule {
         let (before, after) = (self.redis.events(), image.events);
         self.lost_events += before - after.min(before);
         self.losses += 1;
+        self.clients.history.borrow_mut().losses = self.losses;
         self.redis.restart(image);
         self.note(|| format!("redis goes back from {before} events to {after}"));
     }
