@@ -40,20 +40,17 @@ impl Schedule {
 
     fn flush_all(&mut self) -> Result<(), String> {
         for place in 0..self.nodes.len() {
-            let mut is_idle = false;
-            for _ in 0..ROUNDS_MAX {
-                self.nodes[place].flush(&mut self.tasks);
-                self.answer_all();
-                is_idle = self.nodes[place].flushed.get() == Some(FlushStep::Idle);
-                if is_idle {
-                    break;
-                }
-            }
-            if !is_idle {
+            if !(0..ROUNDS_MAX).any(|_| self.is_idle_after_a_flush(place)) {
                 return Err(format!("node {place} never has everything flushed"));
             }
         }
         Ok(())
+    }
+
+    fn is_idle_after_a_flush(&mut self, place: usize) -> bool {
+        self.nodes[place].flush(&mut self.tasks);
+        self.answer_all();
+        self.nodes[place].flushed.get() == Some(FlushStep::Idle)
     }
 
     fn sweep_all(&mut self) -> Result<(), String> {
@@ -148,9 +145,7 @@ impl Schedule {
         for place in 0..self.nodes.len() {
             for subject in SUBJECTS {
                 let decision = self.look(place, subject)?;
-                for limit in &decision.limits {
-                    self.does_agree(subject, limit)?;
-                }
+                decision.limits.iter().try_for_each(|limit| self.does_agree(subject, limit))?;
             }
         }
         self.flush_all()?;

@@ -35,13 +35,13 @@ impl Schedule {
         let mut seen = Vec::new();
         let mut ready = Vec::new();
         for (place, call) in queue.waiting.iter().enumerate() {
-            if let What::Commands(connection, ..) = call.what {
-                if seen.contains(&connection) {
-                    continue;
-                }
-                seen.push(connection);
-            }
-            if call.held_until <= self.step {
+            let connection = match call.what {
+                What::Commands(connection, ..) => Some(connection),
+                _ => None,
+            };
+            let is_behind = connection.is_some_and(|it| seen.contains(&it));
+            seen.extend(connection);
+            if !is_behind && call.held_until <= self.step {
                 ready.push(place);
             }
         }
