@@ -22,6 +22,9 @@ pub enum Fate {
     Unanswered,
 }
 
+/// What a call of the ledger does, unless it is lost.
+type Work = Box<dyn FnOnce(&mut Postgres, Fate) + Send>;
+
 type AnswerTo<T> = oneshot::Sender<io::Result<T>>;
 
 /// What waits.
@@ -31,7 +34,7 @@ pub enum What {
     /// Commands over a connection.
     Commands(u64, Vec<u8>, AnswerTo<Vec<u8>>),
     /// A statement or a transaction, by the name of the method.
-    Ledger(&'static str, Box<dyn FnOnce(&mut Postgres, Fate) + Send>),
+    Ledger(&'static str, Work),
 }
 
 /// A call, and the life of the node that made it.

@@ -80,17 +80,18 @@ impl Holds {
     pub fn held(&self, levels: &[String], after_s: i64) -> Vec<HeldCounter> {
         let mut sums: BTreeMap<HeldKey, i64> = BTreeMap::new();
         let open = self.0.values().filter(|life| life.end.is_none());
-        for event in open.filter_map(|life| life.reserve.as_ref()) {
-            for line in held(event).filter(|line| is_kept(line.period)) {
-                let Tally::Held { until_s } = line.tally else { continue };
-                let level = event.level(line.depth).to_owned();
-                if until_s <= after_s || line.window.end_s <= after_s || !levels.contains(&level) {
-                    continue;
-                }
-                let (metric, period) = (line.metric.as_str().to_owned(), line.period.as_str());
-                let window = (line.window.start_s, line.window.end_s);
-                *sums.entry((level, metric, period, window, until_s)).or_insert(0) += line.units;
+        let events = open.filter_map(|life| life.reserve.as_ref());
+        let lines = events.flat_map(|event| held(event).map(move |line| (event, line)));
+        for (event, line) in lines.filter(|(_, line)| is_kept(line.period)) {
+            let Tally::Held { until_s } = line.tally else { continue };
+            let level = event.level(line.depth).to_owned();
+            let is_over = until_s <= after_s || line.window.end_s <= after_s;
+            if is_over || !levels.contains(&level) {
+                continue;
             }
+            let (metric, period) = (line.metric.as_str().to_owned(), line.period.as_str());
+            let window = (line.window.start_s, line.window.end_s);
+            *sums.entry((level, metric, period, window, until_s)).or_insert(0) += line.units;
         }
         let counter =
             |((subject, metric, period, window, until_s), units): (HeldKey, i64)| HeldCounter {

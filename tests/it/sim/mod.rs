@@ -38,7 +38,7 @@ const SCHEDULES: u64 = 1_200;
 /// Runs a seed's schedule and judges it.
 fn run(seed: u64, product: &Product) -> (Schedule, Result<(), String>) {
     // Every second schedule has a Redis that loses something.
-    let mut schedule = Schedule::new(seed, seed % 2 == 0, product);
+    let mut schedule = Schedule::new(seed, seed.is_multiple_of(2), product);
     schedule.run();
     let verdict = schedule.judge();
     (schedule, verdict)

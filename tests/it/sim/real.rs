@@ -77,9 +77,7 @@ async fn ask(real: &mut MultiplexedConnection, exchange: &Exchange) -> Vec<Resul
 /// An answer, or the code of an error.
 async fn send(real: &mut MultiplexedConnection, command: &[Vec<u8>]) -> Result<Value, String> {
     let mut request = redis::Cmd::new();
-    command.iter().for_each(|part| {
-        request.arg(part.as_slice());
-    });
+    request.arg(command);
     plain(real.req_packed_command(&request).await)
 }
 
@@ -120,9 +118,7 @@ fn held_in(server: &mut Server) -> Held {
     let names = server.image().names();
     let answer = |name: Vec<u8>| {
         let mut request = redis::Cmd::new();
-        question(&name).iter().for_each(|part| {
-            request.arg(part.as_slice());
-        });
+        request.arg(question(&name));
         let value = values(&server.answer(&request.get_packed_command()), 1).remove(0);
         (name, in_order(value.unwrap()))
     };

@@ -112,6 +112,9 @@ pub struct Schedule {
     pub record: Option<Vec<Exchange>>,
 }
 
+/// What one step does.
+type Action = fn(&mut Schedule);
+
 /// Commands, the answer, and the time at which it was made.
 pub struct Exchange {
     pub now_ms: i64,
@@ -182,7 +185,7 @@ impl Schedule {
 
     fn one_step(&mut self) {
         let mix = self.mix;
-        let actions: [(u64, fn(&mut Self)); 8] = [
+        let actions: [(u64, Action); 8] = [
             (mix.ask, Self::ask),
             (mix.flush, Self::flush),
             (mix.sweep, Self::sweep),

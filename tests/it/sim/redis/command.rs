@@ -30,7 +30,7 @@ pub fn execute(keys: &mut Keyspace, command: &[Vec<u8>]) -> Reply {
         b"HGETALL" => Reply::Array(flat(keys, &arguments[0])),
         b"HSET" => hset(keys, &arguments[0], &arguments[1..]),
         b"HDEL" => hdel(keys, &arguments[0], &arguments[1..]),
-        b"HSCAN" => Reply::Array(vec![Reply::text(0), Reply::Array(flat(keys, &arguments[0]))]),
+        b"HSCAN" => Reply::Array(vec![Reply::text(&0), Reply::Array(flat(keys, &arguments[0]))]),
         b"XADD" => xadd(keys, &arguments[0], &arguments[1], &arguments[2..]),
         b"XRANGE" => xrange(keys, arguments),
         b"XTRIM" => xtrim(keys, arguments),
@@ -40,7 +40,7 @@ pub fn execute(keys: &mut Keyspace, command: &[Vec<u8>]) -> Reply {
 
 fn time(keys: &Keyspace) -> Reply {
     let (seconds, ms) = (keys.now_ms.div_euclid(1_000), keys.now_ms.rem_euclid(1_000));
-    Reply::Array(vec![Reply::text(seconds), Reply::text(ms * 1_000)])
+    Reply::Array(vec![Reply::text(&seconds), Reply::text(&(ms * 1_000))])
 }
 
 fn getex(keys: &mut Keyspace, arguments: &[Vec<u8>]) -> Reply {
@@ -140,7 +140,7 @@ fn xrange(keys: &mut Keyspace, arguments: &[Vec<u8>]) -> Reply {
     }
     let entry = |(id, fields): (&StreamId, &Vec<Vec<u8>>)| {
         let fields = fields.iter().cloned().map(Reply::Bulk).collect();
-        Reply::Array(vec![Reply::text(format!("{}-{}", id.0, id.1)), Reply::Array(fields)])
+        Reply::Array(vec![Reply::text(&format!("{}-{}", id.0, id.1)), Reply::Array(fields)])
     };
     let found = stream.entries.range((from, Bound::Included(to)));
     Reply::Array(found.take(count).map(entry).collect())

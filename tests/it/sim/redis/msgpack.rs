@@ -33,7 +33,7 @@ fn write_number(out: &mut Vec<u8>, number: f64) {
 fn write_int(out: &mut Vec<u8>, number: i64) {
     let bytes = number.to_be_bytes();
     match number {
-        0..=0x7f | -32..=-1 => out.push(bytes[7]),
+        -32..=0x7f => out.push(bytes[7]),
         0x80..=0xff => tagged(out, 0xcc, &bytes[7..]),
         0x100..=0xffff => tagged(out, 0xcd, &bytes[6..]),
         0x1_0000..=0xffff_ffff => tagged(out, 0xce, &bytes[4..]),

@@ -12,7 +12,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn text(text: impl ToString) -> Self {
+    pub fn text(text: &impl ToString) -> Self {
         Self::Bulk(text.to_string().into_bytes())
     }
 
@@ -33,7 +33,9 @@ impl Reply {
             }
             Self::Array(items) => {
                 line(out, b'*', &items.len().to_string());
-                items.iter().for_each(|item| item.write(out));
+                for item in items {
+                    item.write(out);
+                }
             }
         }
     }
