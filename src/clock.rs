@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::TimeDelta;
@@ -69,6 +70,15 @@ impl Clock {
     /// as it is. For tests.
     pub fn stop_at(&self, at_ms: i64) {
         self.stopped_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// Waits so long. While the clock stands still nothing takes time: others have their turn, no more.
+    pub async fn pause(&self, duration: Duration) {
+        if self.stopped_at().is_some() {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::time::sleep(duration).await;
+        }
     }
 
     fn stopped_at(&self) -> Option<DateTime<Utc>> {

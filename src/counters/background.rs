@@ -49,7 +49,7 @@ impl Counters {
                 break;
             }
             if asked.is_none() {
-                tokio::time::sleep(RETRY_PAUSE).await;
+                self.lanes.clock.pause(RETRY_PAUSE).await;
             }
         }
         Err(last)

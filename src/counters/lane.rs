@@ -65,7 +65,7 @@ impl Ticket {
 /// What the lanes of a node share.
 pub(super) struct LaneParts {
     pub(super) routes: Routes,
-    pub(super) scripts: Scripts,
+    pub(super) scripts: Arc<Scripts>,
     pub(super) options: GroupOptions,
     pub(super) clock: Clock,
     /// Redis' time minus the node's, in milliseconds.
@@ -125,7 +125,7 @@ impl Lane {
                 group = without_writes(group, source.as_ref());
             }
             if self.asked.is_none() {
-                tokio::time::sleep(RETRY_PAUSE).await;
+                self.parts.clock.pause(RETRY_PAUSE).await;
             }
             group = still_waiting(group, ambiguous, source.as_ref());
         }

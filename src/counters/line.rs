@@ -6,14 +6,14 @@ use redis::RedisFuture;
 use redis::RedisResult;
 use redis::Value;
 use redis::aio::ConnectionLike;
-use redis::aio::MultiplexedConnection;
 
 use super::script::Script;
+use super::wire::Wire;
 
 /// A connection, over which each request may be preceded by `ASKING`: it was sent here by the server that gives the slot
 /// away, for this once.
 pub(super) struct Line {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Wire,
     pub(super) is_asking: bool,
 }
 

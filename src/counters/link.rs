@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 use deadpool_redis::Connection;
 use redis::RedisResult;
 use redis::Value;
-use redis::aio::MultiplexedConnection;
 use tokio::sync::Mutex;
 
 use super::error::is_demoted;
@@ -15,12 +14,14 @@ use super::error::is_lost;
 use super::error::plain;
 use super::line::Line;
 use super::line::Request;
+use super::opener::Opened;
 use super::opener::Opener;
+use super::wire::Wire;
 
 /// A connection and its number.
 #[derive(Clone)]
 pub(super) struct Linked {
-    pub(super) connection: MultiplexedConnection,
+    pub(super) connection: Wire,
     /// Grows with each connection of the node. Another number than before means that the server, or another one in its
     /// place, may have lost something meanwhile.
     pub(super) generation: u64,
@@ -28,7 +29,7 @@ pub(super) struct Linked {
 
 /// A connection that is kept from the pool.
 struct Kept {
-    connection: Connection,
+    opened: Opened,
     generation: u64,
 }
 
@@ -48,12 +49,13 @@ impl Link {
     pub(super) async fn get(&self) -> RedisResult<Linked> {
         let mut current = self.current.lock().await;
         if let Some(kept) = current.as_ref() {
-            return Ok(Linked { connection: kept.connection.clone(), generation: kept.generation });
+            let connection = kept.opened.wire.clone();
+            return Ok(Linked { connection, generation: kept.generation });
         }
-        let connection = self.opener.open().await?;
+        let opened = self.opener.open().await?;
         let generation = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
-        let linked = Linked { connection: connection.clone(), generation };
-        *current = Some(Kept { connection, generation });
+        let linked = Linked { connection: opened.wire.clone(), generation };
+        *current = Some(Kept { opened, generation });
         Ok(linked)
     }
 
@@ -62,7 +64,7 @@ impl Link {
         let mut current = self.current.lock().await;
         if let Some(kept) = current.take_if(|kept| kept.generation == generation) {
             // Not back into the pool, which would lend it again.
-            drop(Connection::take(kept.connection));
+            drop(kept.opened.lent.map(Connection::take));
         }
     }
 

@@ -36,6 +36,7 @@ mod shard;
 mod sheet;
 mod startup;
 mod way;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -83,6 +84,8 @@ pub use self::place::RedisOptions;
 pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
 pub use self::script::GuardsOff;
+#[doc(hidden)]
+pub use self::script::Scripts;
 pub use self::shard::Ended;
 pub use self::shard::Own;
 pub use self::shard::Sight;
@@ -90,12 +93,13 @@ pub use self::sheet::PackedSheet;
 pub use self::sheet::StoredLine;
 pub use self::startup::Durability;
 pub use self::startup::StartupReport;
+pub use self::wire::Answer;
+pub use self::wire::InProcess;
 
 use self::lane::LaneParts;
 use self::lane::Submitted;
 use self::lane::Ticket;
 use self::routes::Routes;
-use self::script::Scripts;
 use self::shard::Shard;
 
 /// Operations that may wait for a shard. At 25,000 a second that is a third of a second.
@@ -120,9 +124,25 @@ impl Counters {
         clock: Clock,
         guards_off: &GuardsOff,
     ) -> Result<(Self, Vec<Lane>), CountersError> {
+        Self::with_scripts(redis, options, shards, clock, Arc::new(Scripts::new(guards_off)))
+    }
+
+    /// The same with scripts that others have, too: to prepare them takes as long as thousands of calls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Counters::new`].
+    #[doc(hidden)]
+    pub fn with_scripts(
+        redis: &RedisOptions,
+        options: GroupOptions,
+        shards: u16,
+        clock: Clock,
+        scripts: Arc<Scripts>,
+    ) -> Result<(Self, Vec<Lane>), CountersError> {
         let lanes = Arc::new(LaneParts {
             routes: Routes::new(redis, shards)?,
-            scripts: Scripts::new(guards_off),
+            scripts,
             options,
             clock,
             clock_delta_ms: AtomicI64::new(0),

@@ -1,5 +1,6 @@
 //! Where Redis is, and how long to wait for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::AsyncConnectionConfig;
@@ -9,6 +10,7 @@ use redis::IntoConnectionInfo;
 use redis::io::tcp::TcpSettings;
 
 use super::error::CountersError;
+use super::wire::InProcess;
 
 /// The servers, and who says which of them decides. Holds passwords: never shown.
 #[derive(Clone)]
@@ -27,6 +29,9 @@ pub enum Place {
     /// A cluster: `redis://[user:password@]host:port` of some of its servers, which tell of the others. The first one's
     /// user and password open all.
     Cluster(Vec<String>),
+    /// One server in this process.
+    #[doc(hidden)]
+    InProcess(Arc<dyn InProcess>),
 }
 
 /// Where Redis is, and how long to wait for it.

@@ -77,13 +77,14 @@ impl Routes {
             Place::Sentinel { urls, primary, login } => {
                 let link = |url: &String| {
                     let info = connection_info(url)?;
-                    let opener = Opener::new(info, options.config(), 1);
+                    let opener = Opener::new(info, options, 1);
                     Ok(Link::new(opener, generations.clone()))
                 };
                 let links = urls.iter().map(link).collect::<Result<_, CountersError>>()?;
                 (Guide::Sentinels(Sentinels::new(links, primary)), connection_info(login)?)
             }
             Place::Cluster(urls) => cluster_guide(urls)?,
+            Place::InProcess(_) => (Guide::Nobody, connection_info("redis://in-process")?),
         };
         let single = matches!(guide, Guide::Nobody)
             .then(|| Arc::new(Server::new(&login, options, &generations)));

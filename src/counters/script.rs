@@ -94,7 +94,7 @@ fn without(text: &str, guards_off: &GuardsOff) -> String {
 
 /// All scripts of the product.
 #[derive(Clone, Debug)]
-pub(super) struct Scripts {
+pub struct Scripts {
     pub(super) consume: Script,
     pub(super) consume_whole: Script,
     pub(super) load: Script,
@@ -106,7 +106,9 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new(guards_off: &GuardsOff) -> Self {
+    /// Prepares them, without the guards that are off.
+    #[must_use]
+    pub fn new(guards_off: &GuardsOff) -> Self {
         Self {
             consume: Script::new(CONSUME, guards_off),
             consume_whole: Script::new(CONSUME_WHOLE, guards_off),

@@ -32,7 +32,7 @@ impl Server {
         options: &RedisOptions,
         generations: &Arc<AtomicU64>,
     ) -> Self {
-        let opener = Opener::new(info.clone(), options.config(), BACKGROUND_LINKS + 1);
+        let opener = Opener::new(info.clone(), options, BACKGROUND_LINKS + 1);
         let link = || Arc::new(Link::new(opener.clone(), generations.clone()));
         Self {
             address: Address::of_info(info),

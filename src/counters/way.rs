@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::RedisError;
-use redis::aio::MultiplexedConnection;
 
 use super::error::CountersError;
 use super::error::is_demoted;
@@ -14,6 +13,7 @@ use super::line::Line;
 use super::probe;
 use super::reply::GroupReply;
 use super::server::Server;
+use super::wire::Wire;
 
 /// How long a lane may have been silent and still trust its server of a cluster, over a connection that stayed open. It may
 /// have been replaced, and have replaced its successor since.
@@ -22,7 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// A server, and a connection to it.
 pub(super) struct Way {
     server: Arc<Server>,
-    connection: MultiplexedConnection,
+    connection: Wire,
     pub(super) generation: u64,
     is_asking: bool,
 }

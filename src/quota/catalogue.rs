@@ -73,12 +73,14 @@ impl CatalogueChange {
     }
 }
 
-impl Quota {
+impl<L> Quota<L> {
     /// The edition in force on this node.
     pub(super) fn edition(&self) -> Arc<Edition> {
         self.edition.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
 
+impl Quota {
     /// The catalogue in force on this node, at most two seconds behind the newest.
     #[must_use]
     pub fn catalogue(&self) -> CatalogueView {

@@ -32,6 +32,7 @@ use crate::telemetry::names;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 use super::identity;
 use super::order::Ask;
 use super::order::Order;
@@ -55,7 +56,7 @@ impl Measure for Order {
     }
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Decides and charges: every limit of every level, or none.
     ///
     /// # Errors

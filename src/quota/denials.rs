@@ -15,6 +15,7 @@ use crate::telemetry::names;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 use super::order::Ask;
 use super::order::Order;
 
@@ -53,14 +54,16 @@ impl DenialQueue {
     }
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Notes the outcome of a consume when it was refused. Waits for nothing.
     pub(super) fn note_denial(&self, order: &Order, outcome: &Result<Decision, QuotaError>) {
         if let Some(denial) = denial_of(order, outcome, self.redis_now_ms()) {
             self.denials.push(denial);
         }
     }
+}
 
+impl Quota {
     /// Writes the refusals that wait, so that those noted before the call are in Postgres or lost when it returns.
     ///
     /// # Errors

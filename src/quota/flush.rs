@@ -25,6 +25,7 @@ use crate::telemetry::spans;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 use super::outbox_gauges;
 use super::recover;
 
@@ -105,7 +106,7 @@ impl FlushState {
     }
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// One pass over a shard: reads a batch after the cursor, writes it, and lets Redis trim what is old enough.
     ///
     /// # Errors
@@ -114,7 +115,7 @@ impl Quota {
     pub async fn flush(&self, shard: u16, state: &mut FlushState) -> Result<FlushStep, QuotaError> {
         let cursor = self.cursor_of(shard, state).await?;
         self.counters.saw(shard, cursor.epoch, 0);
-        let told = recover::own_up(&self.counters, &self.ledger, shard).await;
+        let told = recover::own_up(&self.counters, &*self.ledger, shard).await;
         told.map_err(QuotaError::of_ledger)?;
         if !cursor.forget.is_empty() {
             self.forget(&cursor).await?;
@@ -357,8 +358,7 @@ impl Quota {
     /// Lets Redis drop the subjects on the cursor's list, then takes them off the list.
     async fn forget(&self, cursor: &Cursor) -> Result<(), QuotaError> {
         if self.settle(cursor, cursor.seq, 0, &cursor.forget).await? {
-            let forgotten =
-                self.ledger.forgotten(cursor.shard, cursor.epoch, cursor.seq, &cursor.forget).await;
+            let forgotten = self.ledger.forgotten(cursor, &cursor.forget).await;
             forgotten.map_err(QuotaError::of_ledger)?;
         }
         Ok(())

@@ -6,11 +6,12 @@ use std::time::Instant;
 use super::Quota;
 use super::error::QuotaError;
 use super::error::Store;
+use super::event_ledger::EventLedger;
 
 /// How often the cursors are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Waits until the ledger has every event that the shards had given places to by now, for as long as a request may
     /// take.
     ///

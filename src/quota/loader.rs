@@ -29,6 +29,7 @@ use crate::telemetry::names;
 
 use super::error::QuotaError;
 use super::error::Store;
+use super::event_ledger::EventLedger;
 use super::recover;
 
 /// Loads that may wait; each is a request that waits for it.
@@ -64,18 +65,18 @@ enum Loaded {
 pub(super) struct LoadEntrance(mpsc::Sender<LoadOrder>);
 
 /// The task that loads.
-pub struct Loader {
+pub struct Loader<L = Ledger> {
     counters: Arc<Counters>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<L>,
     clock: Clock,
     queue: mpsc::Receiver<LoadOrder>,
 }
 
-pub(super) fn new(
+pub(super) fn new<L: EventLedger>(
     counters: Arc<Counters>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<L>,
     clock: Clock,
-) -> (LoadEntrance, Loader) {
+) -> (LoadEntrance, Loader<L>) {
     let (entrance, queue) = mpsc::channel(QUEUE_MAX);
     (LoadEntrance(entrance), Loader { counters, ledger, clock, queue })
 }
@@ -102,7 +103,7 @@ impl LoadEntrance {
     }
 }
 
-impl Loader {
+impl<L: EventLedger> Loader<L> {
     /// Loads until every asker is gone.
     pub async fn run(mut self) {
         let mut waiting = Vec::new();
@@ -144,7 +145,7 @@ impl Loader {
     }
 
     async fn load(&self, shard: u16, levels: &[String]) -> Loaded {
-        if let Err(error) = recover::own_up(&self.counters, &self.ledger, shard).await {
+        if let Err(error) = recover::own_up(&self.counters, &*self.ledger, shard).await {
             return no_postgres(shard, &error);
         }
         for _ in 0..SNAPSHOTS_MAX {

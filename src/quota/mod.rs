@@ -14,6 +14,7 @@ mod drift;
 mod dynamic;
 mod effective;
 mod error;
+mod event_ledger;
 mod feed;
 mod flush;
 mod flushed;
@@ -63,6 +64,7 @@ use crate::domain::Metric;
 use crate::domain::StoreAway;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
+use crate::ledger::Settings;
 
 pub use self::actor::Actor;
 pub use self::alerts::AlertsView;
@@ -82,6 +84,8 @@ pub use self::effective::Effective;
 pub use self::error::MissingFeature;
 pub use self::error::QuotaError;
 pub use self::error::Store;
+pub use self::event_ledger::EventLedger;
+pub use self::event_ledger::EventRecovery;
 pub use self::feed::FeedPlace;
 pub use self::feed::FeedReader;
 pub use self::feed::is_within;
@@ -207,9 +211,9 @@ impl Default for Guards {
 }
 
 /// The use-cases, over both stores.
-pub struct Quota {
+pub struct Quota<L = Ledger> {
     counters: Arc<Counters>,
-    ledger: Arc<Ledger>,
+    ledger: Arc<L>,
     keys: KeyRing,
     edition: RwLock<Arc<Edition>>,
     profiles: Profiles,
@@ -262,11 +266,11 @@ pub enum StartError {
 }
 
 /// What the use-cases are made of.
-pub struct QuotaParts {
+pub struct QuotaParts<L = Ledger> {
     /// Redis.
     pub counters: Arc<Counters>,
     /// Postgres.
-    pub ledger: Arc<Ledger>,
+    pub ledger: Arc<L>,
     /// API keys.
     pub keys: KeyRing,
     /// Plans, limits and models: what a ledger without a catalogue is given.
@@ -305,25 +309,7 @@ impl Quota {
         let report =
             parts.counters.check_at_start(settings.instance).await.map_err(StartError::Counters)?;
         let edition = catalogue::first_edition(&parts.ledger, &parts.catalogue).await?;
-        let (loads, loader) =
-            loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
-        let (recoveries, recoverer) = recover::new();
-        let quota = Arc::new(Self {
-            recoveries,
-            counters: parts.counters,
-            ledger: parts.ledger,
-            keys: parts.keys,
-            edition: RwLock::new(edition),
-            profiles: Profiles::default(),
-            denials: DenialQueue::default(),
-            feed: Feed::default(),
-            nothing: resolve::nothing(1),
-            loads,
-            instance: settings.instance,
-            signing_key: SigningKey::new(settings.signing_key),
-            clock: parts.clock,
-            options: parts.options,
-        });
+        let (quota, loader, recoverer) = Self::assemble(parts, &settings, edition);
         for shard in 0..configured {
             quota.open_at_start(shard).await.map_err(StartError::Recovery)?;
         }
@@ -346,12 +332,6 @@ impl Quota {
     #[must_use]
     pub fn has_metric(&self, metric: &Metric) -> bool {
         self.edition().catalogue.has_metric(metric.as_str())
-    }
-
-    /// How many shards there are.
-    #[must_use]
-    pub fn shard_count(&self) -> u16 {
-        self.counters.shard_count()
     }
 
     /// Asks both stores whether they answer, at once. Bounded by their connect time-outs.
@@ -390,6 +370,48 @@ impl Quota {
     /// [`KeyError::Ledger`] when Postgres is away; the keys stay as they were.
     pub async fn refresh_keys(&self) -> Result<(), KeyError> {
         self.keys.refresh(&self.ledger).await
+    }
+}
+
+impl<L: EventLedger> Quota<L> {
+    /// The use-cases and their tasks over stores that nobody has checked, by the catalogue of the parts: for a simulation.
+    #[doc(hidden)]
+    pub fn over(parts: QuotaParts<L>, settings: &Settings) -> (Arc<Self>, Loader<L>, Recoverer) {
+        let edition = Edition::new(1, parts.catalogue.clone());
+        Self::assemble(parts, settings, edition)
+    }
+
+    fn assemble(
+        parts: QuotaParts<L>,
+        settings: &Settings,
+        edition: Arc<Edition>,
+    ) -> (Arc<Self>, Loader<L>, Recoverer) {
+        let (loads, loader) =
+            loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
+        let (recoveries, recoverer) = recover::new();
+        let quota = Arc::new(Self {
+            recoveries,
+            counters: parts.counters,
+            ledger: parts.ledger,
+            keys: parts.keys,
+            edition: RwLock::new(edition),
+            profiles: Profiles::default(),
+            denials: DenialQueue::default(),
+            feed: Feed::default(),
+            nothing: resolve::nothing(1),
+            loads,
+            instance: settings.instance,
+            signing_key: SigningKey::new(settings.signing_key),
+            clock: parts.clock,
+            options: parts.options,
+        });
+        (quota, loader, recoverer)
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> u16 {
+        self.counters.shard_count()
     }
 
     /// Redis' time as this node believes it to be, in Unix milliseconds.

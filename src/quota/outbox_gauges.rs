@@ -4,6 +4,7 @@ use crate::counters::OutboxPage;
 use crate::telemetry::names;
 
 use super::Quota;
+use super::event_ledger::EventLedger;
 
 /// Sets the gauges of a shard by a page that was read after the cursor's place `after_seq`.
 pub(super) fn note(shard: u16, page: &OutboxPage, after_seq: u64, now_ms: i64) {
@@ -28,7 +29,7 @@ pub(super) fn age_s(page: &OutboxPage, now_ms: i64) -> f64 {
     f64::from(age_ms) / 1_000.0
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Keeps the gauges of a shard true while Postgres is away, by the cursor as it was last seen. What cannot be read now
     /// stays as it was.
     pub(super) async fn watch_outbox(&self, shard: u16, (epoch, seq): (u64, u64)) {

@@ -26,6 +26,7 @@ use super::Quota;
 use super::actor::Actor;
 use super::effective::Effective;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 
 /// Profiles kept at once; past the bound all are asked for anew.
 const PROFILES_MAX: usize = 100_000;
@@ -178,6 +179,24 @@ pub struct SubjectView {
     pub effective: Effective,
 }
 
+impl<L: EventLedger> Quota<L> {
+    /// Reads a level's profile, after the script said that there is a newer one than this node's: from Redis, and from
+    /// Postgres when Redis does not have it.
+    pub(super) async fn learn_profile(&self, shard: u16, level: &str) -> Result<(), QuotaError> {
+        let known = self.profiles.version(level);
+        let kept = self.counters.profile(shard, level).await.map_err(QuotaError::of_counters)?;
+        if let Some(kept) = kept.filter(|kept| kept.version > known) {
+            return self.profiles.learn(&kept);
+        }
+        let row = self.ledger.subject(level).await.map_err(QuotaError::of_ledger)?;
+        let Some(profile) = row.map(of_row) else { return Ok(()) };
+        // Put back, so that the next node need not ask Postgres, which may be away then.
+        let kept = self.counters.announce_profiles(shard, std::slice::from_ref(&profile)).await;
+        kept.map_err(QuotaError::of_counters)?;
+        self.profiles.learn(&profile)
+    }
+}
+
 impl Quota {
     /// What is configured for the subject; [`Profile::NOTHING`] when nothing is.
     ///
@@ -273,22 +292,6 @@ impl Quota {
                 self.bring_into_force(level_profile(subject.as_str(), version, for_nodes)).await
             }
         }
-    }
-
-    /// Reads a level's profile, after the script said that there is a newer one than this node's: from Redis, and from
-    /// Postgres when Redis does not have it.
-    pub(super) async fn learn_profile(&self, shard: u16, level: &str) -> Result<(), QuotaError> {
-        let known = self.profiles.version(level);
-        let kept = self.counters.profile(shard, level).await.map_err(QuotaError::of_counters)?;
-        if let Some(kept) = kept.filter(|kept| kept.version > known) {
-            return self.profiles.learn(&kept);
-        }
-        let row = self.ledger.subject(level).await.map_err(QuotaError::of_ledger)?;
-        let Some(profile) = row.map(of_row) else { return Ok(()) };
-        // Put back, so that the next node need not ask Postgres, which may be away then.
-        let kept = self.counters.announce_profiles(shard, std::slice::from_ref(&profile)).await;
-        kept.map_err(QuotaError::of_counters)?;
-        self.profiles.learn(&profile)
     }
 
     pub(super) async fn bring_into_force(&self, profile: LevelProfile) -> Result<(), QuotaError> {

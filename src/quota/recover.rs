@@ -17,15 +17,15 @@ use crate::counters::Fenced;
 use crate::counters::ShardFault;
 use crate::ledger::Cursor;
 use crate::ledger::Incident;
-use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
-use crate::ledger::RecoveryTx;
 use crate::telemetry::Chain;
 use crate::telemetry::names;
 
 use super::Quota;
 use super::error::QuotaError;
 use super::error::Store;
+use super::event_ledger::EventLedger;
+use super::event_ledger::EventRecovery;
 use super::salvage::Salvaged;
 
 /// Times that a recovery begins again because another fence stands by the time it opens.
@@ -54,7 +54,7 @@ pub(super) fn new() -> (RecoveryEntrance, Recoverer) {
 
 impl Recoverer {
     /// Recovers until the token is cancelled. A recovery that is cut off is taken up by whoever finds the fence.
-    pub async fn run(mut self, quota: Arc<Quota>, stop: CancellationToken) {
+    pub async fn run<L: EventLedger>(mut self, quota: Arc<Quota<L>>, stop: CancellationToken) {
         while let Some(Some(order)) = stop.run_until_cancelled(self.0.recv()).await {
             let RecoveryOrder { shard, fault, answer } = order;
             let recovery = Box::pin(quota.recover_now(shard, fault));
@@ -74,7 +74,7 @@ fn store_of(shard: u16, error: &QuotaError) -> Store {
     }
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Opens the shard at start: at once when Redis and Postgres agree, by a recovery otherwise.
     ///
     /// # Errors
@@ -165,15 +165,28 @@ impl Quota {
             let epoch = tx.cursor().epoch;
             tx.abandon().await;
             epoch
-        } else {
+        } else if self.stands(shard, fenced).await? {
             self.salvage(tx, fenced).await?
+        } else {
+            tx.abandon().await;
+            return Ok(false);
         };
         let opened = self.counters.open(shard, fenced.token, epoch, self.instance).await;
         opened.map_err(QuotaError::of_counters)
     }
 
+    /// Whether the fence still stands once the cursor is held, from when on nobody else can take it away. Others may have
+    /// opened it before: the shard then serves in a later epoch, which this recovery must not end.
+    async fn stands(&self, shard: u16, fenced: &Fenced) -> Result<bool, QuotaError> {
+        if !self.options.guards.fence {
+            return Ok(true);
+        }
+        let now = self.fence(shard, fenced.fault).await?;
+        Ok(now.is_some_and(|now| now.token == fenced.token))
+    }
+
     /// Logs what the outbox still holds, records the incident and commits the new epoch.
-    async fn salvage(&self, mut tx: RecoveryTx, fenced: &Fenced) -> Result<u64, QuotaError> {
+    async fn salvage(&self, mut tx: L::Recovery, fenced: &Fenced) -> Result<u64, QuotaError> {
         let cursor = tx.cursor().clone();
         let salvaged = if self.options.guards.salvage {
             self.salvage_outbox(&mut tx).await?
@@ -202,7 +215,7 @@ impl Quota {
 /// less, and then the incident's bound is too low. So it is when lost places were given again and flushed.
 pub(super) async fn own_up(
     counters: &Counters,
-    ledger: &Ledger,
+    ledger: &impl EventLedger,
     shard: u16,
 ) -> Result<(), LedgerError> {
     let Some(Ended { epoch, seq, own }) = counters.ended(shard) else { return Ok(()) };

@@ -20,6 +20,7 @@ use crate::ledger::Previous;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 use super::identity;
 use super::order::RequestContext;
 use super::profiles::LevelProfiles;
@@ -28,7 +29,7 @@ use super::resolve::Edition;
 use super::settle::Measure;
 use super::settle::Measured;
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Begins the windows of the limits of a level that roll over, with what those before them left. Nothing is carried
     /// twice: the script leaves alone what has begun, and the event's id is that of the level and its windows.
     pub(super) async fn roll(&self, operation: &Operation, depth: u8) -> Result<(), QuotaError> {
@@ -55,7 +56,7 @@ impl Quota {
     }
 
     /// The id of the event that begins the windows as they are now.
-    fn roll_id(&self, level: &Subject, rolling: &Rolling<'_>) -> Result<Uuid, QuotaError> {
+    fn roll_id(&self, level: &Subject, rolling: &Rolling<'_, L>) -> Result<Uuid, QuotaError> {
         let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
         let windows = rolls.iter().map(|roll| (roll.line.limit.name(), roll.line.window.start_s));
         Ok(identity::of_roll(level, windows))
@@ -65,7 +66,7 @@ impl Quota {
     async fn used_before(
         &self,
         level: &Subject,
-        rolling: &Rolling<'_>,
+        rolling: &Rolling<'_, L>,
     ) -> Result<Vec<Before>, QuotaError> {
         let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
         let shard = level.shard(self.shard_count());
@@ -99,15 +100,15 @@ fn before(roll: &Roll, previous: &Previous) -> Before {
 
 /// The limits of a level that roll over, as they are on a path through it: by itself it may have a default plan, which the
 /// path does not go by.
-struct Rolling<'a> {
-    quota: &'a Quota,
+struct Rolling<'a, L> {
+    quota: &'a Quota<L>,
     path: &'a Subject,
     depth: u8,
     /// What Postgres knows of the windows before, by limit, once it was asked.
     before: Vec<Before>,
 }
 
-impl Rolling<'_> {
+impl<L: EventLedger> Rolling<'_, L> {
     fn rolls(&self, edition: &Edition, at: DateTime<Utc>) -> Result<Vec<Roll>, QuotaError> {
         let profiles = self.quota.profiles.of(self.path);
         let resolved = edition.resolve(self.path, &profiles, Charge::Everything, at)?;
@@ -124,7 +125,7 @@ impl Rolling<'_> {
     }
 }
 
-impl Measure for Rolling<'_> {
+impl<L: EventLedger> Measure for Rolling<'_, L> {
     fn measure(
         &self,
         edition: &Edition,

@@ -4,11 +4,12 @@ use crate::counters::Entry;
 use crate::domain::Event;
 use crate::ledger::DeadLetter;
 use crate::ledger::LedgerError;
-use crate::ledger::RecoveryTx;
 use crate::telemetry::Chain;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
+use super::event_ledger::EventRecovery;
 
 /// Outbox entries read at once.
 const PAGE_ENTRIES: usize = 500;
@@ -63,13 +64,16 @@ struct Chunk {
     events: Vec<Event>,
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Logs every event of the outbox that the log does not have, whatever its epoch.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when a store is away; the recovery is then lost.
-    pub(super) async fn salvage_outbox(&self, tx: &mut RecoveryTx) -> Result<Salvaged, QuotaError> {
+    pub(super) async fn salvage_outbox(
+        &self,
+        tx: &mut L::Recovery,
+    ) -> Result<Salvaged, QuotaError> {
         let shard = tx.cursor().shard;
         let mut salvaged = Salvaged::default();
         let mut chunk = Chunk::default();
@@ -91,7 +95,7 @@ impl Quota {
 
 /// Adds an entry to the chunk, which is logged before when it is full or of another kind.
 async fn take(
-    tx: &mut RecoveryTx,
+    tx: &mut impl EventRecovery,
     entry: Entry,
     chunk: &mut Chunk,
     salvaged: &mut Salvaged,
@@ -128,7 +132,7 @@ async fn take(
 
 /// Logs the chunk and empties it. When Postgres cannot take its events together, one by one.
 async fn log(
-    tx: &mut RecoveryTx,
+    tx: &mut impl EventRecovery,
     chunk: &mut Chunk,
     salvaged: &mut Salvaged,
 ) -> Result<(), LedgerError> {
@@ -146,7 +150,7 @@ async fn log(
 }
 
 async fn log_one_by_one(
-    tx: &mut RecoveryTx,
+    tx: &mut impl EventRecovery,
     chunk: &Chunk,
     salvaged: &mut Salvaged,
 ) -> Result<(), LedgerError> {

@@ -16,6 +16,7 @@ use crate::counters::PackedSheet;
 use super::Quota;
 use super::error::QuotaError;
 use super::error::Store;
+use super::event_ledger::EventLedger;
 use super::profiles::LevelProfiles;
 use super::resolve;
 use super::resolve::Edition;
@@ -58,7 +59,7 @@ struct Round {
     refusal: Option<QuotaError>,
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Submits the operation until it is decided, or only the asker can say more. The bound is the operation's deadline and [`ROUNDS_MAX`].
     ///
     /// A refusal by catalogue or profiles is an error too, but only after the script said that the profiles are the

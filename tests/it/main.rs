@@ -23,6 +23,7 @@ mod recovery;
 mod resetting;
 mod scripts;
 mod signals;
+mod sim;
 mod support;
 mod systems;
 mod topologies;

@@ -23,6 +23,7 @@ use super::end_of;
 use crate::quota::Quota;
 use crate::quota::decide::stored_states;
 use crate::quota::error::QuotaError;
+use crate::quota::event_ledger::EventLedger;
 use crate::quota::identity;
 use crate::quota::order::RequestContext;
 use crate::quota::profiles::LevelProfiles;
@@ -80,7 +81,7 @@ pub struct HoldEnded {
     pub decided_at_ms: i64,
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Ends a reservation with what its work took: what was held beyond it is free again; what it took beyond what was
     /// held is charged even past the limits, unless the order is strict. Units count in the windows in which they were
     /// held. A hold that has lapsed is charged all the same.

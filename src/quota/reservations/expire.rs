@@ -17,6 +17,7 @@ use super::ends::Asked;
 use super::open::parts_of;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
+use crate::quota::event_ledger::EventLedger;
 use crate::quota::identity;
 use crate::quota::order::RequestContext;
 
@@ -25,7 +26,7 @@ const DUE_MAX: u32 = 1_000;
 /// Reservations that are expired at once.
 const AT_ONCE: usize = 64;
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Writes an event for each hold that has lapsed and was neither committed nor released, at most 1,000, and answers
     /// how many. What they held is free already: a hold counts no longer than its time, whether or not it is swept.
     ///

@@ -25,11 +25,12 @@ use super::ReservationId;
 use super::ends::Asked;
 use crate::quota::Quota;
 use crate::quota::error::QuotaError;
+use crate::quota::event_ledger::EventLedger;
 use crate::quota::identity;
 use crate::quota::order::RequestContext;
 use crate::quota::resolve;
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// What to tell Redis of a hold that it does not know. Postgres has every event of earlier epochs, and Redis every
     /// hold of its own, so a hold that neither knows was lost with Redis: it holds nothing, and its commit counts.
     ///

@@ -21,6 +21,7 @@ use crate::domain::decision::Hold;
 
 use super::Quota;
 use super::error::QuotaError;
+use super::event_ledger::EventLedger;
 use super::identity;
 use super::order::Order;
 use super::outcome;
@@ -57,7 +58,7 @@ fn end_of(at: DateTime<Utc>, time: Duration) -> i64 {
     -(-whole_s).div_euclid(apart_s) * apart_s
 }
 
-impl Quota {
+impl<L: EventLedger> Quota<L> {
     /// Decides as a consume does, and holds what it would charge, until the time is over or the reservation is settled.
     ///
     /// # Errors
