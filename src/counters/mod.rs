@@ -82,7 +82,8 @@ pub use self::place::Place;
 pub use self::place::RedisOptions;
 pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
-pub use self::script::GuardsOff;
+pub use self::script::Tampering;
+pub use self::script::script_texts;
 pub use self::shard::Ended;
 pub use self::shard::Own;
 pub use self::shard::Sight;
@@ -118,11 +119,11 @@ impl Counters {
         options: GroupOptions,
         shards: u16,
         clock: Clock,
-        guards_off: &GuardsOff,
+        tampering: &Tampering,
     ) -> Result<(Self, Vec<Lane>), CountersError> {
         let lanes = Arc::new(LaneParts {
             routes: Routes::new(redis, shards)?,
-            scripts: Scripts::new(guards_off),
+            scripts: Scripts::new(tampering),
             options,
             clock,
             clock_delta_ms: AtomicI64::new(0),
