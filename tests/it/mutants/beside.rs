@@ -9,8 +9,15 @@ use crate::random::Dice;
 
 /// Tests that are asked one folder after the other, until one fails.
 const FOLDERS: [&str; 9] = [
-    "scripts::", "guards::", "recovery::", "loading::", "life::", "windows::", "resetting::",
-    "observe::", "faults::idempotency",
+    "scripts::",
+    "guards::",
+    "recovery::",
+    "loading::",
+    "life::",
+    "windows::",
+    "resetting::",
+    "observe::",
+    "faults::idempotency",
 ];
 const SEED: u64 = 11;
 

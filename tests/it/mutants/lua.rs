@@ -105,7 +105,7 @@ fn slips(token: &Token<'_>) -> Vec<String> {
         "false" => "true",
         _ => return Vec::new(),
     };
-    if token.kind == Kind::Text { Vec::new() } else { vec![slip.to_owned()] }
+    vec![slip.to_owned()]
 }
 
 #[cfg(test)]
@@ -133,13 +133,16 @@ mod tests {
 
     #[test]
     fn lines_that_read_alike_have_mutants_with_different_names() {
-        assert_eq!(names("f()\ng()\nf()\n"), [
-            "drop `f()`",
-            "swap `f()` and `g()`",
-            "drop `g()`",
-            "swap `g()` and `f()`",
-            "drop `f()` #2",
-        ]);
+        assert_eq!(
+            names("f()\ng()\nf()\n"),
+            [
+                "drop `f()`",
+                "swap `f()` and `g()`",
+                "drop `g()`",
+                "swap `g()` and `f()`",
+                "drop `f()` #2",
+            ]
+        );
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! | `survivors.toml` | those that cannot be noticed, and why |
 //! | `beside.rs` | whether the tests that were recorded notice them, too |
 
+#![allow(clippy::print_stdout, reason = "whoever runs all mutants wants the table")]
+
 mod beside;
 pub mod lua;
 mod recording;

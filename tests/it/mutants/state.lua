@@ -33,6 +33,7 @@ end
 local function value_of(key)
   local kind = redis.call('TYPE', key).ok
   if kind == 'hash' then return hash_of(key) end
+  if kind == 'list' then return text_of(redis.call('LRANGE', key, 0, -1)) end
   if kind == 'stream' then return text_of(redis.call('XRANGE', key, '-', '+')) end
   local raw = redis.call('GET', key)
   return string.match(key, '^hr:{%d+}:s:') and level_of(raw) or raw

@@ -71,8 +71,8 @@ fn is_blind_to(one: &Statement<'_>, other: &Statement<'_>) -> bool {
     let calls = values.windows(2).filter(|pair| pair[0].kind == Kind::Word && pair[1].text == "(");
     let is_pure = calls.map(|pair| pair[0].text).all(|name| PURE.contains(&name));
     let is_mentioned = |name: &Token<'_>| other.tokens.iter().any(|it| it.text == name.text);
-    let names = names.iter().filter(|token| token.kind == Kind::Word && token.text != "local");
-    is_plain && is_pure && !names.into_iter().any(is_mentioned)
+    let mut names = names.iter().filter(|token| token.kind == Kind::Word && token.text != "local");
+    is_plain && is_pure && !names.any(is_mentioned)
 }
 
 #[cfg(test)]

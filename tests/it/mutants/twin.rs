@@ -54,8 +54,7 @@ pub struct Twin {
 
 impl Tape {
     pub fn new(recording: &Recording) -> Self {
-        let mut tape =
-            Self { name: recording.name.clone(), bytes: Vec::new(), hashes: Vec::new() };
+        let mut tape = Self { name: recording.name.clone(), bytes: Vec::new(), hashes: Vec::new() };
         put(&mut tape.bytes, &[b"FLUSHALL"]);
         for step in &recording.steps {
             let mut words: Vec<&[u8]> = step.words.iter().map(Vec::as_slice).collect();

@@ -99,14 +99,8 @@ impl Lanes {
         }
         let client = redis::Client::open(redis.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
-        let lanes = Self {
-            redis,
-            connection,
-            counters,
-            clock,
-            _recorder: recorder,
-            _folder: folder,
-        };
+        let lanes =
+            Self { redis, connection, counters, clock, _recorder: recorder, _folder: folder };
         lanes.open(&lanes.counters, 1).await;
         lanes
     }
