@@ -9,6 +9,7 @@ mod groups;
 mod hold_ends;
 mod hold_loads;
 mod holds;
+mod instants;
 mod keeping;
 mod loads;
 mod outbox;

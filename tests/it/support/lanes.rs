@@ -162,6 +162,26 @@ impl Lanes {
         self.clock.advance(at_ms - self.clock.now_ms());
     }
 
+    /// Stops the clock and the time of the scripts at a second, for a minute: no script goes back behind an instant that was used.
+    pub async fn stop_at(&self, at_s: i64) {
+        const BEHIND_MS: i64 = 60_000;
+        self.clock.advance(at_s * 1_000 - BEHIND_MS - self.clock.now_ms());
+        self.stop_again_at(at_s).await;
+    }
+
+    /// The same so many seconds after the clock was stopped.
+    pub async fn pass_stopped(&self, seconds: i64) {
+        self.clock.advance(seconds * 1_000);
+        self.stop_again_at(self.clock.now().timestamp() + seconds).await;
+    }
+
+    async fn stop_again_at(&self, at_s: i64) {
+        self.clock.stop_at(at_s * 1_000);
+        let mut command = redis::cmd("HSET");
+        command.arg(headroom::counters::keys::meta(0)).arg("now").arg(at_s * 1_000);
+        command.exec_async(&mut self.connection.clone()).await.unwrap();
+    }
+
     /// Moves the clock to a second after the next full hour, so that no window ends soon.
     pub fn move_past_the_hour(&self) {
         const HOUR_MS: i64 = 3_600_000;
