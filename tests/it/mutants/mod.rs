@@ -142,8 +142,10 @@ fn gather(folder: &str) -> Vec<Recording> {
         recording::of_monitor(&name, &std::fs::read(&path).unwrap(), &names)
     });
     let mut recordings: Vec<_> = recorded.filter(|it| !it.steps.is_empty()).collect();
-    recordings.sort_by_key(|it| (it.steps.len(), it.name.clone()));
-    recordings
+    recordings.sort_by_cached_key(|it| (it.bytes(), it.name.clone()));
+    let (good, bad) = run::usable(recordings);
+    println!("{} recordings; left out: {bad:#?}", good.len());
+    good
 }
 
 /// Keeps the recordings that noticed something first.

@@ -8,8 +8,8 @@ const CHANGES: [&str; 13] = [
     "DEL", "EXPIRE", "FLUSHALL", "FLUSHDB", "HDEL", "HSET", "HSETNX", "RESTORE", "SET", "UNLINK",
     "XADD", "XDEL", "XTRIM",
 ];
-/// Steps of a recording; what came after them is left out.
-pub const STEPS_MAX: usize = 600;
+/// Bytes of a recording; what came after them is left out.
+const BYTES_MAX: usize = 150_000;
 
 /// A command, and when it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,13 @@ pub struct Step {
 pub struct Recording {
     pub name: String,
     pub steps: Vec<Step>,
+}
+
+impl Recording {
+    /// How long its words are.
+    pub fn bytes(&self) -> usize {
+        self.steps.iter().flat_map(|step| &step.words).map(Vec::len).sum()
+    }
 }
 
 /// What `MONITOR` wrote. `None` when a script is not among the named ones, by hash: another test's mutant, or one without a guard.
@@ -49,8 +56,18 @@ pub fn of_monitor(name: &str, told: &[u8], names: &HashMap<String, String>) -> O
             steps.push((client, step));
         }
     }
-    let steps = steps.into_iter().map(|(_, step)| step).take(STEPS_MAX).collect();
+    let steps = first_of(steps.into_iter().map(|(_, step)| step));
     Some(Recording { name: name.to_owned(), steps })
+}
+
+/// As many steps as there may be.
+fn first_of(steps: impl Iterator<Item = Step>) -> Vec<Step> {
+    let mut bytes = 0;
+    let fits = |step: &Step| {
+        bytes += step.words.iter().map(Vec::len).sum::<usize>();
+        bytes <= BYTES_MAX
+    };
+    steps.take_while(fits).collect()
 }
 
 /// When, by whom, and what. `None` for what a script did, and for a line that the end of the server cut off.

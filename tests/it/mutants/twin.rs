@@ -22,6 +22,8 @@ const END: &[u8] = b"the end of the recording";
 /// A mistake may make a script run for ever. No recording takes a tenth of that.
 const HANGS_AFTER: Duration = Duration::from_secs(4);
 const HASH_LENGTH: usize = 40;
+/// Redis forgets all scripts after so many mutants, since it keeps each.
+const LOADS_MAX: u32 = 64;
 
 /// The scripts of one mutant, by name.
 pub type Texts = Vec<(&'static str, String)>;
@@ -49,6 +51,7 @@ pub struct Twin {
     server: RedisServer,
     stream: TcpStream,
     hashes: HashMap<String, String>,
+    loads: u32,
     _folder: TempDir,
 }
 
@@ -66,6 +69,11 @@ impl Tape {
                 tape.hashes.push((tape.bytes.len() + at, name));
                 words[1] = &[b'0'; HASH_LENGTH];
                 words.push(step.at.as_bytes());
+            }
+            // As the scripts' own times to live, see FRAME.
+            let until = until_of(&words);
+            if let Some(until) = &until {
+                words = vec![b"EXPIREAT", words[1], until.as_bytes()];
             }
             put(&mut tape.bytes, &words);
         }
@@ -87,24 +95,27 @@ impl Twin {
         let options = RedisOptions { dir: folder.path().to_owned(), ..RedisOptions::default() };
         let server = runtime.block_on(RedisServer::start(options)).unwrap();
         let stream = connect(&server);
-        Self { runtime, server, stream, hashes: HashMap::new(), _folder: folder }
+        Self { runtime, server, stream, hashes: HashMap::new(), loads: 0, _folder: folder }
     }
 
-    /// Gives Redis these scripts and no others.
+    /// Gives Redis these scripts.
     ///
     /// # Errors
     ///
     /// [`Silence::Refused`] when Lua does not take one of them.
     pub fn load(&mut self, texts: &Texts) -> Result<(), Silence> {
         let mut bytes = Vec::new();
-        put(&mut bytes, &[b"SCRIPT", b"FLUSH"]);
+        self.loads += 1;
+        if self.loads.is_multiple_of(LOADS_MAX) {
+            put(&mut bytes, &[b"SCRIPT", b"FLUSH"]);
+        }
         for (_, text) in texts {
             put(&mut bytes, &[b"SCRIPT", b"LOAD", format!("{FRAME}{text}").as_bytes()]);
         }
         put(&mut bytes, &[b"ECHO", END]);
         let said = self.ask(&bytes)?;
         let said = String::from_utf8_lossy(&said).into_owned();
-        if said.contains("\r\n-") {
+        if said.starts_with('-') || said.contains("\r\n-") {
             return Err(Silence::Refused);
         }
         let hashes = said.lines().filter(|line| line.len() == HASH_LENGTH);
@@ -157,6 +168,14 @@ fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> Option<Vec<u8>> {
         said.extend_from_slice(&part[..count]);
     }
     Some(said)
+}
+
+/// When a key that was given a time to live goes, in Unix seconds.
+fn until_of(words: &[&[u8]]) -> Option<String> {
+    const BEGIN_S: u64 = 4_102_444_800;
+    let is_expire = words[0].eq_ignore_ascii_case(b"EXPIRE");
+    let seconds = is_expire.then(|| std::str::from_utf8(words[2]).unwrap())?;
+    Some((BEGIN_S + seconds.parse::<u64>().unwrap()).to_string())
 }
 
 /// Appends a command in Redis' protocol.
