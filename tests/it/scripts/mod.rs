@@ -1,6 +1,7 @@
 //! What the scripts do, seen through the counters alone: one shard, no Postgres.
 
 mod acts;
+mod attempts;
 mod charging;
 mod fields;
 mod gifts;
