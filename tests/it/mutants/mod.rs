@@ -40,7 +40,7 @@ const SURVIVORS: &str = "tests/it/mutants/survivors.toml";
 /// As small as it gets: it is read often and written seldom.
 const COMPRESSION: i32 = 19;
 /// Mutants that are tried unless `HEADROOM_MUTANTS` says how many, or `all`.
-const SAMPLE: usize = 120;
+const SAMPLE: usize = 80;
 /// Of the mutants in a sample.
 const SEED: u64 = 7;
 
