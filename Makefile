@@ -5,7 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 FUZZ_SECONDS ?= 60
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz docs bench bench-peers torture clean
+RECORDED_TESTS := scripts:: guards:: recovery:: loading:: life:: windows:: resetting:: acts:: against_a_reference::
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz mutants mutants-lua mutants-record docs bench bench-peers torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +74,23 @@ fuzz: ## fuzz what reads bytes of others, FUZZ_SECONDS=60 for each target; `make
 		RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir target/fuzz $$name \
 			target/fuzz/corpus/$$name fuzz/corpus/$$name -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 || exit 1; \
 	done
+
+mutants-lua: ## put every small mistake into the Lua scripts, and see that each is noticed; BESIDE=60 also by the tests themselves
+	scripts/install-tools redis-server postgres
+	HEADROOM_MUTANTS=all $(if $(BESIDE),HEADROOM_MUTANTS_BESIDE=$(BESIDE)) \
+		cargo test --locked --test it mutants::a_mistake -- --nocapture
+
+mutants-record: ## record anew what the tests tell Redis, by which mutants of the scripts are noticed
+	scripts/install-tools redis-server postgres
+	rm -rf target/recorded && mkdir -p target/recorded
+	HEADROOM_TEST_RECORD=$(CURDIR)/target/recorded HEADROOM_TEST_CASES=2 \
+		cargo test --locked --test it -- $(RECORDED_TESTS)
+	HEADROOM_MUTANTS=all HEADROOM_MUTANTS_RECORDED=$(CURDIR)/target/recorded \
+		cargo test --locked --test it mutants::a_mistake -- --nocapture
+
+mutants: ## put small mistakes into src/domain, and see that a test notices each; OPTIONS="--file src/domain/grant.rs" and others
+	command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
+	scripts/mutants-domain $(OPTIONS)
 
 test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres

@@ -26,8 +26,8 @@ use crate::config::Role;
 use crate::config::ServerConfig;
 use crate::counters::Counters;
 use crate::counters::CountersError;
-use crate::counters::GuardsOff;
 use crate::counters::StartupReport;
+use crate::counters::Tampering;
 use crate::domain::Catalogue;
 use crate::domain::CatalogueError;
 use crate::http;
@@ -127,8 +127,8 @@ pub enum AppError {
 pub struct Hooks {
     /// Guards of the use-cases.
     pub guards: Guards,
-    /// Guards of the scripts.
-    pub guards_off: GuardsOff,
+    /// What is taken out of the scripts, or changed in them.
+    pub tampering: Tampering,
     /// The clock; the configured one when `None`.
     pub clock: Option<Clock>,
 }
@@ -158,7 +158,7 @@ impl Core {
             group_options(config),
             config.quota.shards,
             clock.clone(),
-            &hooks.guards_off,
+            &hooks.tampering,
         )
         .map_err(AppError::Counters)?;
         let ledger = ledger(config).map_err(AppError::Ledger)?;

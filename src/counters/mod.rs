@@ -83,9 +83,10 @@ pub use self::place::Place;
 pub use self::place::RedisOptions;
 pub use self::profile::LevelProfile;
 pub use self::recovery::Fenced;
-pub use self::script::GuardsOff;
 #[doc(hidden)]
 pub use self::script::Scripts;
+pub use self::script::Tampering;
+pub use self::script::script_texts;
 pub use self::shard::Ended;
 pub use self::shard::Own;
 pub use self::shard::Sight;
@@ -122,9 +123,9 @@ impl Counters {
         options: GroupOptions,
         shards: u16,
         clock: Clock,
-        guards_off: &GuardsOff,
+        tampering: &Tampering,
     ) -> Result<(Self, Vec<Lane>), CountersError> {
-        Self::with_scripts(redis, options, shards, clock, Arc::new(Scripts::new(guards_off)))
+        Self::with_scripts(redis, options, shards, clock, Arc::new(Scripts::new(tampering)))
     }
 
     /// The same with scripts that others have, too: to prepare them takes as long as thousands of calls.

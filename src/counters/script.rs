@@ -6,29 +6,70 @@ use redis::aio::ConnectionLike;
 use super::error::is_no_script;
 use super::inline;
 
-const PRELUDE: &str = include_str!("../../lua/lib/prelude.lua");
-/// For groups that look and add. One chunk, since Redis gives a script no other way to share locals.
-const CONSUME: &str =
-    concat!(include_str!("../../lua/lib/levels.lua"), include_str!("../../lua/consume.lua"));
-/// For all groups. What few requests need is one function, which makes theirs when it is called.
-const CONSUME_WHOLE: &str = concat!(
-    include_str!("../../lua/lib/levels.lua"),
-    include_str!("../../lua/lib/held.lua"),
-    "function make_rare_parts()\n",
-    include_str!("../../lua/lib/claims.lua"),
-    include_str!("../../lua/lib/holds.lua"),
-    include_str!("../../lua/lib/charges.lua"),
-    include_str!("../../lua/lib/rewrites.lua"),
-    "end\n",
-    include_str!("../../lua/consume.lua"),
-);
+/// A part of a script: the name of its file, or none for what joins others, and its text.
+type Part = (&'static str, &'static str);
 
-/// Guards of the protocol that a test may take out of the scripts, to show that their absence is noticed.
+macro_rules! file {
+    ($name:literal) => {
+        (concat!("lua/", $name), include_str!(concat!("../../lua/", $name)))
+    };
+}
+
+const PRELUDE: Part = file!("lib/prelude.lua");
+const LEVELS: Part = file!("lib/levels.lua");
+const DECIDE: Part = file!("consume.lua");
+/// For groups that look and add. One chunk, since Redis gives a script no other way to share locals.
+const CONSUME: &[Part] = &[PRELUDE, LEVELS, DECIDE];
+/// For all groups. What few requests need is one function, which makes theirs when it is called.
+const CONSUME_WHOLE: &[Part] = &[
+    PRELUDE,
+    LEVELS,
+    file!("lib/held.lua"),
+    ("", "function make_rare_parts()"),
+    file!("lib/claims.lua"),
+    file!("lib/holds.lua"),
+    file!("lib/charges.lua"),
+    file!("lib/rewrites.lua"),
+    ("", "end"),
+    DECIDE,
+];
+const LOAD: &[Part] = &[PRELUDE, file!("load.lua")];
+const SETTLE: &[Part] = &[PRELUDE, file!("settle.lua")];
+const FENCE: &[Part] = &[PRELUDE, file!("fence.lua")];
+const OPEN: &[Part] = &[PRELUDE, file!("open.lua")];
+const PROBE: &[Part] = &[PRELUDE, file!("probe.lua")];
+const PROFILE: &[Part] = &[PRELUDE, file!("profile.lua")];
+
+/// Every script by its name.
+const ALL: [(&str, &[Part]); 8] = [
+    ("consume", CONSUME),
+    ("consume_whole", CONSUME_WHOLE),
+    ("load", LOAD),
+    ("settle", SETTLE),
+    ("fence", FENCE),
+    ("open", OPEN),
+    ("probe", PROBE),
+    ("profile", PROFILE),
+];
+
+/// What a test does to the scripts, to show that it is noticed.
 ///
 /// Empty in production; nothing but a test's own code can fill it.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
-pub struct GuardsOff(pub Vec<&'static str>);
+pub struct Tampering {
+    /// Guards of the protocol that are taken out.
+    pub guards_off: Vec<&'static str>,
+    /// A file by its path, and the text that it has instead of its own.
+    pub changed: Option<(String, String)>,
+}
+
+/// The text of every script as Redis gets it, by the script's name.
+#[doc(hidden)]
+#[must_use]
+pub fn script_texts(tampering: &Tampering) -> Vec<(&'static str, String)> {
+    ALL.iter().map(|(name, parts)| (*name, joined(parts, tampering))).collect()
+}
 
 /// A script and its SHA-1, under which Redis caches it.
 #[derive(Clone, Debug)]
@@ -38,8 +79,8 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(body: &str, guards_off: &GuardsOff) -> Self {
-        let code = inline::constants(&without(&format!("{PRELUDE}\n{body}"), guards_off));
+    fn new(parts: &[Part], tampering: &Tampering) -> Self {
+        let code = joined(parts, tampering);
         let hash = redis::Script::new(&code).get_hash().to_owned();
         Self { code, hash }
     }
@@ -84,12 +125,20 @@ fn command(
     command
 }
 
-/// The text without the lines of the guards that are off.
-fn without(text: &str, guards_off: &GuardsOff) -> String {
+/// A script of its parts, without the lines of the guards that are off.
+fn joined(parts: &[Part], tampering: &Tampering) -> String {
     let is_off = |line: &&str| {
-        line.split_once("-- guard: ").is_some_and(|(_, name)| guards_off.0.contains(&name.trim()))
+        let guard = line.split_once("-- guard: ");
+        guard.is_some_and(|(_, name)| tampering.guards_off.contains(&name.trim()))
     };
-    text.lines().filter(|line| !is_off(line)).collect::<Vec<_>>().join("\n")
+    let texts = parts.iter().map(|part| text_of(part, tampering));
+    let lines = texts.flat_map(|text| text.lines().filter(|line| !is_off(line)));
+    inline::constants(&lines.collect::<Vec<_>>().join("\n"))
+}
+
+fn text_of<'a>((name, text): &Part, tampering: &'a Tampering) -> &'a str {
+    let changed = tampering.changed.as_ref().filter(|(changed, _)| changed == name);
+    changed.map_or(text, |(_, text)| text)
 }
 
 /// All scripts of the product.
@@ -106,18 +155,18 @@ pub struct Scripts {
 }
 
 impl Scripts {
-    /// Prepares them, without the guards that are off.
+    /// Prepares them, with what tests have changed.
     #[must_use]
-    pub fn new(guards_off: &GuardsOff) -> Self {
+    pub fn new(tampering: &Tampering) -> Self {
         Self {
-            consume: Script::new(CONSUME, guards_off),
-            consume_whole: Script::new(CONSUME_WHOLE, guards_off),
-            load: Script::new(include_str!("../../lua/load.lua"), guards_off),
-            settle: Script::new(include_str!("../../lua/settle.lua"), guards_off),
-            fence: Script::new(include_str!("../../lua/fence.lua"), guards_off),
-            open: Script::new(include_str!("../../lua/open.lua"), guards_off),
-            probe: Script::new(include_str!("../../lua/probe.lua"), guards_off),
-            profile: Script::new(include_str!("../../lua/profile.lua"), guards_off),
+            consume: Script::new(CONSUME, tampering),
+            consume_whole: Script::new(CONSUME_WHOLE, tampering),
+            load: Script::new(LOAD, tampering),
+            settle: Script::new(SETTLE, tampering),
+            fence: Script::new(FENCE, tampering),
+            open: Script::new(OPEN, tampering),
+            probe: Script::new(PROBE, tampering),
+            profile: Script::new(PROFILE, tampering),
         }
     }
 }

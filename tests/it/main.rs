@@ -17,6 +17,7 @@ mod ledger;
 mod life;
 mod loading;
 mod model;
+mod mutants;
 mod observe;
 mod random;
 mod recovery;

@@ -2,7 +2,6 @@
 
 use headroom::clock::Clock;
 use headroom::counters::Again;
-use headroom::counters::GuardsOff;
 use headroom::counters::Outcome;
 
 use super::fixture::Seen;
@@ -15,6 +14,7 @@ use super::fixture::without;
 use crate::support::Options;
 use crate::support::lanes;
 use crate::support::lanes::Lanes;
+use crate::support::mutant;
 
 /// Guards promise 1 by `epoch_in_counter`: a recovery touches no counter, so an old one is known by its epoch. Without
 /// it a wrong count survives, and a limit of one lets two through.
@@ -58,8 +58,8 @@ async fn a_node_that_missed_a_recovery_decides_nothing_in_the_old_epoch() {
 async fn decide_in_the_old_epoch(guards_off: &[&'static str]) -> (Outcome, u64, usize) {
     let lanes = Lanes::start_without(guards_off).await;
     lanes.load(&["user:u_1"], 0).await;
-    let guards_off = GuardsOff(guards_off.to_vec());
-    let (other, _) = lanes::counters(&lanes.redis, 1, &Clock::system(), &guards_off);
+    let tampering = mutant::tampering(guards_off);
+    let (other, _) = lanes::counters(&lanes.redis, 1, &Clock::system(), &tampering);
     lanes.open(&other, 2).await;
 
     let order = Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(3))]);

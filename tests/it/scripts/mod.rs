@@ -1,6 +1,7 @@
 //! What the scripts do, seen through the counters alone: one shard, no Postgres.
 
 mod acts;
+mod attempts;
 mod charging;
 mod fields;
 mod gifts;
@@ -9,6 +10,7 @@ mod groups;
 mod hold_ends;
 mod hold_loads;
 mod holds;
+mod instants;
 mod keeping;
 mod loads;
 mod outbox;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headroom::clock::Clock;
-use headroom::counters::GuardsOff;
 use headroom::counters::Scripts;
 use headroom::counters::keys;
 use headroom::domain::Catalogue;
@@ -21,6 +20,7 @@ use super::redis::Keyspace;
 use super::redis::Server;
 use super::tasks::Tasks;
 use crate::random::Dice;
+use crate::support::mutant::tampering;
 
 /// When every schedule begins: 2100-01-01T23:58:00Z, two minutes before a day ends.
 pub const START_MS: i64 = 4_102_531_080_000;
@@ -42,7 +42,7 @@ pub struct Product {
 impl Product {
     /// Without these guards of the scripts, and with those of the loops.
     pub fn without(scripts_off: &[&'static str], guards: Guards) -> Self {
-        let scripts = Arc::new(Scripts::new(&GuardsOff(scripts_off.to_vec())));
+        let scripts = Arc::new(Scripts::new(&tampering(scripts_off)));
         Self { scripts, guards, catalogue: catalogue() }
     }
 

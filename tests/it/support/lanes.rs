@@ -12,7 +12,6 @@ use headroom::counters::Clearing;
 use headroom::counters::Counters;
 use headroom::counters::Fault;
 use headroom::counters::GroupOptions;
-use headroom::counters::GuardsOff;
 use headroom::counters::Lane;
 use headroom::counters::LevelBase;
 use headroom::counters::LoadOutcome;
@@ -25,6 +24,7 @@ use headroom::counters::RedisOptions;
 use headroom::counters::Settlement;
 use headroom::counters::ShardFault;
 use headroom::counters::Snapshot;
+use headroom::counters::Tampering;
 use headroom::domain::Amount;
 use headroom::domain::Calendar;
 use headroom::domain::Event;
@@ -41,7 +41,9 @@ use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::mutant;
 use super::orders;
+use super::recorder::Recorder;
 use super::state::State;
 use super::stores;
 
@@ -54,6 +56,7 @@ pub struct Lanes {
     pub connection: MultiplexedConnection,
     pub counters: Counters,
     pub clock: Clock,
+    _recorder: Option<Recorder>,
     _folder: TempDir,
 }
 
@@ -62,7 +65,7 @@ pub fn counters(
     redis: &RedisServer,
     shards: u16,
     clock: &Clock,
-    guards_off: &GuardsOff,
+    tampering: &Tampering,
 ) -> (Counters, Vec<Lane>) {
     let second = Duration::from_secs(1);
     let place = Place::Single(redis.url());
@@ -73,7 +76,7 @@ pub fn counters(
         idle_ttl: Duration::from_secs(IDLE_TTL_S),
         outbox_events_max: 1_000_000,
     };
-    Counters::new(&redis, options, shards, clock.clone(), guards_off).unwrap()
+    Counters::new(&redis, options, shards, clock.clone(), tampering).unwrap()
 }
 
 impl Lanes {
@@ -88,14 +91,16 @@ impl Lanes {
         let options =
             embedded::RedisOptions { dir: folder.path().to_owned(), ..Default::default() };
         let redis = RedisServer::start(options).await.unwrap();
+        let recorder = Recorder::start(&redis);
         let clock = Clock::system();
-        let (counters, lanes) = counters(&redis, 1, &clock, &GuardsOff(guards.to_vec()));
+        let (counters, lanes) = counters(&redis, 1, &clock, &mutant::tampering(guards));
         for lane in lanes {
             Supervisor::new().spawn("lane", lane.run());
         }
         let client = redis::Client::open(redis.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
-        let lanes = Self { redis, connection, counters, clock, _folder: folder };
+        let lanes =
+            Self { redis, connection, counters, clock, _recorder: recorder, _folder: folder };
         lanes.open(&lanes.counters, 1).await;
         lanes
     }
@@ -155,6 +160,26 @@ impl Lanes {
     pub fn move_to(&self, instant: &str) {
         let at_ms = DateTime::parse_from_rfc3339(instant).unwrap().timestamp_millis();
         self.clock.advance(at_ms - self.clock.now_ms());
+    }
+
+    /// Stops the clock and the time of the scripts at a second, for a minute: no script goes back behind an instant that was used.
+    pub async fn stop_at(&self, at_s: i64) {
+        const BEHIND_MS: i64 = 60_000;
+        self.clock.advance(at_s * 1_000 - BEHIND_MS - self.clock.now_ms());
+        self.stop_again_at(at_s).await;
+    }
+
+    /// The same so many seconds after the clock was stopped.
+    pub async fn pass_stopped(&self, seconds: i64) {
+        self.clock.advance(seconds * 1_000);
+        self.stop_again_at(self.clock.now().timestamp() + seconds).await;
+    }
+
+    async fn stop_again_at(&self, at_s: i64) {
+        self.clock.stop_at(at_s * 1_000);
+        let mut command = redis::cmd("HSET");
+        command.arg(headroom::counters::keys::meta(0)).arg("now").arg(at_s * 1_000);
+        command.exec_async(&mut self.connection.clone()).await.unwrap();
     }
 
     /// Moves the clock to a second after the next full hour, so that no window ends soon.

@@ -6,6 +6,7 @@ pub mod forward;
 pub mod gate;
 pub mod image;
 pub mod lanes;
+pub mod mutant;
 pub mod openapi;
 pub mod orders;
 pub mod poll;
@@ -15,6 +16,7 @@ pub mod program;
 #[path = "../../../torture/proxy.rs"]
 pub mod proxy;
 pub mod raw;
+pub mod recorder;
 pub mod state;
 pub mod stores;
 
@@ -27,7 +29,6 @@ use headroom::app::Hooks;
 use headroom::clock::Clock;
 use headroom::config::Config;
 use headroom::counters::Counters;
-use headroom::counters::GuardsOff;
 use headroom::ledger::Ledger;
 use headroom::quota::FlushState;
 use headroom::quota::FlushStep;
@@ -181,7 +182,7 @@ impl TestApp {
     fn hooks(&self) -> Hooks {
         Hooks {
             guards: self.options.guards,
-            guards_off: GuardsOff(self.options.scripts_off.clone()),
+            tampering: mutant::tampering(&self.options.scripts_off),
             clock: Some(self.clock.clone()),
         }
     }
@@ -203,8 +204,8 @@ impl TestApp {
 
     /// The counters without a node, for the steps of flushers, loads and recoveries one by one.
     pub fn counters(&self) -> Counters {
-        let guards_off = GuardsOff(self.options.scripts_off.clone());
-        lanes::counters(&self.stores.redis, stores::SHARDS, &self.clock, &guards_off).0
+        let tampering = mutant::tampering(&self.options.scripts_off);
+        lanes::counters(&self.stores.redis, stores::SHARDS, &self.clock, &tampering).0
     }
 
     /// Where the first node answers.

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio_postgres::NoTls;
 
+use super::recorder::Recorder;
+
 /// A client whose connection is driven by a task of its own.
 pub type PostgresClient = tokio_postgres::Client;
 
@@ -41,6 +43,7 @@ pub struct Stores {
     /// The server behind `postgres_url`, when it is the test's own.
     pub postgres: Option<PostgresServer>,
     pub postgres_url: String,
+    _recorder: Option<Recorder>,
     folder: TempDir,
 }
 
@@ -58,7 +61,9 @@ impl Stores {
         } else {
             tokio::join!(redis, shared_database())
         };
-        Self { redis: redis.unwrap(), postgres, postgres_url, folder }
+        let redis = redis.unwrap();
+        let recorder = Recorder::start(&redis);
+        Self { redis, postgres, postgres_url, _recorder: recorder, folder }
     }
 
     /// A folder that goes with the test.
