@@ -31,7 +31,7 @@ if code ~= OK then return pack({ code, meta.epoch or 0, meta.seq, meta.floor }) 
 for i = 4, #KEYS do
   local state = call('GET', KEYS[i])
   local base = state and select(E_BASE, unpack_all(state))
-  if base and base < cursor then call('DEL', KEYS[i]) end
+  if base and base <= cursor then call('DEL', KEYS[i]) end
 end
 -- Forgets levels whose last event is trimmed. What is not swept yet does no harm: a load finds that
 -- nothing is pending. With two looked at for each event that goes, at most half of them are such.

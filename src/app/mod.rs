@@ -59,7 +59,7 @@ const RETENTION_PAUSE: Duration = Duration::from_mins(10);
 const ROLLUPS_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for rules that are due, which is each every five seconds.
 const ALERTS_PAUSE: Duration = Duration::from_secs(1);
-/// The pause between two looks for old rows of the feed, at 1,000 a look.
+/// The pause between two looks for old rows of the feed.
 const FEED_PAUSE: Duration = Duration::from_secs(5);
 /// The pause between two looks for a new catalogue, new profiles and a new primary: half of the two seconds in which all
 /// nodes go by a new catalogue.

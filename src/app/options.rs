@@ -77,6 +77,7 @@ pub(super) fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
             StoreAway::Open => crate::domain::StoreAway::Open,
         },
         batch_events_max: config.flusher.batch_events_max,
+        outbox_events_max: config.quota.outbox_events_max,
         trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
         trim_bytes_max: config.flusher.trim_bytes_max,
         feed_keep: config.feed.keep(),

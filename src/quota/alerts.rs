@@ -83,18 +83,24 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// [`QuotaError::Unavailable`] when a store is away. When that is Redis, what is in Postgres comes into force when it is
-    /// back.
+    /// [`QuotaError::Unavailable`] when a store is away, or why the look at a rule failed; the others were looked at. When it is
+    /// Redis that is away, what is in Postgres comes into force when it is back.
     pub async fn evaluate_alerts(&self) -> Result<(), QuotaError> {
         let ended = self.ledger.end_due_restraints().await.map_err(QuotaError::of_ledger)?;
         self.bring_changes_into_force(ended).await?;
+        let mut failed = None;
         for _ in 0..RULES_MAX {
             let evaluated = self.ledger.evaluate_rule().await.map_err(QuotaError::of_ledger)?;
-            let Some(Evaluated { fired, restrained }) = evaluated else { break };
-            metrics::counter!(names::ALERTS_TOTAL).increment(fired);
-            self.bring_changes_into_force(restrained).await?;
+            match evaluated {
+                None => break,
+                Some(Ok(Evaluated { fired, restrained })) => {
+                    metrics::counter!(names::ALERTS_TOTAL).increment(fired);
+                    self.bring_changes_into_force(restrained).await?;
+                }
+                Some(Err(error)) => failed = failed.or(Some(QuotaError::of_ledger(error))),
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Ends what rules have put on a subject, whenever it was to end.

@@ -18,6 +18,8 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::QuotaError;
 
+/// Takings away of old rows in one look, of 1,000 rows each.
+pub(super) const DROPS_MAX: usize = 100;
 /// Readers of one node at a time.
 const READERS_MAX: usize = 256;
 /// Items that a node keeps for its readers, beside the last row.
@@ -213,10 +215,12 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub async fn drop_old_feed(&self) -> Result<(), QuotaError> {
-        self.ledger
-            .drop_old_feed(self.options.feed_keep.as_secs())
-            .await
-            .map_err(QuotaError::of_ledger)?;
+        for _ in 0..DROPS_MAX {
+            let dropped = self.ledger.drop_old_feed(self.options.feed_keep.as_secs()).await;
+            if dropped.map_err(QuotaError::of_ledger)? == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 

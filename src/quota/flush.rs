@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::time::Duration;
 use std::time::Instant;
 
 use tracing::Instrument;
@@ -31,6 +32,8 @@ use super::recover;
 
 /// Outbox entries read at once; an entry holds up to 64 events.
 const ENTRIES_MAX: usize = 1_000;
+/// Subjects that Redis forgets in one call.
+const FORGOTTEN_AT_ONCE: usize = 1_000;
 /// Entries read at once when each has been full: never so few that a pass gets nowhere.
 const ENTRIES_MIN: usize = 16;
 
@@ -76,6 +79,15 @@ impl FlushState {
         }
         self.bytes += mark.bytes;
         self.marks.push_back(mark);
+    }
+
+    /// Takes over the trimming of what a flusher before this one has flushed.
+    fn take_over(&mut self, cursor: &Cursor, floor: u64, now_ms: i64) {
+        let knows_none = self.epoch != cursor.epoch || self.marks.is_empty();
+        if knows_none && floor < cursor.seq {
+            let mark = Mark { seq: cursor.seq, written_at_ms: now_ms, bytes: 0, entries: 0 };
+            self.remember(cursor.epoch, mark);
+        }
     }
 
     /// How many entries make a full batch, going by the last one. Reading more would decode them for nothing.
@@ -131,10 +143,13 @@ impl<L: EventLedger> Quota<L> {
             return self.recover_unless_moved(&cursor, fault).await;
         }
         outbox_gauges::note(shard, &page, cursor.seq, self.redis_now_ms());
+        let floor = page.floor;
+        let is_crowded = page.seq.saturating_sub(floor) > self.options.outbox_events_max / 2;
         let (batch, mark) = self.batch(&cursor, page.entries);
         state.last_batch = mark.map(|mark| (mark.entries, batch.events.len()));
         let Some(mark) = mark else {
-            self.trim(&cursor, state).await?;
+            state.take_over(&cursor, floor, self.redis_now_ms());
+            self.trim(&cursor, state, is_crowded).await?;
             return Ok(FlushStep::Idle);
         };
         if !self.options.guards.trim_after_commit {
@@ -156,7 +171,7 @@ impl<L: EventLedger> Quota<L> {
         if !after.forget.is_empty() {
             self.forget(&after).await?;
         }
-        self.trim(&after, state).await?;
+        self.trim(&after, state, is_crowded).await?;
         Ok(FlushStep::Flushed(flushed.inserted))
     }
 
@@ -355,20 +370,30 @@ impl<L: EventLedger> Quota<L> {
         Ok((good, bad))
     }
 
-    /// Lets Redis drop the subjects on the cursor's list, then takes them off the list.
+    /// Lets Redis drop the subjects on the cursor's list, then takes them off the list, some at a time.
     async fn forget(&self, cursor: &Cursor) -> Result<(), QuotaError> {
-        if self.settle(cursor, cursor.seq, 0, &cursor.forget).await? {
-            let forgotten = self.ledger.forgotten(cursor, &cursor.forget).await;
+        for names in cursor.forget.chunks(FORGOTTEN_AT_ONCE) {
+            if !self.settle(cursor, cursor.seq, 0, names).await? {
+                break;
+            }
+            let forgotten = self.ledger.forgotten(cursor, names).await;
             forgotten.map_err(QuotaError::of_ledger)?;
         }
         Ok(())
     }
 
-    async fn trim(&self, cursor: &Cursor, state: &mut FlushState) -> Result<(), QuotaError> {
+    /// Trims what is old enough; when the outbox is half full, all that is flushed.
+    async fn trim(
+        &self,
+        cursor: &Cursor,
+        state: &mut FlushState,
+        is_crowded: bool,
+    ) -> Result<(), QuotaError> {
         if state.epoch != cursor.epoch {
             return Ok(());
         }
-        let lag_ms = i64::try_from(self.options.trim_lag.as_millis()).unwrap_or(i64::MAX / 2);
+        let lag = if is_crowded { Duration::ZERO } else { self.options.trim_lag };
+        let lag_ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX / 2);
         let due = state.trim_seq(self.redis_now_ms(), lag_ms, self.options.trim_bytes_max);
         if let Some(seq) = due
             && self.settle(cursor, cursor.seq, seq, &[]).await?
@@ -418,6 +443,18 @@ mod tests {
         assert_eq!(state.trim_seq(2_000, 1_000, 1_000), Some(10));
         assert_eq!(state.trim_seq(1_500, 1_000, 60), Some(20));
         assert_eq!(state.trim_seq(9_000, 1_000, 1_000), Some(30));
+    }
+
+    #[test]
+    fn what_a_flusher_before_has_flushed_is_trimmed_after_the_lag() {
+        let cursor = Cursor { shard: 0, epoch: 1, seq: 40, fence: None, forget: Vec::new() };
+        let mut state = FlushState::default();
+        state.take_over(&cursor, 40, 1_000);
+        assert_eq!(state.trim_seq(9_000, 1_000, 1_000), None);
+        state.take_over(&cursor, 10, 1_000);
+        state.take_over(&cursor, 10, 5_000);
+        assert_eq!(state.trim_seq(1_500, 1_000, 1_000), None);
+        assert_eq!(state.trim_seq(2_000, 1_000, 1_000), Some(40));
     }
 
     #[test]

@@ -168,7 +168,9 @@ pub struct QuotaOptions {
     pub store_away: StoreAway,
     /// The most events in one flush.
     pub batch_events_max: usize,
-    /// How long flushed events stay in the outbox.
+    /// How many events the outbox of a shard may hold.
+    pub outbox_events_max: u64,
+    /// How long flushed events stay in the outbox, unless it is half full.
     pub trim_lag: Duration,
     /// How many bytes of flushed events stay in the outbox.
     pub trim_bytes_max: u64,

@@ -17,6 +17,7 @@ use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::counters::PackedSheet;
 use crate::domain::Calendar;
+use crate::domain::Grant;
 use crate::domain::GrantLine;
 use crate::domain::GrantSource;
 use crate::domain::Metric;
@@ -32,6 +33,7 @@ use crate::ledger::TransferState;
 use super::Quota;
 use super::actor::Actor;
 use super::error::QuotaError;
+use super::error::Store;
 use super::identity;
 use super::order::RequestContext;
 use super::profiles::LevelProfiles;
@@ -142,9 +144,17 @@ impl Quota {
 
     async fn finish(&self, row: TransferRow) -> Result<TransferRow, QuotaError> {
         let now = self.redis_now();
-        let Some(taken) = self.take(&row).await? else {
+        let (row, taken) = if let Some(taken) = self.take(&row).await? {
+            (row, taken)
+        } else {
             let refused = self.ledger.refuse_transfer(row.id, now).await;
-            return Ok(refused.map_err(QuotaError::of_ledger)?.unwrap_or(row));
+            let row = refused.map_err(QuotaError::of_ledger)?.unwrap_or(row);
+            if row.state != TransferState::Pending {
+                return Ok(row);
+            }
+            // Taken by another attempt, which was logged since we looked.
+            let taken = self.taken_by_log(&row).await?;
+            (row, taken.ok_or_else(|| QuotaError::away(Store::Postgres))?)
         };
         let completed = self.ledger.complete_transfer(row.id, &taken, now).await;
         match completed.map_err(QuotaError::of_ledger)? {
@@ -162,11 +172,9 @@ impl Quota {
 
     /// What is taken of which of the giver's grants, now or by an attempt before; none when they do not have as much.
     async fn take(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
-        let logged = self.ledger.event(row.id).await.map_err(QuotaError::of_ledger)?;
-        if let Some(event) = logged {
-            let of_grants = event.deltas.iter();
-            let taken = of_grants.filter_map(|it| Some((it.grant?, it.units.unsigned_abs())));
-            return Ok(Some(taken.collect()));
+        let logged = self.taken_by_log(row).await?;
+        if logged.is_some() {
+            return Ok(logged);
         }
         let misread = |error| QuotaError::Internal(Box::new(error));
         let from = Subject::parse(&row.from).map_err(misread)?;
@@ -193,6 +201,15 @@ impl Quota {
         Ok(Some(taken.collect()))
     }
 
+    /// What the log says was taken of which of the giver's grants; none when it does not have the event.
+    async fn taken_by_log(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
+        let logged = self.ledger.event(row.id).await.map_err(QuotaError::of_ledger)?;
+        Ok(logged.map(|event| {
+            let of_grants = event.deltas.iter();
+            of_grants.filter_map(|it| Some((it.grant?, it.units.unsigned_abs()))).collect()
+        }))
+    }
+
     /// The giver's grants of which something may be given away, in the order in which they are used up.
     async fn givable(&self, row: &TransferRow) -> Result<Vec<GrantLine>, QuotaError> {
         let (now_s, policy) = (self.redis_now().timestamp(), &self.options.transfers);
@@ -207,6 +224,8 @@ impl Quota {
         });
         let mut open: Vec<_> = open.map(|it| GrantLine { depth, grant: it.grant }).collect();
         open.sort_by_key(|line| (line.grant.end_s(), line.grant.id));
+        // The receiver gets one for each.
+        open.truncate(Grant::OPEN_MAX);
         Ok(open)
     }
 
@@ -219,11 +238,15 @@ impl Quota {
         let older_than = self.redis_now() - PENDING_AFTER;
         let pending = self.ledger.pending_transfers(older_than, PENDING_MAX).await;
         let mut finished = 0;
+        let mut failed = None;
         for row in pending.map_err(QuotaError::of_ledger)? {
-            self.finish(row).await?;
-            finished += 1;
+            // One that cannot be finished must not keep the others.
+            match self.finish(row).await {
+                Ok(_) => finished += 1,
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(finished)
+        failed.map_or(Ok(finished), Err)
     }
 
     /// The transfer of that id.

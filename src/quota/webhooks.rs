@@ -25,6 +25,7 @@ use super::Quota;
 use super::actor::Actor;
 use super::cloud_event::cloud_event;
 use super::error::QuotaError;
+use super::feed::DROPS_MAX;
 use super::feed::is_within;
 
 /// Rows of the feed that are looked at in one transaction.
@@ -217,7 +218,11 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub async fn drop_old_deliveries(&self) -> Result<(), QuotaError> {
-        self.ledger.drop_old_deliveries().await.map_err(QuotaError::of_ledger)?;
+        for _ in 0..DROPS_MAX {
+            if self.ledger.drop_old_deliveries().await.map_err(QuotaError::of_ledger)? == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 }

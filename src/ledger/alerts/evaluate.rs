@@ -28,6 +28,10 @@ SELECT name, kind, threshold, window_s, cooldown_s, subject, enabled, action, ch
 FROM alert_rules WHERE enabled AND next_at <= now()
 ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED";
 
+// For a rule whose look failed: it must not keep the others.
+const POSTPONE_RULE: &str = "-- postpone_alert_rule
+UPDATE alert_rules SET next_at = now() + interval '1 minute' WHERE name = $1";
+
 const RULE_LOOKED_AT: &str = "-- alert_rule_looked_at
 UPDATE alert_rules SET next_at = now() + interval '5 seconds' WHERE name = $1";
 
@@ -123,21 +127,30 @@ pub struct Evaluated {
 
 impl Ledger {
     /// Looks at the next rule that is due, if any, writes down and tells of what it finds, and does what the rule says. `None`
-    /// when no rule is due.
+    /// when no rule is due. A look that fails changes nothing, and its rule is due again in a minute.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Unavailable`] and the like; nothing has changed.
-    pub async fn evaluate_rule(&self) -> Result<Option<Evaluated>, LedgerError> {
+    /// [`LedgerError::Unavailable`] and the like, when no rule can be taken; inside, why the look at one failed.
+    pub async fn evaluate_rule(
+        &self,
+    ) -> Result<Option<Result<Evaluated, LedgerError>>, LedgerError> {
         let tx = self.begin().await?;
-        let outcome = evaluate(&tx).await;
-        tx.end(outcome).await
+        let rules = tx.rows(TAKE_RULE, &[]).await?;
+        let Some(rule) = rules.first().map(read_rule).transpose()? else {
+            tx.roll_back().await;
+            return Ok(None);
+        };
+        let outcome = evaluate(&tx, &rule).await;
+        let ended = tx.end(outcome).await;
+        if ended.is_err() {
+            self.connection().await?.execute(POSTPONE_RULE, &[&rule.name]).await?;
+        }
+        Ok(Some(ended))
     }
 }
 
-async fn evaluate(tx: &Tx) -> Result<Option<Evaluated>, LedgerError> {
-    let rules = tx.rows(TAKE_RULE, &[]).await?;
-    let Some(rule) = rules.first().map(read_rule).transpose()? else { return Ok(None) };
+async fn evaluate(tx: &Tx, rule: &AlertRule) -> Result<Evaluated, LedgerError> {
     let (window_s, threshold) = (signed(rule.window_s)?, signed(rule.threshold)?);
     let cooldown_s = signed(rule.cooldown_s)?;
     let most = if rule.action.is_some() { RESTRAINED_MAX } else { FOUND_MAX };
@@ -150,11 +163,11 @@ async fn evaluate(tx: &Tx) -> Result<Option<Evaluated>, LedgerError> {
         .map(|row| Ok((column(row, "subject")?, column(row, "value")?)))
         .collect::<Result<_, LedgerError>>()?;
     if !found.is_empty() {
-        write(tx, &rule, threshold, &found).await?;
+        write(tx, rule, threshold, &found).await?;
     }
-    let restrained = restrain(tx, &rule, &found).await?;
+    let restrained = restrain(tx, rule, &found).await?;
     tx.execute(RULE_LOOKED_AT, &[&rule.name]).await?;
-    Ok(Some(Evaluated { fired: found.len() as u64, restrained }))
+    Ok(Evaluated { fired: found.len() as u64, restrained })
 }
 
 /// Does to the subjects that were found what the rule says.

@@ -95,7 +95,8 @@ SELECT
 FROM transfers WHERE state = 'pending' AND requested_at < $1 ORDER BY requested_at, id LIMIT $2";
 
 const REFUSE_TRANSFER: &str = "-- refuse_transfer
-UPDATE transfers SET state = 'refused', ended_at = $2 WHERE id = $1 AND state = 'pending'";
+UPDATE transfers SET state = 'refused', ended_at = $2
+WHERE id = $1 AND state = 'pending' AND NOT EXISTS (SELECT FROM message_logs WHERE event_id = $1)";
 
 impl Ledger {
     /// The transfer with that id.
@@ -124,7 +125,7 @@ impl Ledger {
     }
 
     /// Ends a pending transfer of which Redis took nothing, at the instant `at`. Answers the transfer as it is then: one that
-    /// ended before stays as it ended. None when there is none with that id.
+    /// ended before stays as it ended, and one whose event is in the log stays pending. None when there is none with that id.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! The sweeper: writes down that holds have lapsed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -32,17 +33,26 @@ impl<L: EventLedger> Quota<L> {
     ///
     /// # Errors
     ///
-    /// [`QuotaError::Unavailable`] when a store is away; sweep again.
+    /// [`QuotaError::Unavailable`] when a store is away; sweep again. The holds of other shards are swept.
     pub async fn expire_due(&self) -> Result<u64, QuotaError> {
         let due = self.ledger.due_reservations(self.redis_now(), DUE_MAX).await;
         let due = due.map_err(QuotaError::of_ledger)?;
-        let mut expired = 0;
+        let shards = self.shard_count();
+        let shard_of =
+            |row: &ReservationRow| Subject::parse(&row.subject).ok().map(|it| it.shard(shards));
+        let (mut expired, mut failed) = (0, HashMap::new());
         for group in due.chunks(AT_ONCE) {
-            for outcome in join_all(group.iter().map(|row| self.expire(row))).await {
-                expired += u64::from(outcome?);
+            let rows: Vec<_> =
+                group.iter().filter(|row| !failed.contains_key(&shard_of(row))).collect();
+            let outcomes = join_all(rows.iter().map(|row| self.expire(row))).await;
+            for (row, outcome) in rows.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(is_expired) => expired += u64::from(is_expired),
+                    Err(error) => drop(failed.entry(shard_of(row)).or_insert(error)),
+                }
             }
         }
-        Ok(expired)
+        failed.into_values().next().map_or(Ok(expired), Err)
     }
 
     /// Whether the reservation was expired; it may have been committed a moment ago.

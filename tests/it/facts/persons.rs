@@ -1,10 +1,12 @@
 //! One person's data, out and away.
 
+use headroom::counters::keys;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::orders;
 use crate::support::program::env_of;
 use crate::support::program::run;
 
@@ -93,6 +95,25 @@ async fn an_erased_person_is_gone_and_the_sums_above_stay() {
         "{person:?}"
     );
     assert_eq!(count(&app, "SELECT sum(units)::bigint FROM usage_hours").await, 6);
+    app.finish().await;
+}
+
+/// Guards that Redis forgets a person of whom nothing was flushed since they were loaded.
+#[tokio::test]
+async fn an_erased_person_who_was_loaded_a_moment_ago_has_used_nothing() {
+    let app = team().await;
+    app.flush().await;
+    let state = keys::subject(orders::shard_of(PERSON), PERSON);
+    let deleted: u64 =
+        redis::cmd("DEL").arg(state).query_async(&mut app.redis().await).await.unwrap();
+    assert_eq!(deleted, 1);
+    app.caller().get(PERSON_USAGE).await;
+
+    run(&["erase-person", PERSON], env_of(&app)).await.json();
+
+    let person = app.caller().get(PERSON_USAGE).await;
+    let limits = person.body["limits"].as_array().unwrap();
+    assert_eq!(limits.last().unwrap()["used"], json!(0), "{person:?}");
     app.finish().await;
 }
 

@@ -141,3 +141,23 @@ async fn a_full_outbox_is_a_503_that_writes_nothing_until_it_is_flushed() {
     assert_eq!(counted(&app, "user:u_1").await, 1 + i64::try_from(OUTBOX_EVENTS).unwrap());
     app.finish().await;
 }
+
+/// Guards that events which Postgres has make room for others: they stay for a while only as long as there is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flushed_events_do_not_fill_an_outbox_before_their_time_is_over() {
+    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
+    let options = options
+        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
+        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 3_600);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+
+    for _ in 0..5 {
+        let consumes = (0..OUTBOX_EVENTS * 2 / 5).map(|_| caller.consume("user:u_1", MODEL));
+        assert!(join_all(consumes).await.iter().all(|it| it.is_allowed()));
+        app.flush().await;
+    }
+
+    assert_eq!(counted(&app, "user:u_1").await, i64::try_from(OUTBOX_EVENTS).unwrap() * 2);
+    app.finish().await;
+}

@@ -89,7 +89,7 @@ async fn a_node_tells_of_what_happens_with_its_own_rights() {
     ledger.put_alert_rule(&rule(), &act).await.unwrap();
     let refused = "INSERT INTO denial_minutes VALUES (date_trunc('minute', now()), 'user:u_1', 9)";
     database.run(refused).await;
-    let evaluated = ledger.evaluate_rule().await.unwrap().expect("the rule is due");
+    let evaluated = ledger.evaluate_rule().await.unwrap().expect("the rule is due").unwrap();
     assert_eq!((evaluated.fired, evaluated.restrained.len()), (1, 1));
     database.run("UPDATE restraints SET ends_at = now()").await;
     let ended = ledger.end_due_restraints().await.unwrap();

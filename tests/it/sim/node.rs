@@ -37,6 +37,7 @@ use super::tasks::Tasks;
 const NEVER: Duration = Duration::from_hours(10);
 /// Events in one flush: few, so that a backlog takes several.
 const BATCH_EVENTS_MAX: usize = 5;
+const OUTBOX_EVENTS_MAX: u64 = 100_000;
 
 /// What all nodes of a schedule have in common.
 #[derive(Clone)]
@@ -136,6 +137,7 @@ fn quota_options(setup: &Setup) -> QuotaOptions {
         request_timeout: NEVER,
         store_away: StoreAway::Closed,
         batch_events_max: BATCH_EVENTS_MAX,
+        outbox_events_max: OUTBOX_EVENTS_MAX,
         trim_lag: setup.trim_lag,
         trim_bytes_max: u64::MAX,
         feed_keep: NEVER,
