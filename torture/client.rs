@@ -31,6 +31,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(60);
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 /// Own events and reservations that a client remembers.
 const REMEMBERED_MAX: usize = 64;
+/// When half of the grants end: later than any clock of a run is.
+const GRANT_END: &str = "2099-01-01T00:00:00Z";
 
 /// What all clients share.
 pub(crate) struct Crowd {
@@ -38,6 +40,8 @@ pub(crate) struct Crowd {
     pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) key: &'static str,
     pub(crate) subjects: Vec<String>,
+    /// Whether grants are made and given away.
+    pub(crate) has_gifts: bool,
     pub(crate) is_over: AtomicBool,
     pub(crate) history: Mutex<Vec<Invocation>>,
 }
@@ -54,6 +58,15 @@ pub(crate) struct Client {
     /// Subject and event.
     charged: Vec<(String, Uuid)>,
     clock: Clock,
+}
+
+/// What is asked for.
+struct Deed {
+    act: Act,
+    subject: String,
+    /// Who is given something.
+    to: Option<String>,
+    amount: u64,
 }
 
 /// What is sent.
@@ -91,6 +104,8 @@ impl Client {
     pub(crate) async fn run(mut self) {
         while !self.crowd.is_over.load(Ordering::Relaxed) {
             match self.dice.below(1_000) {
+                0..10 if self.crowd.has_gifts => self.grant().await,
+                10..30 if self.crowd.has_gifts => self.give().await,
                 0..440 => self.consume(false).await,
                 440..640 => self.consume(true).await,
                 640..760 => self.reserve().await,
@@ -109,21 +124,23 @@ impl Client {
     }
 
     async fn consume(&mut self, is_keyed: bool) {
-        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
-        let body = json!({ "subject": subject, "metric": "messages", "amount": amount });
+        let deed = self.deed(Act::Consume);
+        let body = json!({ "subject": deed.subject, "metric": "messages", "amount": deed.amount });
         let request = self.post("/v1/consume", Some(body), is_keyed);
-        if let (Told::Done(event), _) = self.ask(Act::Consume, &subject, amount, request).await {
+        let subject = deed.subject.clone();
+        if let (Told::Done(event), _) = self.ask(deed, request).await {
             remember(&mut self.charged, (subject, event));
         }
     }
 
     async fn reserve(&mut self) {
-        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
-        let ttl_s = self.dice.choose(&[1, 2, 60]);
+        let (deed, ttl_s) = (self.deed(Act::Reserve), self.dice.choose(&[1, 2, 60]));
+        let Deed { subject, amount, .. } = &deed;
         let body =
             json!({ "subject": subject, "metric": "messages", "amount": amount, "ttl_s": ttl_s });
         let request = self.post("/v1/reservations", Some(body), true);
-        let (_, reply) = self.ask(Act::Reserve, &subject, amount, request).await;
+        let (subject, amount) = (subject.clone(), *amount);
+        let (_, reply) = self.ask(deed, request).await;
         let id = reply.and_then(|it| it.body["reservation_id"].as_str().map(str::to_owned));
         if let Some(id) = id {
             remember(&mut self.holds, (subject, id, amount));
@@ -138,14 +155,14 @@ impl Client {
                 let amount = 1 + self.dice.below(held);
                 let path = format!("/v1/reservations/{id}:commit");
                 let request = self.post(&path, Some(json!({ "amount": amount })), true);
-                let (told, _) = self.ask(Act::Commit, &subject, amount, request).await;
-                if let Told::Done(event) = told {
+                let deed = Deed { act: Act::Commit, subject: subject.clone(), to: None, amount };
+                if let (Told::Done(event), _) = self.ask(deed, request).await {
                     remember(&mut self.charged, (subject, event));
                 }
             }
             5..7 => {
                 let request = self.post(&format!("/v1/reservations/{id}:release"), None, true);
-                self.ask(Act::Release, &subject, 0, request).await;
+                self.ask(Deed { act: Act::Release, subject, to: None, amount: 0 }, request).await;
             }
             _ => {}
         }
@@ -155,21 +172,50 @@ impl Client {
         let Some((subject, event)) = self.charged.pop() else { return self.consume(true).await };
         let is_keyed = self.dice.below(2) == 0;
         let request = self.post(&format!("/v1/events/{event}:refund"), None, is_keyed);
-        self.ask(Act::Refund, &subject, 0, request).await;
+        self.ask(Deed { act: Act::Refund, subject, to: None, amount: 0 }, request).await;
     }
 
     async fn reset(&mut self) {
-        let subject = self.subject();
-        let path = format!("/v1/subjects/{}/usage", encoded(&subject));
+        let deed = Deed { amount: 0, ..self.deed(Act::Reset) };
+        let path = format!("/v1/subjects/{}/usage", encoded(&deed.subject));
         let request = Request { method: "DELETE", path, body: None, key: None };
-        self.ask(Act::Reset, &subject, 0, request).await;
+        self.ask(deed, request).await;
     }
 
     async fn check(&mut self) {
-        let subject = self.subject();
-        let body = json!({ "subject": subject, "metric": "messages", "amount": 1 });
+        let deed = Deed { amount: 1, ..self.deed(Act::Check) };
+        let body = json!({ "subject": deed.subject, "metric": "messages", "amount": 1 });
         let request = self.post("/v1/check", Some(body), false);
-        self.ask(Act::Check, &subject, 1, request).await;
+        self.ask(deed, request).await;
+    }
+
+    /// Bonus units, with one of two ends.
+    async fn grant(&mut self) {
+        let deed = self.deed(Act::Grant);
+        let path = format!("/v1/subjects/{}/grants", encoded(&deed.subject));
+        let mut body = json!({ "metric": "messages", "amount": deed.amount, "source": "purchase" });
+        if self.dice.below(2) == 0 {
+            body["expires_at"] = json!(GRANT_END);
+        }
+        let request = self.post(&path, Some(body), true);
+        self.ask(deed, request).await;
+    }
+
+    async fn give(&mut self) {
+        let (deed, to) = (self.deed(Act::Gift), self.subject());
+        let Deed { subject, amount, .. } = &deed;
+        if *subject == to {
+            return;
+        }
+        let body = json!({ "from": subject, "to": to, "metric": "messages", "amount": amount });
+        let request = self.post("/v1/transfers", Some(body), true);
+        self.ask(Deed { to: Some(to), ..deed }, request).await;
+    }
+
+    /// A few units of somebody.
+    fn deed(&mut self, act: Act) -> Deed {
+        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
+        Deed { act, subject, to: None, amount }
     }
 
     fn post(&mut self, path: &str, body: Option<Value>, is_keyed: bool) -> Request {
@@ -183,13 +229,7 @@ impl Client {
     }
 
     /// Sends, again while it is safe and the fate is unknown, and writes down what came of it.
-    async fn ask(
-        &mut self,
-        act: Act,
-        subject: &str,
-        amount: u64,
-        request: Request,
-    ) -> (Told, Option<Reply>) {
+    async fn ask(&mut self, deed: Deed, request: Request) -> (Told, Option<Reply>) {
         let id = self.id();
         self.asked += 1;
         let sent_ms = self.clock.now_ms();
@@ -197,7 +237,7 @@ impl Client {
         let (told, reply) = loop {
             attempts += 1;
             let reply = self.send(&id, &request).await.ok();
-            let told = reply.as_ref().map_or(Told::Unknown, |reply| told(act, reply));
+            let told = reply.as_ref().map_or(Told::Unknown, |reply| told(deed.act, reply));
             if told != Told::Unknown {
                 break (told, reply);
             }
@@ -210,9 +250,10 @@ impl Client {
         };
         let invocation = Invocation {
             id,
-            subject: subject.to_owned(),
-            act,
-            amount,
+            subject: deed.subject,
+            to: deed.to,
+            act: deed.act,
+            amount: deed.amount,
             is_keyed: request.key.is_some(),
             sent_ms,
             ended_ms: self.clock.now_ms(),
@@ -245,12 +286,15 @@ impl Client {
 
 /// What the answer says.
 fn told(act: Act, reply: &Reply) -> Told {
-    let event = reply.body["event_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    let id = |name: &str| reply.body[name].as_str().and_then(|id| Uuid::parse_str(id).ok());
+    let wrong = Told::Wrong(reply.status);
     match (reply.status, act) {
         (200, Act::Check) | (403 | 404 | 409 | 410 | 422 | 429, _) => Told::Refused,
-        (200, _) => event.map_or(Told::Wrong(200), Told::Done),
+        (201, Act::Grant) => reply.body["id"].as_u64().map_or(wrong, Told::Made),
+        (201, Act::Gift) => id("transfer_id").map_or(wrong, Told::Done),
+        (200, _) => id("event_id").map_or(wrong, Told::Done),
         (503, _) => Told::Unknown,
-        (status, _) => Told::Wrong(status),
+        _ => wrong,
     }
 }
 
