@@ -19,6 +19,9 @@ use crate::evidence::AMOUNT_MAX;
 use crate::history::Act;
 use crate::history::Invocation;
 use crate::history::Told;
+use crate::request::Reply;
+use crate::request::Request;
+use crate::request::encoded;
 use crate::wire::Wire;
 
 /// How long a client waits for an answer. A node answers within `server.request_timeout_ms`, unless it is stopped.
@@ -67,21 +70,6 @@ struct Deed {
     /// Who is given something.
     to: Option<String>,
     amount: u64,
-}
-
-/// What is sent.
-struct Request {
-    method: &'static str,
-    path: String,
-    body: Option<Value>,
-    /// An idempotency key, which makes it safe to send again.
-    key: Option<String>,
-}
-
-/// What came.
-struct Reply {
-    status: u16,
-    body: Value,
 }
 
 impl Client {
@@ -237,7 +225,7 @@ impl Client {
         let (told, reply) = loop {
             attempts += 1;
             let reply = self.send(&id, &request).await.ok();
-            let told = reply.as_ref().map_or(Told::Unknown, |reply| told(deed.act, reply));
+            let told = reply.as_ref().map_or(Told::Unknown, |reply| reply.told(deed.act));
             if told != Told::Unknown {
                 break (told, reply);
             }
@@ -274,48 +262,12 @@ impl Client {
             let connecting = Wire::connect(self.crowd.nodes[node]);
             tokio::time::timeout(CONNECT_PATIENCE, connecting).await??
         };
-        let text = text_of(request, id, self.crowd.key);
+        let text = request.text(id, self.crowd.key);
         let status = tokio::time::timeout(PATIENCE, wire.call(text.as_bytes())).await??;
-        let answer = wire.answer();
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        let reply = Reply::of(status, &wire.answer());
         self.wires[node] = Some(wire);
-        Ok(Reply { status, body })
+        Ok(reply)
     }
-}
-
-/// What the answer says.
-fn told(act: Act, reply: &Reply) -> Told {
-    let id = |name: &str| reply.body[name].as_str().and_then(|id| Uuid::parse_str(id).ok());
-    let wrong = Told::Wrong(reply.status);
-    match (reply.status, act) {
-        (200, Act::Check) | (403 | 404 | 409 | 410 | 422 | 429, _) => Told::Refused,
-        (201, Act::Grant) => reply.body["id"].as_u64().map_or(wrong, Told::Made),
-        (201, Act::Gift) => id("transfer_id").map_or(wrong, Told::Done),
-        (200, _) => id("event_id").map_or(wrong, Told::Done),
-        (503, _) => Told::Unknown,
-        _ => wrong,
-    }
-}
-
-fn text_of(request: &Request, id: &str, key: &str) -> String {
-    let Request { method, path, body, .. } = request;
-    let body = body.as_ref().map(Value::to_string).unwrap_or_default();
-    let length = body.len();
-    let idempotency = request
-        .key
-        .as_ref()
-        .map_or_else(String::new, |key| format!("idempotency-key: \"{key}\"\r\n"));
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: torture\r\nauthorization: Bearer {key}\r\n\
-         x-request-id: {id}\r\n{idempotency}content-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    )
-}
-
-/// A subject as one segment of a path.
-pub(crate) fn encoded(subject: &str) -> String {
-    subject.replace(':', "%3A").replace('/', "%2F")
 }
 
 fn remember<T>(memory: &mut Vec<T>, it: T) {

@@ -25,6 +25,7 @@ mod program;
 mod proxy;
 mod redises;
 mod report;
+mod request;
 mod run;
 mod usage;
 #[path = "../bench/wire.rs"]

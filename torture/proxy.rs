@@ -150,6 +150,11 @@ impl Proxy {
     /// Closes every connection, and leads new ones to another port.
     pub fn retarget(&self, port: u16) {
         self.shared.target.store(port, Ordering::SeqCst);
+        self.close();
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
         self.shared.closing.send_replace(());
     }
 

@@ -151,9 +151,9 @@ impl Stage {
             clients.spawn(Client::new(crowd.clone(), number).run());
         }
         let addresses = self.nodes.iter().map(|node| node.address).collect();
-        let memory = Memory::new(addresses, KEY, catalogue::one_of_each(SHARDS));
-        let journal = Journal::new(&self.dir);
         let is_elected = self.redises.elects();
+        let memory = Memory::new(addresses, KEY, catalogue::one_of_each(SHARDS), is_elected);
+        let journal = Journal::new(&self.dir);
         let stores = Stores {
             redises: &mut self.redises,
             archive: &mut self.archive,

@@ -8,9 +8,9 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::client::encoded;
 use crate::evidence::Counter;
 use crate::evidence::CounterName;
+use crate::request::encoded;
 use crate::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);

@@ -45,11 +45,11 @@ impl Quota {
         let deadline = Instant::now() + self.options.request_timeout;
         let mut state = FlushState::default();
         while !self.ledger.cursors_past(&places).await.map_err(QuotaError::of_ledger)? {
-            if Instant::now() >= deadline {
-                return Err(QuotaError::away(Store::Postgres));
-            }
-            if !matches!(self.flush(shard, &mut state).await?, FlushStep::Flushed(_)) {
-                tokio::time::sleep(LOOK_EVERY).await;
+            let flush = Box::pin(self.flush(shard, &mut state));
+            let step = tokio::time::timeout_at(deadline.into(), flush).await;
+            match step.map_err(|_late| QuotaError::away(Store::Postgres))?? {
+                FlushStep::Flushed(_) => {}
+                FlushStep::Idle | FlushStep::Again => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
         Ok(())

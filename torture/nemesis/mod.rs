@@ -24,9 +24,13 @@ use crate::usage;
 pub(crate) use nodes::Nodes;
 pub(crate) use stores::Stores;
 
-/// How long everybody has at least to notice a loss before a node that remembers it may be killed, and the other way round: how
-/// long others have to see what a killed node saw. What nobody remembers cannot be noticed (docs/RELIABILITY.md).
+/// How long everybody has at least to notice a loss before a node that remembers it may be killed. What nobody remembers cannot be
+/// noticed (docs/RELIABILITY.md).
 const NOTICE: Duration = Duration::from_millis(800);
+/// The same where servers are elected: nodes ask once a second who decides.
+const NOTICE_WHERE_ELECTED: Duration = Duration::from_millis(1_500);
+/// The other way round: how long others have to see what a killed node saw.
+const SIGHT: Duration = Duration::from_millis(400);
 
 /// How often each fault happened.
 pub(crate) type Tally = BTreeMap<String, u64>;
@@ -57,11 +61,19 @@ pub(crate) struct Memory {
     key: &'static str,
     /// A subject of each shard.
     subjects: Vec<String>,
+    notice: Duration,
 }
 
 impl Memory {
-    pub(crate) fn new(nodes: Vec<SocketAddr>, key: &'static str, subjects: Vec<String>) -> Self {
-        Self { held: Mutex::default(), nodes, key, subjects }
+    /// What those nodes remember of Redises that do, or do not, elect another in the place of one that cannot be reached.
+    pub(crate) fn new(
+        nodes: Vec<SocketAddr>,
+        key: &'static str,
+        subjects: Vec<String>,
+        is_elected: bool,
+    ) -> Self {
+        let notice = if is_elected { NOTICE_WHERE_ELECTED } else { NOTICE };
+        Self { held: Mutex::default(), nodes, key, subjects, notice }
     }
 
     /// Held while Redis loses something, and while a node that may know of it is killed.
@@ -71,7 +83,7 @@ impl Memory {
 
     /// Waits until each node that runs has met each shard as it is now.
     async fn refresh(&self) {
-        sleep(NOTICE).await;
+        sleep(self.notice).await;
         let pairs =
             self.nodes.iter().flat_map(|node| self.subjects.iter().map(move |it| (node, it)));
         let asked = pairs.map(|(node, it)| usage::await_decision(*node, self.key, it));

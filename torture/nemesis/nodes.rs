@@ -4,7 +4,7 @@ use tokio::time::sleep;
 
 use super::Journal;
 use super::Memory;
-use super::NOTICE;
+use super::SIGHT;
 use super::Tally;
 use super::count;
 use crate::Failure;
@@ -80,6 +80,8 @@ impl Nodes<'_> {
         way.set(network);
         sleep(step.length).await;
         way.heal();
+        // Replicas would otherwise wait for what was lost, and a failover within that time would forget seconds.
+        way.close();
         self.memory.refresh().await;
     }
 
@@ -140,7 +142,7 @@ async fn strike_requests(node: &Node, step: &Step<NodeFault>) {
 async fn restart(node: &mut Node, memory: &Memory) -> Result<(), Failure> {
     let held = memory.hold().await;
     node.kill().await?;
-    sleep(NOTICE / 2).await;
+    sleep(SIGHT).await;
     drop(held);
     node.start().await
 }
