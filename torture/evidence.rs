@@ -153,8 +153,7 @@ impl Evidence {
         let sql = "SELECT id, event_id, subject, amount, transfer_id FROM grants";
         let rows = database.query(sql, &[]).await?;
         self.grants = rows.iter().map(granted).collect::<Result<_, _>>()?;
-        let sql =
-            "SELECT id, from_subject, to_subject, amount, state, request_id FROM transfers";
+        let sql = "SELECT id, from_subject, to_subject, amount, state, request_id FROM transfers";
         let rows = database.query(sql, &[]).await?;
         self.gifts = rows.iter().map(gift).collect::<Result<_, _>>()?;
         Ok(())

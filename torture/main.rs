@@ -123,9 +123,8 @@ async fn campaign(arguments: &Arguments, template: &Path) -> Result<bool, Failur
     let plans = arguments.plans()?;
     let machine = page::machine();
     let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
-    let runs = plans
-        .iter()
-        .map(|plan| async move { (plan, one(plan, template, &arguments.keep).await) });
+    let runs =
+        plans.iter().map(|plan| async move { (plan, one(plan, template, &arguments.keep).await) });
     let mut runs = stream::iter(runs).buffer_unordered(usize::from(arguments.jobs));
     while let Some((plan, ended)) = runs.next().await {
         let sums = sums.entry(plan.topology.name()).or_default();

@@ -199,8 +199,7 @@ const RECEIVER: &str = "user:u_2";
 fn gift() -> Evidence {
     let mut history = history(2);
     (history[0].act, history[0].amount, history[0].told) = (Act::Grant, 3, Told::Made(7));
-    (history[1].act, history[1].amount, history[1].to) =
-        (Act::Gift, 2, Some(RECEIVER.to_owned()));
+    (history[1].act, history[1].amount, history[1].to) = (Act::Gift, 2, Some(RECEIVER.to_owned()));
     let granted = |id: u64, number, subject: &str, amount, gift| Granted {
         id,
         event_id: event(number),
@@ -208,16 +207,10 @@ fn gift() -> Evidence {
         amount,
         gift,
     };
-    let logged = |number, kind: &str| Logged {
-        kind: kind.to_owned(),
-        deltas: Vec::new(),
-        ..row(number)
-    };
-    let received = Logged {
-        event_id: event(50),
-        subject: RECEIVER.to_owned(),
-        ..logged(1, "grant")
-    };
+    let logged =
+        |number, kind: &str| Logged { kind: kind.to_owned(), deltas: Vec::new(), ..row(number) };
+    let received =
+        Logged { event_id: event(50), subject: RECEIVER.to_owned(), ..logged(1, "grant") };
     Evidence {
         shards: 1,
         history,
@@ -226,10 +219,7 @@ fn gift() -> Evidence {
             Logged { of_grants: vec![(7, 2)], ..logged(1, "transfer") },
             received,
         ],
-        grants: vec![
-            granted(7, 0, SUBJECT, 3, None),
-            granted(8, 50, RECEIVER, 2, Some(event(1))),
-        ],
+        grants: vec![granted(7, 0, SUBJECT, 3, None), granted(8, 50, RECEIVER, 2, Some(event(1)))],
         gifts: vec![Gift {
             id: event(1),
             from: SUBJECT.to_owned(),

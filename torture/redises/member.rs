@@ -3,14 +3,12 @@
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::time::Instant;
 
 use headroom::clock::Clock;
 use headroom::embedded::RedisOptions;
 use headroom::embedded::RedisServer;
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
-use tokio::time::sleep;
 
 use super::wall_clock::WallClock;
 use crate::Failure;
@@ -21,9 +19,6 @@ use crate::proxy::Proxy;
 
 /// How long an answer may take. A server that is stopped gives none.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a new time may take to be gone by: it is looked at once a second.
-const CLOCK_WITHIN: Duration = Duration::from_secs(4);
-const POLL: Duration = Duration::from_millis(50);
 
 /// A server, its files, and their disk where one could be mounted. Both end with this, in that order.
 pub(crate) struct Member {
@@ -38,14 +33,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Starts it in a folder of its own, with more settings, behind a network if it is given one.
+    /// Starts it in a folder of its own, with more settings, behind a network if it is given one, and with a clock of its own
+    /// where there is the library for that.
     pub(crate) async fn start(
         dir: &Path,
         settings: Vec<String>,
         front: Option<Proxy>,
+        library: Option<PathBuf>,
     ) -> Result<Self, Failure> {
         let disk = Disk::mount(&dir.join("redis")).await?;
-        let clock = WallClock::find(dir)?;
+        let clock = library.map(|library| WallClock::new(library, dir)).transpose()?;
         let options = RedisOptions {
             dir: dir.to_owned(),
             append_only: true,
@@ -82,23 +79,14 @@ impl Member {
         self.ahead_s
     }
 
-    /// Sets its clock to so many seconds ahead of everybody else's, and waits until it goes by that. `false` where its clock
-    /// cannot be set.
+    /// Sets its clock to so many seconds ahead of everybody else's. `false` where its clock cannot be set.
     pub(crate) async fn set_clock(&mut self, ahead_s: i64) -> Result<bool, Failure> {
         let Some(clock) = &self.clock else { return Ok(false) };
         clock.set(ahead_s)?;
         self.ahead_s = ahead_s;
-        let began_at = Instant::now();
-        while began_at.elapsed() < CLOCK_WITHIN {
-            // Others may stop it or take its place meanwhile.
-            if let Ok((seconds, _)) = self.ask::<(i64, i64)>(&["TIME"]).await
-                && (seconds - Clock::system().now().timestamp() - ahead_s).abs() <= 1
-            {
-                return Ok(true);
-            }
-            sleep(POLL).await;
-        }
-        Ok(false)
+        let told = self.ask::<(i64, i64)>(&["TIME"]).await;
+        let Ok((seconds, _)) = told else { return Ok(false) };
+        Ok((seconds - Clock::system().now().timestamp() - ahead_s).abs() <= 1)
     }
 
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {

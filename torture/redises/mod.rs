@@ -9,6 +9,7 @@ mod sentinel;
 mod wall_clock;
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -18,6 +19,7 @@ use tokio::time::sleep;
 
 use self::member::Member;
 use self::sentinel::Sentinel;
+use self::wall_clock::WallClock;
 use crate::Failure;
 use crate::plan::Plan;
 use crate::plan::Topology;
@@ -54,7 +56,9 @@ impl Redises {
     /// Starts what the plan asks for.
     pub(crate) async fn start(dir: &Path, plan: &Plan) -> Result<Self, Failure> {
         let count = if plan.topology == Topology::Cluster { cluster::MEMBERS } else { 2 };
-        let members = try_join_all((0..count).map(|number| member(dir, plan, number))).await?;
+        let library = WallClock::library(dir).await?;
+        let starts = (0..count).map(|number| member(dir, plan, number, library.clone()));
+        let members = try_join_all(starts).await?;
         let found_by = match plan.topology {
             Topology::Single => {
                 follow(&members[1], Some(&members[0])).await?;
@@ -279,7 +283,12 @@ impl Redises {
 }
 
 /// Starts a server. Where nodes find it by themselves, it names the port of a network in front of it.
-async fn member(dir: &Path, plan: &Plan, number: usize) -> Result<Member, Failure> {
+async fn member(
+    dir: &Path,
+    plan: &Plan,
+    number: usize,
+    library: Option<PathBuf>,
+) -> Result<Member, Failure> {
     let dir = dir.join(format!("redis-{number}"));
     std::fs::create_dir_all(&dir)?;
     let sync = if plan.is_synced { "always" } else { "everysec" };
@@ -299,7 +308,7 @@ async fn member(dir: &Path, plan: &Plan, number: usize) -> Result<Member, Failur
             settings.extend(cluster::announce(&port));
         }
     }
-    Member::start(&dir, settings.into_iter().map(str::to_owned).collect(), front).await
+    Member::start(&dir, settings.into_iter().map(str::to_owned).collect(), front, library).await
 }
 
 async fn follow(member: &Member, primary: Option<&Member>) -> Result<(), Failure> {
