@@ -34,6 +34,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(60);
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 /// Own events and reservations that a client remembers.
 const REMEMBERED_MAX: usize = 64;
+/// The most units of a grant.
+const GRANT_MAX: u64 = 20;
 /// When half of the grants end: later than any clock of a run is.
 const GRANT_END: &str = "2099-01-01T00:00:00Z";
 
@@ -60,6 +62,8 @@ pub(crate) struct Client {
     holds: Vec<(String, String, u64)>,
     /// Subject and event.
     charged: Vec<(String, Uuid)>,
+    /// Who was given bonus units.
+    granted: Vec<String>,
     clock: Clock,
 }
 
@@ -84,6 +88,7 @@ impl Client {
             asked: 0,
             holds: Vec::new(),
             charged: Vec::new(),
+            granted: Vec::new(),
             clock: Clock::system(),
         }
     }
@@ -92,8 +97,7 @@ impl Client {
     pub(crate) async fn run(mut self) {
         while !self.crowd.is_over.load(Ordering::Relaxed) {
             match self.dice.below(1_000) {
-                0..10 if self.crowd.has_gifts => self.grant().await,
-                10..30 if self.crowd.has_gifts => self.give().await,
+                0..25 if self.crowd.has_gifts => self.give().await,
                 0..440 => self.consume(false).await,
                 440..640 => self.consume(true).await,
                 640..760 => self.reserve().await,
@@ -179,18 +183,27 @@ impl Client {
 
     /// Bonus units, with one of two ends.
     async fn grant(&mut self) {
-        let deed = self.deed(Act::Grant);
+        let deed = Deed { amount: 1 + self.dice.below(GRANT_MAX), ..self.deed(Act::Grant) };
         let path = format!("/v1/subjects/{}/grants", encoded(&deed.subject));
         let mut body = json!({ "metric": "messages", "amount": deed.amount, "source": "purchase" });
         if self.dice.below(2) == 0 {
             body["expires_at"] = json!(GRANT_END);
         }
         let request = self.post(&path, Some(body), true);
-        self.ask(deed, request).await;
+        let subject = deed.subject.clone();
+        if let (Told::Made(_), _) = self.ask(deed, request).await {
+            remember(&mut self.granted, subject);
+        }
     }
 
+    /// Some of them to another.
     async fn give(&mut self) {
-        let (deed, to) = (self.deed(Act::Gift), self.subject());
+        let Some(subject) = self.granted.pop() else { return self.grant().await };
+        // Now and then there is more to give.
+        if self.dice.below(3) > 0 {
+            self.granted.insert(0, subject.clone());
+        }
+        let (deed, to) = (Deed { subject, ..self.deed(Act::Gift) }, self.subject());
         let Deed { subject, amount, .. } = &deed;
         if *subject == to {
             return;
