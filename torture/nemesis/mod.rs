@@ -11,7 +11,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 use headroom::clock::Clock;
 use tokio::sync::Mutex;
 use tokio::sync::MutexGuard;
@@ -61,7 +61,7 @@ pub(crate) struct Memory {
     key: &'static str,
     /// A subject of each shard.
     subjects: Vec<String>,
-    notice: Duration,
+    is_elected: bool,
 }
 
 impl Memory {
@@ -72,8 +72,7 @@ impl Memory {
         subjects: Vec<String>,
         is_elected: bool,
     ) -> Self {
-        let notice = if is_elected { NOTICE_WHERE_ELECTED } else { NOTICE };
-        Self { held: Mutex::default(), nodes, key, subjects, notice }
+        Self { held: Mutex::default(), nodes, key, subjects, is_elected }
     }
 
     /// Held while Redis loses something, and while a node that may know of it is killed.
@@ -81,12 +80,22 @@ impl Memory {
         self.held.lock().await
     }
 
+    /// Held while a node is killed. Where servers elect others by themselves, which a busy machine is enough for, whatever was
+    /// lost so far is noticed before.
+    async fn hold_for_a_kill(&self) -> Result<MutexGuard<'_, ()>, Failure> {
+        let held = self.hold().await;
+        if self.is_elected {
+            self.refresh().await?;
+        }
+        Ok(held)
+    }
+
     /// Waits until each node that runs has met each shard as it is now.
-    async fn refresh(&self) {
-        sleep(self.notice).await;
+    async fn refresh(&self) -> Result<(), Failure> {
+        sleep(if self.is_elected { NOTICE_WHERE_ELECTED } else { NOTICE }).await;
         let pairs =
             self.nodes.iter().flat_map(|node| self.subjects.iter().map(move |it| (node, it)));
         let asked = pairs.map(|(node, it)| usage::await_decision(*node, self.key, it));
-        join_all(asked).await;
+        try_join_all(asked).await.map(drop)
     }
 }

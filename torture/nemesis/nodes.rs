@@ -55,8 +55,8 @@ impl Nodes<'_> {
             F::Killed | F::ClockStepped | F::Paused => {
                 strike_process(&mut self.all[node], step, self.memory).await?;
             }
-            F::RedisBlackHole => self.cut_off(node, step, Network::BlackHole).await,
-            F::RedisRefused => self.cut_off(node, step, Network::Refusing).await,
+            F::RedisBlackHole => self.cut_off(node, step, Network::BlackHole).await?,
+            F::RedisRefused => self.cut_off(node, step, Network::Refusing).await?,
             F::PoolerKilled | F::PoolerPaused => return self.strike_pooler(step).await,
             _ => strike_requests(&self.all[node], step).await,
         }
@@ -64,17 +64,23 @@ impl Nodes<'_> {
     }
 
     /// Cuts a way to Redis off that is used. Where others are elected meanwhile, nobody may be killed until all know.
-    async fn cut_off(&self, node: usize, step: &Step<NodeFault>, network: Network) {
+    async fn cut_off(
+        &self,
+        node: usize,
+        step: &Step<NodeFault>,
+        network: Network,
+    ) -> Result<(), Failure> {
         let ways = self.all[node].redis.iter().map(|way| (way.take_seen(), way));
         let ways: Vec<_> = ways.collect();
         let most = ways.iter().map(|(seen, _)| *seen).max().unwrap_or(0);
         let used: Vec<&Proxy> =
             ways.iter().filter(|(seen, _)| seen * 4 >= most).map(|(_, way)| *way).collect();
         let place = usize::try_from(step.pick / 13).unwrap_or(0) % used.len().max(1);
-        let Some(way) = used.get(place) else { return };
+        let Some(way) = used.get(place) else { return Ok(()) };
         if !self.is_elected {
             way.set(network);
-            return sleep(step.length).await;
+            sleep(step.length).await;
+            return Ok(());
         }
         let _held = self.memory.hold().await;
         way.set(network);
@@ -82,7 +88,7 @@ impl Nodes<'_> {
         way.heal();
         // Replicas would otherwise wait for what was lost, and a failover within that time would forget seconds.
         way.close();
-        self.memory.refresh().await;
+        self.memory.refresh().await
     }
 
     async fn strike_pooler(&mut self, step: &Step<NodeFault>) -> Result<bool, Failure> {
@@ -140,7 +146,7 @@ async fn strike_requests(node: &Node, step: &Step<NodeFault>) {
 
 /// A node must not be the only one that knows of what Redis is losing when it is killed.
 async fn restart(node: &mut Node, memory: &Memory) -> Result<(), Failure> {
-    let held = memory.hold().await;
+    let held = memory.hold_for_a_kill().await?;
     node.kill().await?;
     sleep(SIGHT).await;
     drop(held);

@@ -50,7 +50,7 @@ impl Stores<'_> {
             let memory = self.memory;
             let _held = memory.hold().await;
             let is_done = self.disturb(shard, step).await?;
-            memory.refresh().await;
+            memory.refresh().await?;
             return Ok(is_done);
         }
         self.disturb(shard, step).await
@@ -83,8 +83,7 @@ impl Stores<'_> {
         let memory = self.memory;
         let _held = memory.hold().await;
         self.forget(shard, step).await?;
-        memory.refresh().await;
-        Ok(())
+        memory.refresh().await
     }
 
     async fn forget(&mut self, shard: u16, step: &Step<StoreFault>) -> Result<(), Failure> {

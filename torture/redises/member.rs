@@ -18,7 +18,7 @@ use crate::processes::signal;
 use crate::proxy::Proxy;
 
 /// How long an answer may take. A server that is stopped gives none.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A server, its files, and their disk where one could be mounted. Both end with this, in that order.
 pub(crate) struct Member {
