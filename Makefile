@@ -30,7 +30,7 @@ test-web: web clients/react/node_modules ## check the React components and the d
 	npm run --prefix web test
 
 test: web lint test-clients fuzz-api test-web ## check everything: lints, house rules, clients, all tests, generated files
-	scripts/install-tools redis-server postgres
+	scripts/install-tools redis-server postgres pgbouncer
 	cargo test --locked --doc
 	cargo test --locked --lib --bins --test tidy
 	cargo test --locked --test it
@@ -111,7 +111,7 @@ bench: ## measure requests a second and latency, beside a handler that does noth
 	target/release/headroom-bench
 
 torture: ## break real processes by a seed, again and again, and prove that no promise is broken
-	scripts/install-tools redis-server postgres
+	scripts/install-tools redis-server postgres pgbouncer
 	cargo build --release --locked --bin headroom --bin headroom-torture
 	target/release/headroom-torture
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use headroom::background::Supervisor;
 use headroom::embedded::PostgresOptions;
 use headroom::embedded::PostgresServer;
+use headroom::ledger::Ledger;
 use tokio_postgres::Client;
 use tokio_postgres::NoTls;
 
@@ -20,12 +21,25 @@ pub(crate) struct Archive {
 }
 
 impl Archive {
-    pub(crate) async fn start(dir: &Path) -> Result<Self, Failure> {
+    /// The files of a Postgres that has the schema and nothing else, for others to start on.
+    pub(crate) async fn template(dir: &Path, shards: u16) -> Result<PathBuf, Failure> {
+        let mut archive = Self::start(dir, None).await?;
+        Ledger::migrate(&archive.url(), shards).await?;
+        archive.server.stop().await?;
+        Ok(archive.files)
+    }
+
+    /// Starts on a copy of such files, or without any.
+    pub(crate) async fn start(dir: &Path, template: Option<&Path>) -> Result<Self, Failure> {
         let folder = dir.join("postgres");
+        let files = folder.join("postgres");
         std::fs::create_dir_all(&folder)?;
-        let options = PostgresOptions { dir: folder.clone(), ..PostgresOptions::default() };
+        if let Some(template) = template {
+            copy(template, &files).await?;
+        }
+        let options = PostgresOptions { dir: folder, ..PostgresOptions::default() };
         let server = PostgresServer::start(options).await?;
-        Ok(Self { server, files: folder.join("postgres"), kept: dir.join("postgres-kept") })
+        Ok(Self { server, files, kept: dir.join("postgres-kept") })
     }
 
     pub(crate) fn url(&self) -> String {

@@ -19,6 +19,9 @@ use crate::evidence::AMOUNT_MAX;
 use crate::history::Act;
 use crate::history::Invocation;
 use crate::history::Told;
+use crate::request::Reply;
+use crate::request::Request;
+use crate::request::encoded;
 use crate::wire::Wire;
 
 /// How long a client waits for an answer. A node answers within `server.request_timeout_ms`, unless it is stopped.
@@ -31,6 +34,10 @@ const RETRY_PAUSE: Duration = Duration::from_millis(60);
 const UNKNOWN_PAUSE: Duration = Duration::from_millis(20);
 /// Own events and reservations that a client remembers.
 const REMEMBERED_MAX: usize = 64;
+/// The most units of a grant.
+const GRANT_MAX: u64 = 20;
+/// When half of the grants end: later than any clock of a run is.
+const GRANT_END: &str = "2099-01-01T00:00:00Z";
 
 /// What all clients share.
 pub(crate) struct Crowd {
@@ -38,6 +45,8 @@ pub(crate) struct Crowd {
     pub(crate) nodes: Vec<SocketAddr>,
     pub(crate) key: &'static str,
     pub(crate) subjects: Vec<String>,
+    /// Whether grants are made and given away.
+    pub(crate) has_gifts: bool,
     pub(crate) is_over: AtomicBool,
     pub(crate) history: Mutex<Vec<Invocation>>,
 }
@@ -53,22 +62,18 @@ pub(crate) struct Client {
     holds: Vec<(String, String, u64)>,
     /// Subject and event.
     charged: Vec<(String, Uuid)>,
+    /// Who was given bonus units.
+    granted: Vec<String>,
     clock: Clock,
 }
 
-/// What is sent.
-struct Request {
-    method: &'static str,
-    path: String,
-    body: Option<Value>,
-    /// An idempotency key, which makes it safe to send again.
-    key: Option<String>,
-}
-
-/// What came.
-struct Reply {
-    status: u16,
-    body: Value,
+/// What is asked for.
+struct Deed {
+    act: Act,
+    subject: String,
+    /// Who is given something.
+    to: Option<String>,
+    amount: u64,
 }
 
 impl Client {
@@ -83,6 +88,7 @@ impl Client {
             asked: 0,
             holds: Vec::new(),
             charged: Vec::new(),
+            granted: Vec::new(),
             clock: Clock::system(),
         }
     }
@@ -91,6 +97,7 @@ impl Client {
     pub(crate) async fn run(mut self) {
         while !self.crowd.is_over.load(Ordering::Relaxed) {
             match self.dice.below(1_000) {
+                0..25 if self.crowd.has_gifts => self.give().await,
                 0..440 => self.consume(false).await,
                 440..640 => self.consume(true).await,
                 640..760 => self.reserve().await,
@@ -109,21 +116,23 @@ impl Client {
     }
 
     async fn consume(&mut self, is_keyed: bool) {
-        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
-        let body = json!({ "subject": subject, "metric": "messages", "amount": amount });
+        let deed = self.deed(Act::Consume);
+        let body = json!({ "subject": deed.subject, "metric": "messages", "amount": deed.amount });
         let request = self.post("/v1/consume", Some(body), is_keyed);
-        if let (Told::Done(event), _) = self.ask(Act::Consume, &subject, amount, request).await {
+        let subject = deed.subject.clone();
+        if let (Told::Done(event), _) = self.ask(deed, request).await {
             remember(&mut self.charged, (subject, event));
         }
     }
 
     async fn reserve(&mut self) {
-        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
-        let ttl_s = self.dice.choose(&[1, 2, 60]);
+        let (deed, ttl_s) = (self.deed(Act::Reserve), self.dice.choose(&[1, 2, 60]));
+        let Deed { subject, amount, .. } = &deed;
         let body =
             json!({ "subject": subject, "metric": "messages", "amount": amount, "ttl_s": ttl_s });
         let request = self.post("/v1/reservations", Some(body), true);
-        let (_, reply) = self.ask(Act::Reserve, &subject, amount, request).await;
+        let (subject, amount) = (subject.clone(), *amount);
+        let (_, reply) = self.ask(deed, request).await;
         let id = reply.and_then(|it| it.body["reservation_id"].as_str().map(str::to_owned));
         if let Some(id) = id {
             remember(&mut self.holds, (subject, id, amount));
@@ -138,14 +147,14 @@ impl Client {
                 let amount = 1 + self.dice.below(held);
                 let path = format!("/v1/reservations/{id}:commit");
                 let request = self.post(&path, Some(json!({ "amount": amount })), true);
-                let (told, _) = self.ask(Act::Commit, &subject, amount, request).await;
-                if let Told::Done(event) = told {
+                let deed = Deed { act: Act::Commit, subject: subject.clone(), to: None, amount };
+                if let (Told::Done(event), _) = self.ask(deed, request).await {
                     remember(&mut self.charged, (subject, event));
                 }
             }
             5..7 => {
                 let request = self.post(&format!("/v1/reservations/{id}:release"), None, true);
-                self.ask(Act::Release, &subject, 0, request).await;
+                self.ask(Deed { act: Act::Release, subject, to: None, amount: 0 }, request).await;
             }
             _ => {}
         }
@@ -155,21 +164,59 @@ impl Client {
         let Some((subject, event)) = self.charged.pop() else { return self.consume(true).await };
         let is_keyed = self.dice.below(2) == 0;
         let request = self.post(&format!("/v1/events/{event}:refund"), None, is_keyed);
-        self.ask(Act::Refund, &subject, 0, request).await;
+        self.ask(Deed { act: Act::Refund, subject, to: None, amount: 0 }, request).await;
     }
 
     async fn reset(&mut self) {
-        let subject = self.subject();
-        let path = format!("/v1/subjects/{}/usage", encoded(&subject));
+        let deed = Deed { amount: 0, ..self.deed(Act::Reset) };
+        let path = format!("/v1/subjects/{}/usage", encoded(&deed.subject));
         let request = Request { method: "DELETE", path, body: None, key: None };
-        self.ask(Act::Reset, &subject, 0, request).await;
+        self.ask(deed, request).await;
     }
 
     async fn check(&mut self) {
-        let subject = self.subject();
-        let body = json!({ "subject": subject, "metric": "messages", "amount": 1 });
+        let deed = Deed { amount: 1, ..self.deed(Act::Check) };
+        let body = json!({ "subject": deed.subject, "metric": "messages", "amount": 1 });
         let request = self.post("/v1/check", Some(body), false);
-        self.ask(Act::Check, &subject, 1, request).await;
+        self.ask(deed, request).await;
+    }
+
+    /// Bonus units, with one of two ends.
+    async fn grant(&mut self) {
+        let deed = Deed { amount: 1 + self.dice.below(GRANT_MAX), ..self.deed(Act::Grant) };
+        let path = format!("/v1/subjects/{}/grants", encoded(&deed.subject));
+        let mut body = json!({ "metric": "messages", "amount": deed.amount, "source": "purchase" });
+        if self.dice.below(2) == 0 {
+            body["expires_at"] = json!(GRANT_END);
+        }
+        let request = self.post(&path, Some(body), true);
+        let subject = deed.subject.clone();
+        if let (Told::Made(_), _) = self.ask(deed, request).await {
+            remember(&mut self.granted, subject);
+        }
+    }
+
+    /// Some of them to another.
+    async fn give(&mut self) {
+        let Some(subject) = self.granted.pop() else { return self.grant().await };
+        // Now and then there is more to give.
+        if self.dice.below(3) > 0 {
+            self.granted.insert(0, subject.clone());
+        }
+        let (deed, to) = (Deed { subject, ..self.deed(Act::Gift) }, self.subject());
+        let Deed { subject, amount, .. } = &deed;
+        if *subject == to {
+            return;
+        }
+        let body = json!({ "from": subject, "to": to, "metric": "messages", "amount": amount });
+        let request = self.post("/v1/transfers", Some(body), true);
+        self.ask(Deed { to: Some(to), ..deed }, request).await;
+    }
+
+    /// A few units of somebody.
+    fn deed(&mut self, act: Act) -> Deed {
+        let (subject, amount) = (self.subject(), 1 + self.dice.below(AMOUNT_MAX));
+        Deed { act, subject, to: None, amount }
     }
 
     fn post(&mut self, path: &str, body: Option<Value>, is_keyed: bool) -> Request {
@@ -183,13 +230,7 @@ impl Client {
     }
 
     /// Sends, again while it is safe and the fate is unknown, and writes down what came of it.
-    async fn ask(
-        &mut self,
-        act: Act,
-        subject: &str,
-        amount: u64,
-        request: Request,
-    ) -> (Told, Option<Reply>) {
+    async fn ask(&mut self, deed: Deed, request: Request) -> (Told, Option<Reply>) {
         let id = self.id();
         self.asked += 1;
         let sent_ms = self.clock.now_ms();
@@ -197,7 +238,7 @@ impl Client {
         let (told, reply) = loop {
             attempts += 1;
             let reply = self.send(&id, &request).await.ok();
-            let told = reply.as_ref().map_or(Told::Unknown, |reply| told(act, reply));
+            let told = reply.as_ref().map_or(Told::Unknown, |reply| reply.told(deed.act));
             if told != Told::Unknown {
                 break (told, reply);
             }
@@ -210,9 +251,10 @@ impl Client {
         };
         let invocation = Invocation {
             id,
-            subject: subject.to_owned(),
-            act,
-            amount,
+            subject: deed.subject,
+            to: deed.to,
+            act: deed.act,
+            amount: deed.amount,
             is_keyed: request.key.is_some(),
             sent_ms,
             ended_ms: self.clock.now_ms(),
@@ -233,45 +275,12 @@ impl Client {
             let connecting = Wire::connect(self.crowd.nodes[node]);
             tokio::time::timeout(CONNECT_PATIENCE, connecting).await??
         };
-        let text = text_of(request, id, self.crowd.key);
+        let text = request.text(id, self.crowd.key);
         let status = tokio::time::timeout(PATIENCE, wire.call(text.as_bytes())).await??;
-        let answer = wire.answer();
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        let body = serde_json::from_str(body).unwrap_or(Value::Null);
+        let reply = Reply::of(status, &wire.answer());
         self.wires[node] = Some(wire);
-        Ok(Reply { status, body })
+        Ok(reply)
     }
-}
-
-/// What the answer says.
-fn told(act: Act, reply: &Reply) -> Told {
-    let event = reply.body["event_id"].as_str().and_then(|id| Uuid::parse_str(id).ok());
-    match (reply.status, act) {
-        (200, Act::Check) | (403 | 404 | 409 | 410 | 422 | 429, _) => Told::Refused,
-        (200, _) => event.map_or(Told::Wrong(200), Told::Done),
-        (503, _) => Told::Unknown,
-        (status, _) => Told::Wrong(status),
-    }
-}
-
-fn text_of(request: &Request, id: &str, key: &str) -> String {
-    let Request { method, path, body, .. } = request;
-    let body = body.as_ref().map(Value::to_string).unwrap_or_default();
-    let length = body.len();
-    let idempotency = request
-        .key
-        .as_ref()
-        .map_or_else(String::new, |key| format!("idempotency-key: \"{key}\"\r\n"));
-    format!(
-        "{method} {path} HTTP/1.1\r\nhost: torture\r\nauthorization: Bearer {key}\r\n\
-         x-request-id: {id}\r\n{idempotency}content-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    )
-}
-
-/// A subject as one segment of a path.
-pub(crate) fn encoded(subject: &str) -> String {
-    subject.replace(':', "%3A").replace('/', "%2F")
 }
 
 fn remember<T>(memory: &mut Vec<T>, it: T) {

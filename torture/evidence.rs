@@ -55,6 +55,30 @@ pub(crate) struct Logged {
     /// Whether it passed a limit or came after its hold had ended, which is allowed to commits and said in the log.
     pub(crate) is_past_limit: bool,
     pub(crate) deltas: Vec<Delta>,
+    /// Units of grants that it took, or gave back: the grant's number, and how many.
+    pub(crate) of_grants: Vec<(u64, i64)>,
+}
+
+/// A grant.
+#[derive(Clone, Debug)]
+pub(crate) struct Granted {
+    pub(crate) id: u64,
+    pub(crate) event_id: Uuid,
+    pub(crate) subject: String,
+    pub(crate) amount: u64,
+    /// The gift that it is from.
+    pub(crate) gift: Option<Uuid>,
+}
+
+/// A gift.
+#[derive(Clone, Debug)]
+pub(crate) struct Gift {
+    pub(crate) id: Uuid,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) amount: u64,
+    pub(crate) state: String,
+    pub(crate) request_id: String,
 }
 
 impl Logged {
@@ -93,6 +117,8 @@ pub(crate) struct Evidence {
     /// What a node answers of each subject, which is what Redis holds.
     pub(crate) redis: Vec<Counter>,
     pub(crate) incidents: Vec<Incident>,
+    pub(crate) grants: Vec<Granted>,
+    pub(crate) gifts: Vec<Gift>,
     /// The hard limits, by the scope of the level, metric and period.
     pub(crate) limits: BTreeMap<(String, String, String), i64>,
 }
@@ -124,6 +150,12 @@ impl Evidence {
         let sql = "SELECT shard, detected_at, lost_at_most, detail FROM incidents";
         let rows = database.query(sql, &[]).await?;
         self.incidents = rows.iter().map(incident).collect::<Result<_, _>>()?;
+        let sql = "SELECT id, event_id, subject, amount, transfer_id FROM grants";
+        let rows = database.query(sql, &[]).await?;
+        self.grants = rows.iter().map(granted).collect::<Result<_, _>>()?;
+        let sql = "SELECT id, from_subject, to_subject, amount, state, request_id FROM transfers";
+        let rows = database.query(sql, &[]).await?;
+        self.gifts = rows.iter().map(gift).collect::<Result<_, _>>()?;
         Ok(())
     }
 }
@@ -142,6 +174,7 @@ fn logged(row: &Row) -> Result<Logged, Failure> {
         amount: row.try_get("amount")?,
         request_id: row.try_get::<_, Option<String>>("request_id")?.unwrap_or_default(),
         is_past_limit: row.try_get("is_past_limit")?,
+        of_grants: lines.iter().filter_map(of_grant).collect(),
         deltas: deltas.map(|line| delta(&subject, line)).collect::<Option<_>>().ok_or("a delta")?,
         subject,
     })
@@ -158,6 +191,33 @@ fn delta(subject: &str, line: &Value) -> Option<Delta> {
         window_end_s: line.get(4)?.as_i64()?,
     };
     Some(Delta { name, units: line.get(5)?.as_i64()? })
+}
+
+/// The same with `grant:` and a number behind.
+fn of_grant(line: &Value) -> Option<(u64, i64)> {
+    let id = line.get(6)?.as_str()?.strip_prefix("grant:")?.parse().ok()?;
+    Some((id, line.get(5)?.as_i64()?))
+}
+
+fn granted(row: &Row) -> Result<Granted, Failure> {
+    Ok(Granted {
+        id: u64::try_from(row.try_get::<_, i64>("id")?)?,
+        event_id: row.try_get("event_id")?,
+        subject: row.try_get("subject")?,
+        amount: u64::try_from(row.try_get::<_, i64>("amount")?)?,
+        gift: row.try_get("transfer_id")?,
+    })
+}
+
+fn gift(row: &Row) -> Result<Gift, Failure> {
+    Ok(Gift {
+        id: row.try_get("id")?,
+        from: row.try_get("from_subject")?,
+        to: row.try_get("to_subject")?,
+        amount: u64::try_from(row.try_get::<_, i64>("amount")?)?,
+        state: row.try_get("state")?,
+        request_id: row.try_get::<_, Option<String>>("request_id")?.unwrap_or_default(),
+    })
 }
 
 fn counter(row: &Row) -> Result<Counter, Failure> {

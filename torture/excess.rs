@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::evidence::CounterName;
 use crate::evidence::Delta;
 use crate::evidence::Evidence;
+use crate::evidence::Granted;
 use crate::evidence::Logged;
 use crate::history::Act;
 use crate::history::Invocation;
@@ -35,6 +36,10 @@ pub(crate) fn above_limits(
         *lines.entry(line_of(evidence, name)).or_default() += running.above.unsigned_abs();
         named.push(format!("above its limit: {name:?} {running:?}"));
     }
+    for (grant, above) in above_grants(evidence) {
+        *lines.entry(line_of_grant(evidence, grant)).or_default() += above;
+        named.push(format!("{above} units more than it has: {grant:?}"));
+    }
     let mut shards: BTreeMap<u16, u64> = BTreeMap::new();
     for ((shard, ..), above) in lines {
         let most = shards.entry(shard).or_default();
@@ -50,6 +55,39 @@ fn line_of(evidence: &Evidence, name: &CounterName) -> Line {
     (evidence.shard_of(&name.level), depth, name.metric.clone(), name.period.clone())
 }
 
+fn line_of_grant(evidence: &Evidence, grant: &Granted) -> Line {
+    let depth = u8::try_from(grant.subject.split('/').count()).unwrap_or(u8::MAX);
+    (evidence.shard_of(&grant.subject), depth, "messages".to_owned(), "grant".to_owned())
+}
+
+/// The grants of which more was taken than they have, and how much more. An event takes its units of all grants of a level
+/// together once.
+fn above_grants(evidence: &Evidence) -> Vec<(&Granted, u64)> {
+    let mut used: BTreeMap<u64, (i64, u64)> = BTreeMap::new();
+    let amounts: BTreeMap<u64, i64> =
+        evidence.grants.iter().map(|it| (it.id, it.amount.cast_signed())).collect();
+    for row in in_order(evidence) {
+        for (id, units) in &row.of_grants {
+            let (used, above) = used.entry(*id).or_default();
+            *used += units;
+            let amount = amounts.get(id).copied().unwrap_or(0);
+            *above += (*used - amount).clamp(0, (*units).max(0)).unsigned_abs();
+        }
+    }
+    let grants = evidence.grants.iter().filter_map(|grant| {
+        let (_, above) = used.get(&grant.id)?;
+        (*above > 0).then_some((grant, *above))
+    });
+    grants.collect()
+}
+
+/// The log in the order in which it was decided.
+fn in_order(evidence: &Evidence) -> Vec<&Logged> {
+    let mut rows: Vec<&Logged> = evidence.logged.iter().collect();
+    rows.sort_by_key(|row| (row.shard, row.epoch, row.seq));
+    rows
+}
+
 /// Every counter at the end of the log.
 fn run(evidence: &Evidence, missing: &[&Invocation]) -> BTreeMap<CounterName, Running> {
     let mut counters: BTreeMap<CounterName, Running> = BTreeMap::new();
@@ -58,9 +96,7 @@ fn run(evidence: &Evidence, missing: &[&Invocation]) -> BTreeMap<CounterName, Ru
             counters.entry(name).or_default().lost += i64::try_from(it.amount).unwrap_or(i64::MAX);
         }
     }
-    let mut rows: Vec<&Logged> = evidence.logged.iter().collect();
-    rows.sort_by_key(|row| (row.shard, row.epoch, row.seq));
-    for row in rows {
+    for row in in_order(evidence) {
         for delta in &row.deltas {
             let max = evidence.max_of(&delta.name);
             apply(counters.entry(delta.name.clone()).or_default(), row, delta, max);

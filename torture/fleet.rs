@@ -23,8 +23,8 @@ const START_WITHIN: Duration = Duration::from_mins(1);
 /// One node.
 pub(crate) struct Node {
     pub(crate) address: SocketAddr,
-    /// The network to Redis, where it is one of ours.
-    pub(crate) redis: Option<Proxy>,
+    /// The networks to Redis: its own, or those of all nodes to each server.
+    pub(crate) redis: Vec<Proxy>,
     pub(crate) postgres: Proxy,
     pub(crate) offset_ms: i64,
     settings: Vec<(&'static str, String)>,
@@ -34,7 +34,7 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(
-        redis: Option<Proxy>,
+        redis: Vec<Proxy>,
         postgres: Proxy,
         settings: Vec<(&'static str, String)>,
         log: PathBuf,

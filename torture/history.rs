@@ -20,6 +20,10 @@ pub(crate) enum Act {
     Refund,
     Reset,
     Check,
+    /// Bonus units are given.
+    Grant,
+    /// Some of them are given to another subject.
+    Gift,
 }
 
 impl Act {
@@ -32,6 +36,8 @@ impl Act {
             Self::Release => Some("release"),
             Self::Refund => Some("refund"),
             Self::Reset => Some("reset"),
+            Self::Grant => Some("grant"),
+            Self::Gift => Some("transfer"),
             Self::Check => None,
         }
     }
@@ -43,6 +49,8 @@ impl Act {
 pub(crate) enum Told {
     /// The service said that it did it: this is the event.
     Done(Uuid),
+    /// The service said that it made a grant: this is its number.
+    Made(u64),
     /// The service said that it did not.
     Refused,
     /// Nothing came, or the service said that a store was away.
@@ -57,6 +65,9 @@ pub(crate) struct Invocation {
     /// The `X-Request-Id` of all its attempts, which the log has.
     pub(crate) id: String,
     pub(crate) subject: String,
+    /// Who is given something.
+    #[serde(default)]
+    pub(crate) to: Option<String>,
     pub(crate) act: Act,
     pub(crate) amount: u64,
     /// Whether it had an idempotency key.

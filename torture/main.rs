@@ -17,6 +17,7 @@ mod nemesis;
 #[path = "../bench/page.rs"]
 mod page;
 mod plan;
+mod pooler;
 mod processes;
 #[path = "../bench/program.rs"]
 mod program;
@@ -24,11 +25,13 @@ mod program;
 mod proxy;
 mod redises;
 mod report;
+mod request;
 mod run;
 mod usage;
 #[path = "../bench/wire.rs"]
 mod wire;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
@@ -36,7 +39,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use futures_util::StreamExt;
+use futures_util::stream;
 
+use self::archive::Archive;
 use self::plan::Plan;
 use self::plan::Topology;
 use self::report::Sums;
@@ -55,7 +61,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 #[command(name = "headroom-torture")]
 struct Arguments {
     /// Runs, each with the next seed
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 30)]
     runs: u64,
     /// The seed of the first run, above 0
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -63,15 +69,28 @@ struct Arguments {
     /// Seconds of load and faults in each run
     #[arg(long, default_value_t = 15)]
     seconds: u64,
-    /// How Redis is set up; all three after each other when absent
+    /// How Redis is set up; each run as the next of all three when absent
     #[arg(long)]
     topology: Option<Topology>,
-    /// Write the sums to docs/RELIABILITY.md
+    /// Runs at once
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=16))]
+    jobs: u16,
+    /// Write the sums to docs/RELIABILITY.md, after each run those so far
     #[arg(long)]
     record: bool,
     /// The folder that gets the history and the logs of a run in which a promise broke
     #[arg(long, default_value = "target/torture")]
     keep: PathBuf,
+}
+
+impl Arguments {
+    fn plans(&self) -> Result<Vec<Plan>, Failure> {
+        let length = Duration::from_secs(self.seconds);
+        let seeds = (self.first_seed..).take(usize::try_from(self.runs)?);
+        let topologies = Topology::ALL.into_iter().cycle();
+        let topologies = topologies.map(|next| self.topology.unwrap_or(next));
+        Ok(seeds.zip(topologies).map(|(seed, it)| Plan::of(seed, it, length)).collect())
+    }
 }
 
 fn main() -> ExitCode {
@@ -85,34 +104,59 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every promise was kept.
+/// Whether every promise was kept, and every run came to its end.
 fn torture(arguments: &Arguments) -> Result<bool, Failure> {
-    let all = [Topology::Single, Topology::Sentinel, Topology::Cluster];
-    let mut is_kept = true;
-    for topology in all.into_iter().filter(|it| arguments.topology.is_none_or(|one| one == *it)) {
-        is_kept &= runs_of(topology, arguments)?;
-    }
-    Ok(is_kept)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let name = format!("headroom-torture-{}-template", std::process::id());
+    let dir = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&dir)?;
+    let kept = runtime.block_on(async {
+        let template = Archive::template(&dir, run::SHARDS).await?;
+        campaign(arguments, &template).await
+    });
+    // What is left behind costs disk space and nothing else.
+    let _ = std::fs::remove_dir_all(&dir);
+    kept
 }
 
-fn runs_of(topology: Topology, arguments: &Arguments) -> Result<bool, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut sums = Sums::default();
-    for seed in (arguments.first_seed..).take(usize::try_from(arguments.runs)?) {
-        let plan = Plan::of(seed, topology, Duration::from_secs(arguments.seconds));
-        let outcome = runtime.block_on(one(&plan, &arguments.keep))?;
-        say(&format!("{}\n", report::line(&plan, &outcome)))?;
-        for breach in &outcome.verdict.named {
-            say(&format!("  {breach}\n"))?;
+async fn campaign(arguments: &Arguments, template: &Path) -> Result<bool, Failure> {
+    let plans = arguments.plans()?;
+    let machine = page::machine();
+    let mut sums: BTreeMap<&str, Sums> = BTreeMap::new();
+    let runs =
+        plans.iter().map(|plan| async move { (plan, one(plan, template, &arguments.keep).await) });
+    let mut runs = stream::iter(runs).buffer_unordered(usize::from(arguments.jobs));
+    while let Some((plan, ended)) = runs.next().await {
+        let sums = sums.entry(plan.topology.name()).or_default();
+        tell(plan, &ended)?;
+        match &ended {
+            Ok(outcome) => sums.add(outcome),
+            Err(_) => sums.unended += 1,
         }
-        sums.add(&outcome);
+        if arguments.record {
+            page::record(FILE, plan.topology.name(), &sums.text(plan.topology, &machine))?;
+        }
     }
-    let text = sums.text(topology);
-    say(&text)?;
-    if arguments.record {
-        page::record(FILE, topology.name(), &text)?;
+    for topology in Topology::ALL {
+        if let Some(sums) = sums.get(topology.name()) {
+            say(&sums.text(topology, &machine))?;
+        }
     }
-    Ok(sums.broken == 0)
+    Ok(sums.values().all(Sums::is_kept))
+}
+
+/// Says what came of a run.
+fn tell(plan: &Plan, ended: &Result<Outcome, Failure>) -> Result<(), Failure> {
+    match ended {
+        Ok(outcome) => {
+            let breaches = outcome.verdict.named.iter().map(|breach| format!("  {breach}\n"));
+            let breaches: String = breaches.collect();
+            say(&format!("{}\n{breaches}", report::line(plan, outcome)))
+        }
+        Err(failure) => {
+            say(&format!("{} seed {}: no end: {failure}\n", plan.topology.name(), plan.seed))
+        }
+    }
 }
 
 fn say(text: &str) -> Result<(), Failure> {
@@ -122,13 +166,13 @@ fn say(text: &str) -> Result<(), Failure> {
 }
 
 /// One run, in a folder of its own. What is needed to understand a breach is kept.
-async fn one(plan: &Plan, keep: &Path) -> Result<Outcome, Failure> {
+async fn one(plan: &Plan, template: &Path, keep: &Path) -> Result<Outcome, Failure> {
     let name = format!("headroom-torture-{}-{}", std::process::id(), plan.seed);
     let dir = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&dir)?;
     let kept = keep.join(format!("{}-{}", plan.topology.name(), plan.seed));
     let within = plan.length + BESIDE_LOAD;
-    let ended = tokio::time::timeout(within, run::run(plan, &dir, &kept)).await;
+    let ended = tokio::time::timeout(within, run::run(plan, &dir, template, &kept)).await;
     let outcome = ended.unwrap_or_else(|_| Err("the run does not come to an end".into()));
     if !outcome.as_ref().is_ok_and(|it| it.verdict.is_kept()) {
         keep_logs(&dir, &kept)?;
@@ -136,7 +180,6 @@ async fn one(plan: &Plan, keep: &Path) -> Result<Outcome, Failure> {
     // What is left behind costs disk space and nothing else.
     let _ = std::fs::remove_dir_all(&dir);
     outcome
-        .map_err(|failure| format!("{} seed {}: {failure}", plan.topology.name(), plan.seed).into())
 }
 
 /// Keeps the logs of the nodes, the stores and the nemesis.

@@ -17,6 +17,9 @@ pub(crate) enum Topology {
 }
 
 impl Topology {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Single, Self::Sentinel, Self::Cluster];
+
     /// As it is given on the command line, and called in docs/RELIABILITY.md.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -58,6 +61,8 @@ pub(crate) enum StoreFault {
     SplitBrain,
     /// A shard's slot moves to another primary of the cluster.
     SlotMoved,
+    /// The clock of a Redis goes ahead or back.
+    RedisClockStepped,
     /// SIGKILL, and a start.
     PostgresKilled,
     /// SIGSTOP of all its processes, and SIGCONT.
@@ -73,7 +78,7 @@ pub(crate) enum NodeFault {
     Killed,
     /// SIGSTOP, and SIGCONT.
     Paused,
-    /// A restart with a clock that is ahead of or behind the others.
+    /// A restart that takes Redis' time for ahead of or behind what others take it for.
     ClockStepped,
     /// The connection to Redis is closed before the next script call.
     ScriptCut,
@@ -91,6 +96,10 @@ pub(crate) enum NodeFault {
     CommitReplyLost,
     /// Neither requests nor replies of Postgres arrive, and nobody is told.
     PostgresBlackHole,
+    /// SIGKILL of PgBouncer, and a start after a while.
+    PoolerKilled,
+    /// SIGSTOP of PgBouncer, and SIGCONT.
+    PoolerPaused,
 }
 
 /// A fault, and when.
@@ -116,6 +125,10 @@ pub(crate) struct Plan {
     pub(crate) has_own_flusher: bool,
     /// Whether Redis syncs its file before each answer, and not every second.
     pub(crate) is_synced: bool,
+    /// How many nodes, the last ones, reach Postgres through PgBouncer.
+    pub(crate) pooled: usize,
+    /// Whether grants are made and given away. They are in Postgres alone, so Postgres is not taken back then.
+    pub(crate) has_gifts: bool,
     /// One after the other.
     pub(crate) stores: Vec<Step<StoreFault>>,
     /// One after the other, beside those of the stores.
@@ -137,6 +150,7 @@ const STORE_FAULTS: &[StoreFault] = &[
     StoreFault::FailedOver,
     StoreFault::SplitBrain,
     StoreFault::SlotMoved,
+    StoreFault::RedisClockStepped,
     StoreFault::PostgresKilled,
     StoreFault::PostgresPaused,
     StoreFault::PostgresRestored,
@@ -154,22 +168,38 @@ const NODE_FAULTS: &[NodeFault] = &[
     NodeFault::CommitCut,
     NodeFault::CommitReplyLost,
     NodeFault::PostgresBlackHole,
+    NodeFault::PoolerKilled,
+    NodeFault::PoolerPaused,
 ];
 
 impl Plan {
-    /// What happens in `length` by that seed. Where nodes find Redis by themselves, no network of ours leads there.
+    /// What happens in `length` by that seed.
     pub(crate) fn of(seed: u64, topology: Topology, length: Duration) -> Self {
         let mut dice = Dice::new(seed);
         let nodes = 2 + usize::from(dice.below(2) == 1);
         let has_own_flusher = nodes == 3 && dice.below(3) == 0;
         let is_synced = dice.below(3) == 0;
+        let pooled = dice.choose(&[0, 1, nodes]);
+        let has_gifts = dice.below(2) == 0;
         let mut of_stores = STORE_FAULTS.to_vec();
         of_stores.retain(|it| *it != StoreFault::SlotMoved || topology == Topology::Cluster);
+        of_stores.retain(|it| *it != StoreFault::PostgresRestored || !has_gifts);
         let mut of_nodes = NODE_FAULTS.to_vec();
-        of_nodes.retain(|it| !it.is_of_redis() || topology == Topology::Single);
+        of_nodes.retain(|it| !it.is_of_the_pooler() || pooled > 0);
         let stores = steps(&mut dice, length, &of_stores);
         let network = steps(&mut dice, length, &of_nodes);
-        Self { seed, topology, length, nodes, has_own_flusher, is_synced, stores, network }
+        Self {
+            seed,
+            topology,
+            length,
+            nodes,
+            has_own_flusher,
+            is_synced,
+            pooled,
+            has_gifts,
+            stores,
+            network,
+        }
     }
 }
 
@@ -187,22 +217,41 @@ fn steps<F: Copy>(dice: &mut Dice, within: Duration, faults: &[F]) -> Vec<Step<F
     }
 }
 
-impl NodeFault {
-    /// Whether it is one of the network between a node and Redis.
-    const fn is_of_redis(self) -> bool {
+impl StoreFault {
+    /// Whether it makes Redis forget something that it had acknowledged.
+    pub(crate) const fn is_loss(self) -> bool {
         match self {
-            Self::ScriptCut
-            | Self::ScriptReplyLost
-            | Self::ScriptRepliesLost
-            | Self::RedisBlackHole
-            | Self::RedisRefused => true,
-            Self::Killed
-            | Self::Paused
-            | Self::ClockStepped
-            | Self::CommitCut
-            | Self::CommitReplyLost
-            | Self::PostgresBlackHole => false,
+            Self::RedisKilled
+            | Self::RedisFlushed
+            | Self::OutboxDeleted
+            | Self::MetaDeleted
+            | Self::RedisRestored
+            | Self::RedisTruncated
+            | Self::FailedOver
+            | Self::SplitBrain => true,
+            Self::RedisPaused
+            | Self::ScriptsForgotten
+            | Self::CountersDeleted
+            | Self::RedisFull
+            | Self::DiskFull
+            | Self::SlotMoved
+            | Self::RedisClockStepped
+            | Self::PostgresKilled
+            | Self::PostgresPaused
+            | Self::PostgresRestored => false,
         }
+    }
+
+    /// Whether a server of Redis may seem to be gone, so that another takes its place where they elect one.
+    pub(crate) const fn may_depose(self) -> bool {
+        matches!(self, Self::RedisPaused | Self::DiskFull | Self::RedisClockStepped)
+    }
+}
+
+impl NodeFault {
+    /// Whether it is one of PgBouncer.
+    const fn is_of_the_pooler(self) -> bool {
+        matches!(self, Self::PoolerKilled | Self::PoolerPaused)
     }
 
     /// What happens to the reply; no fault but those that lose one asks.

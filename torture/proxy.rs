@@ -142,9 +142,19 @@ impl Proxy {
         url.replace(&target, &format!(":{}/", self.address.port()))
     }
 
+    /// The port on 127.0.0.1 where it listens.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Closes every connection, and leads new ones to another port.
     pub fn retarget(&self, port: u16) {
         self.shared.target.store(port, Ordering::SeqCst);
+        self.close();
+    }
+
+    /// Closes every connection.
+    pub fn close(&self) {
         self.shared.closing.send_replace(());
     }
 
@@ -172,6 +182,11 @@ impl Proxy {
     /// Changes what happens to all connections.
     pub fn set(&self, network: Network) {
         self.shared.network.send_replace(network);
+    }
+
+    /// How many requests that are waited for passed since the last time that this was asked.
+    pub fn take_seen(&self) -> u32 {
+        std::mem::take(&mut self.shared.calls().seen)
     }
 
     /// How many requests met a fault so far.

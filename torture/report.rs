@@ -3,7 +3,6 @@
 use std::fmt::Write;
 
 use crate::nemesis::Tally;
-use crate::page::machine;
 use crate::plan::Plan;
 use crate::plan::Topology;
 use crate::run::Outcome;
@@ -11,8 +10,10 @@ use crate::run::Outcome;
 /// The sums of all runs of a topology.
 #[derive(Default)]
 pub(crate) struct Sums {
-    pub(crate) runs: u64,
-    pub(crate) broken: u64,
+    runs: u64,
+    broken: u64,
+    /// Runs that something in them, or of the nemesis itself, brought down.
+    pub(crate) unended: u64,
     operations: u64,
     done: u64,
     refused: u64,
@@ -23,6 +24,9 @@ pub(crate) struct Sums {
     doubled: u64,
     explained: u64,
     over_admitted: u64,
+    grants: u64,
+    gifts: u64,
+    half: u64,
     faults: Tally,
 }
 
@@ -41,18 +45,26 @@ impl Sums {
         self.doubled += it.doubled;
         self.explained += it.explained;
         self.over_admitted += it.over_admitted;
+        self.grants += it.grants;
+        self.gifts += it.gifts;
+        self.half += it.half;
         for (fault, times) in &outcome.faults {
             *self.faults.entry(fault.clone()).or_default() += times;
         }
     }
 
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.broken == 0 && self.unended == 0
+    }
+
     /// A table, and the faults by kind.
-    pub(crate) fn text(&self, topology: Topology) -> String {
+    pub(crate) fn text(&self, topology: Topology, machine: &str) -> String {
         let mut text = String::new();
         let faults: u64 = self.faults.values().sum();
         let rows = [
             ("runs", self.runs),
             ("runs in which a promise broke", self.broken),
+            ("runs that came to no end", self.unended),
             ("operations", self.operations),
             ("of them done", self.done),
             ("of them refused", self.refused),
@@ -64,13 +76,16 @@ impl Sums {
             ("**doubled**", self.doubled),
             ("units above a limit that Redis' losses explain", self.explained),
             ("**units over-admitted beyond that**", self.over_admitted),
+            ("grants made", self.grants),
+            ("gifts made", self.gifts),
+            ("**gifts with one side**", self.half),
         ];
         let title = match topology {
             Topology::Single => "one Redis with a replica",
             Topology::Sentinel => "two that a sentinel watches",
             Topology::Cluster => "a cluster of three and three",
         };
-        let _infallible = writeln!(text, "{}.\n\n| {title} | |\n|---|--:|", machine());
+        let _infallible = writeln!(text, "{machine}.\n\n| {title} | |\n|---|--:|");
         for (name, count) in rows {
             let _infallible = writeln!(text, "| {name} | {count} |");
         }
@@ -89,18 +104,21 @@ pub(crate) fn line(plan: &Plan, outcome: &Outcome) -> String {
     let it = &outcome.verdict;
     let faults: u64 = outcome.faults.values().sum();
     format!(
-        "{} seed {}: {} operations ({} done, {} refused, {} unknown), {faults} faults, {} incidents, \
-         {} lost by redis, lost {}, doubled {}, above limits {} explained and {} over-admitted: {}",
+        "{} seed {}: {} operations ({} done, {} refused, {} unknown), {} gifts, {faults} faults, \
+         {} incidents, {} lost by redis, lost {}, doubled {}, {} gifts of one side, above limits {} \
+         explained and {} over-admitted: {}",
         plan.topology.name(),
         plan.seed,
         it.operations,
         it.done,
         it.refused,
         it.unknown,
+        it.gifts,
         it.incidents,
         it.missing,
         it.lost,
         it.doubled,
+        it.half,
         it.explained,
         it.over_admitted,
         if it.is_kept() { "kept" } else { "BROKEN" }

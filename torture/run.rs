@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use futures_util::future::try_join_all;
 use headroom::counters::keys;
-use headroom::ledger::Ledger;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -35,12 +35,13 @@ use crate::nemesis::Nodes;
 use crate::nemesis::Stores;
 use crate::nemesis::Tally;
 use crate::plan::Plan;
+use crate::pooler::Pooler;
 use crate::proxy::Proxy;
 use crate::proxy::Trigger;
 use crate::redises::Redises;
 use crate::usage;
 
-const SHARDS: u16 = 2;
+pub(crate) const SHARDS: u16 = 2;
 const KEY: &str = "the-admin-key-of-the-torture";
 const CLIENTS_PER_NODE: usize = 16;
 /// Loads after the last fault, so that each node tells what it knows of epochs that ended.
@@ -60,13 +61,19 @@ struct Stage {
     dir: PathBuf,
     redises: Redises,
     archive: Archive,
+    pooler: Option<Pooler>,
     nodes: Vec<Node>,
     environment: Vec<(&'static str, String)>,
 }
 
-/// Runs the plan in a folder, and keeps the history in `kept` when a promise broke.
-pub(crate) async fn run(plan: &Plan, dir: &Path, kept: &Path) -> Result<Outcome, Failure> {
-    let mut stage = Stage::start(plan, dir).await?;
+/// Runs the plan in a folder, on a copy of that Postgres, and keeps the history in `kept` when a promise broke.
+pub(crate) async fn run(
+    plan: &Plan,
+    dir: &Path,
+    template: &Path,
+    kept: &Path,
+) -> Result<Outcome, Failure> {
+    let mut stage = Stage::start(plan, dir, template).await?;
     let (history, faults) = stage.suffer(plan).await?;
     let judged = stage.judge(&history, kept).await;
     if !judged.as_ref().is_ok_and(Verdict::is_kept) {
@@ -77,10 +84,13 @@ pub(crate) async fn run(plan: &Plan, dir: &Path, kept: &Path) -> Result<Outcome,
 }
 
 impl Stage {
-    async fn start(plan: &Plan, dir: &Path) -> Result<Self, Failure> {
-        let archive = Archive::start(dir).await?;
-        Ledger::migrate(&archive.url(), SHARDS).await?;
-        let redises = Redises::start(dir, plan).await?;
+    async fn start(plan: &Plan, dir: &Path, template: &Path) -> Result<Self, Failure> {
+        let (archive, redises) =
+            tokio::try_join!(Archive::start(dir, Some(template)), Redises::start(dir, plan))?;
+        let pooler = match plan.pooled {
+            0 => None,
+            _ => Pooler::start(dir, archive.server.port()).await?,
+        };
         let catalogue = dir.join("catalogue.toml");
         std::fs::write(&catalogue, catalogue::TEXT)?;
         let environment = vec![
@@ -90,28 +100,38 @@ impl Stage {
             ("HEADROOM_POSTGRES_STATEMENT_TIMEOUT_MS", "3000".to_owned()),
             ("HEADROOM_LOG_LEVEL", "warn".to_owned()),
         ];
-        let mut nodes = Vec::new();
+        let mut stage =
+            Self { dir: dir.to_owned(), redises, archive, pooler, nodes: Vec::new(), environment };
         for number in 0..plan.nodes {
-            let is_flusher = plan.has_own_flusher && number + 1 == plan.nodes;
-            let role = match plan.has_own_flusher {
-                false => "all",
-                true if is_flusher => "background",
-                true => "api",
-            };
-            let postgres = Proxy::start_for(Trigger::Commit, archive.server.port()).await?;
-            let own = [
-                ("HEADROOM_ROLE", role.to_owned()),
-                ("DATABASE_URL", postgres.reroute(&archive.url())),
-            ];
-            let settings = [&environment[..], &own, &redises.settings(number)].concat();
-            let log = dir.join(format!("node-{number}.log"));
-            nodes.push(Node::new(redises.way(number), postgres, settings, log)?);
+            let node = stage.node(plan, number).await?;
+            stage.nodes.push(node);
         }
-        for node in &mut nodes {
+        try_join_all(stage.nodes.iter_mut().map(|node| async move {
             node.start().await?;
-            node.ready().await?;
-        }
-        Ok(Self { dir: dir.to_owned(), redises, archive, nodes, environment })
+            node.ready().await
+        }))
+        .await?;
+        Ok(stage)
+    }
+
+    /// A node that is not started yet, behind networks to both stores.
+    async fn node(&self, plan: &Plan, number: usize) -> Result<Node, Failure> {
+        let is_last = number + 1 == plan.nodes;
+        let role = match plan.has_own_flusher {
+            false => "all",
+            true if is_last => "background",
+            true => "api",
+        };
+        let direct = self.archive.server.port();
+        let pooler = self.pooler.as_ref().filter(|_| number + plan.pooled >= plan.nodes);
+        let postgres = pooler.map_or(direct, Pooler::port);
+        let postgres = Proxy::start_for(Trigger::Commit, postgres).await?;
+        let url = self.archive.url();
+        let url = url.replace(&format!(":{direct}/"), &format!(":{}/", postgres.port()));
+        let own = [("HEADROOM_ROLE", role.to_owned()), ("DATABASE_URL", url)];
+        let settings = [&self.environment[..], &own, &self.redises.settings(number)].concat();
+        let log = self.dir.join(format!("node-{number}.log"));
+        Node::new(self.redises.ways(number), postgres, settings, log)
     }
 
     /// Load and faults until the plan is over, and then until everything has healed.
@@ -122,6 +142,7 @@ impl Stage {
             nodes: self.nodes[..answering].iter().map(|node| node.address).collect(),
             key: KEY,
             subjects: catalogue::subjects(),
+            has_gifts: plan.has_gifts,
             is_over: AtomicBool::new(false),
             history: Mutex::default(),
         });
@@ -129,18 +150,24 @@ impl Stage {
         for number in 0..answering * CLIENTS_PER_NODE {
             clients.spawn(Client::new(crowd.clone(), number).run());
         }
-        let (memory, journal) = (Memory::default(), Journal::new(&self.dir));
+        let addresses = self.nodes.iter().map(|node| node.address).collect();
+        let is_elected = self.redises.elects();
+        let memory = Memory::new(addresses, KEY, catalogue::one_of_each(SHARDS), is_elected);
+        let journal = Journal::new(&self.dir);
         let stores = Stores {
             redises: &mut self.redises,
             archive: &mut self.archive,
             memory: &memory,
             journal: &journal,
             shards: SHARDS,
-            nodes: self.nodes.iter().map(|node| node.address).collect(),
-            key: KEY,
-            subjects: catalogue::one_of_each(SHARDS),
         };
-        let nodes = Nodes { all: &mut self.nodes, memory: &memory, journal: &journal };
+        let nodes = Nodes {
+            all: &mut self.nodes,
+            pooler: &mut self.pooler,
+            memory: &memory,
+            journal: &journal,
+            is_elected,
+        };
         let (mut faults, of_nodes, ()) =
             tokio::try_join!(stores.follow(&plan.stores), nodes.follow(&plan.network), async {
                 sleep(plan.length).await;
@@ -174,7 +201,8 @@ impl Stage {
         let mut verdict = check::judge(&evidence);
         verdict.wrong += unreadable.len() as u64;
         verdict.named.extend(unreadable);
-        if let Err(failure) = self.verify().await {
+        let ahead_ms = self.ahead_ms().await?;
+        if let Err(failure) = self.verify(ahead_ms).await {
             verdict.wrong += 1;
             verdict.named.push(format!("headroom verify: {failure}"));
         }
@@ -222,9 +250,22 @@ impl Stage {
         Ok(())
     }
 
+    /// How far the last instants that the shards went by lie ahead of the time.
+    async fn ahead_ms(&mut self) -> Result<i64, Failure> {
+        let mut ahead_ms = 0;
+        for shard in 0..SHARDS {
+            let primary = self.redises.primary(shard).await?;
+            let now_ms: Option<i64> = primary.ask(&["HGET", &keys::meta(shard), "now"]).await?;
+            let (seconds, micros): (i64, i64) = primary.ask(&["TIME"]).await?;
+            ahead_ms = ahead_ms.max(now_ms.unwrap_or(0) - seconds * 1_000 - micros / 1_000);
+        }
+        Ok(ahead_ms)
+    }
+
     /// `headroom verify`, by the clock that is furthest ahead.
-    async fn verify(&self) -> Result<(), Failure> {
+    async fn verify(&self, ahead_ms: i64) -> Result<(), Failure> {
         let offset_ms = self.nodes.iter().map(|node| node.offset_ms).max().unwrap_or(0);
+        let offset_ms = offset_ms.max(ahead_ms);
         let mut command = Command::new(crate::program::headroom()?);
         command
             .arg("verify")
@@ -252,8 +293,12 @@ impl Stage {
     }
 }
 
-/// Whether Postgres has every event of every shard.
+/// Whether Postgres has every event of every shard, and every gift was finished.
 async fn is_drained(redises: &mut Redises, database: &Database) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM transfers WHERE state = 'pending')";
+    if database.query_one(sql, &[]).await?.try_get(0)? {
+        return Ok(false);
+    }
     let sql = "SELECT epoch, seq FROM outbox_cursors ORDER BY shard";
     let cursors = database.query(sql, &[]).await?;
     for (shard, cursor) in (0..SHARDS).zip(cursors) {

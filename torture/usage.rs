@@ -8,13 +8,14 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::client::encoded;
 use crate::evidence::Counter;
 use crate::evidence::CounterName;
+use crate::request::encoded;
 use crate::wire::Wire;
 
 const WITHIN: Duration = Duration::from_secs(10);
-const NOTICED_WITHIN: Duration = Duration::from_secs(10);
+/// Far longer than a recovery takes, also on a machine that has much else to do.
+const NOTICED_WITHIN: Duration = Duration::from_mins(2);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -41,18 +42,23 @@ pub(crate) async fn read(
 }
 
 /// Waits until the node has decided something of the subject, so that it has noticed whatever its shard forgot. Not for one that
-/// is down, and not for ever.
-pub(crate) async fn await_decision(node: SocketAddr, key: &str, subject: &str) {
+/// is down, which remembers nothing.
+pub(crate) async fn await_decision(
+    node: SocketAddr,
+    key: &str,
+    subject: &str,
+) -> Result<(), Failure> {
     let text = text_of(key, subject);
     let began_at = Instant::now();
     while began_at.elapsed() < NOTICED_WITHIN {
-        let Ok(mut wire) = Wire::connect(node).await else { return };
+        let Ok(mut wire) = Wire::connect(node).await else { return Ok(()) };
         let asked = tokio::time::timeout(ANSWER_WITHIN, wire.call(text.as_bytes())).await;
         if matches!(asked, Ok(Ok(200))) {
-            return;
+            return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
     }
+    Err(format!("a node decides nothing of {subject}").into())
 }
 
 fn text_of(key: &str, subject: &str) -> String {

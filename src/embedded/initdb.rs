@@ -102,6 +102,7 @@ impl Initdb<'_> {
             name,
             path,
             arguments,
+            environment: Vec::new(),
             folder: self.home.folder.clone(),
             account: self.account.cloned(),
             input,

@@ -173,6 +173,7 @@ impl Setup {
             name: NAME,
             path: self.search.postgres()?.postgres,
             arguments: arguments(&self.home.data, options, port),
+            environment: Vec::new(),
             folder: self.home.folder.clone(),
             account: self.account.clone(),
             input: lock,

@@ -63,6 +63,8 @@ pub(super) struct Program {
     pub(super) path: PathBuf,
     /// Its arguments. Other users can read them: no secrets.
     pub(super) arguments: Vec<OsString>,
+    /// Variables beside `PATH`, `LC_ALL` and `TZ`.
+    pub(super) environment: Vec<(String, OsString)>,
     /// The folder to run in, which the account must be able to enter.
     pub(super) folder: PathBuf,
     /// The account to become; none stays the same user.
@@ -236,6 +238,7 @@ fn command(program: Program, log: File, search: &Search) -> Result<Command, Embe
         .args(program.arguments)
         .env_clear()
         .envs([("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C"), ("TZ", "UTC")])
+        .envs(program.environment)
         .current_dir(program.folder)
         .stdin(program.input)
         .stdout(log)

@@ -1,5 +1,6 @@
 //! A private Redis.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -46,6 +47,8 @@ pub struct RedisOptions {
     pub replica_of: Option<u16>,
     /// More arguments, such as `--maxmemory` and `64mb`. Other users can read them: no secrets.
     pub extra: Vec<String>,
+    /// Variables of its environment, such as `LD_PRELOAD`; those of this process are not passed on.
+    pub environment: Vec<(String, OsString)>,
 }
 
 /// A Redis on a free port of 127.0.0.1. It is killed when this is dropped or the process ends.
@@ -156,6 +159,7 @@ async fn launch(
         name: NAME,
         path: search.redis_server()?,
         arguments,
+        environment: options.environment.clone(),
         folder: options.dir.clone(),
         account: None,
         input: lock,

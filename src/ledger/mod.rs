@@ -113,7 +113,6 @@ pub use subjects::Expected;
 pub use subjects::PutOutcome;
 pub use subjects::SubjectRow;
 pub use transfers::BeginOutcome;
-pub use transfers::CompleteOutcome;
 pub use transfers::Completed;
 pub use transfers::NewTransfer;
 pub use transfers::TransferRefusal;

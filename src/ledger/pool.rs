@@ -1,8 +1,11 @@
 //! Connections and their limits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool_postgres::Hook;
+use deadpool_postgres::HookError;
 use deadpool_postgres::Manager;
 use deadpool_postgres::ManagerConfig;
 use deadpool_postgres::Pool;
@@ -64,26 +67,60 @@ pub(super) fn open(options: &LedgerOptions) -> Result<Pool, LedgerError> {
         .wait_timeout(Some(connect_timeout))
         .create_timeout(Some(connect_timeout))
         .recycle_timeout(Some(connect_timeout))
+        .post_create(limited(options))
         .build()
         .map_err(|error| LedgerError::Internal(error.into()))
 }
 
-/// The connection string with the limits that Postgres is to enforce.
+/// Sets the limits that Postgres is to enforce, as the first statement of a connection: PgBouncer refuses or drops what stands
+/// in the startup packet, and a session of its pool begins without what others set.
+fn limited(options: &LedgerOptions) -> Hook {
+    let statement_timeout_ms = options.statement_timeout_ms;
+    let lock_timeout_ms = LOCK_TIMEOUT_MS.min(statement_timeout_ms);
+    let within = Duration::from_millis(options.connect_timeout_ms);
+    let sql: Arc<str> = format!(
+        "-- limit_session
+SET statement_timeout = {statement_timeout_ms};
+SET lock_timeout = {lock_timeout_ms};
+SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_TIMEOUT_MS};
+SET default_transaction_isolation = 'read committed';
+SET search_path = public"
+    )
+    .into();
+    Hook::async_fn(move |client, _| {
+        let sql = sql.clone();
+        Box::pin(async move {
+            let set = tokio::time::timeout(within, client.batch_execute(&sql)).await;
+            let set = set.map_err(|_| HookError::message("a new connection does not answer"))?;
+            set.map_err(HookError::Backend)
+        })
+    })
+}
+
+/// The connection string, with what it leaves open.
 fn connection(options: &LedgerOptions) -> Result<tokio_postgres::Config, LedgerError> {
     let mut config: tokio_postgres::Config =
         options.url.parse().map_err(|_| LedgerError::BadUrl("it cannot be parsed".into()))?;
-    let given = config.get_options().unwrap_or_default().to_owned();
-    let statement_timeout_ms = options.statement_timeout_ms;
-    let lock_timeout_ms = LOCK_TIMEOUT_MS.min(statement_timeout_ms);
-    config.options(format!(
-        "{given} -c statement_timeout={statement_timeout_ms} -c lock_timeout={lock_timeout_ms} \
-         -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} \
-         -c default_transaction_isolation=read\\ committed -c search_path=public"
-    ));
     if config.get_application_name().is_none() {
         config.application_name("headroom");
     }
     config.connect_timeout(Duration::from_millis(options.connect_timeout_ms));
     config.tcp_user_timeout(answer_within(options));
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_startup_packet_asks_for_nothing_that_pgbouncer_refuses() {
+        let options = LedgerOptions {
+            url: "postgres://headroom@127.0.0.1/headroom".to_owned(),
+            pool_max: 1,
+            connect_timeout_ms: 1_000,
+            statement_timeout_ms: 1_000,
+        };
+        assert_eq!(connection(&options).unwrap().get_options(), None);
+    }
 }

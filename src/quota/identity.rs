@@ -99,9 +99,9 @@ pub(super) fn of_refund(event: Uuid, key: Option<&str>) -> Idempotency {
     Idempotency { key_hash, fingerprint }
 }
 
-/// What makes a second attempt at taking a gift's units known.
-pub(super) fn of_transfer(id: Uuid) -> Idempotency {
-    let (key_hash, _) = halves(digest(&[b"transfer", id.as_bytes()]));
+/// What makes a second attempt at taking a gift's units known, in an epoch: what was taken in one that ended is in the log or lost.
+pub(super) fn of_transfer(id: Uuid, epoch: u64) -> Idempotency {
+    let (key_hash, _) = halves(digest(&[b"transfer", id.as_bytes(), &epoch.to_be_bytes()]));
     Idempotency { key_hash, fingerprint: [0; 8] }
 }
 

@@ -1,8 +1,8 @@
 //! Gifts: grant units go from one subject to another, wherever the two live.
 //!
-//! The transfer is written down first; then Redis takes the units of the giver's grants, under the transfer's id; then one
-//! transaction gives the receiver its grants and ends the transfer. Whoever finds it unfinished goes on from there, and every
-//! step knows when it was done before: both sides or none.
+//! The transfer is written down first; then Redis takes the units of the giver's grants, under the transfer's id; when that is
+//! in the log, one transaction gives the receiver its grants and ends the transfer. Whoever finds it unfinished goes on from
+//! there, and every step knows when it was done before: both sides or none, also when Redis loses what it took.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,6 @@ use crate::domain::Period;
 use crate::domain::Subject;
 use crate::domain::Units;
 use crate::ledger::BeginOutcome;
-use crate::ledger::CompleteOutcome;
 use crate::ledger::NewTransfer;
 use crate::ledger::TransferRules;
 use crate::ledger::TransferState;
@@ -144,40 +143,46 @@ impl Quota {
 
     async fn finish(&self, row: TransferRow) -> Result<TransferRow, QuotaError> {
         let now = self.redis_now();
-        let (row, taken) = if let Some(taken) = self.take(&row).await? {
-            (row, taken)
-        } else {
+        let Some(taken) = self.take(&row).await? else {
             let refused = self.ledger.refuse_transfer(row.id, now).await;
-            let row = refused.map_err(QuotaError::of_ledger)?.unwrap_or(row);
-            if row.state != TransferState::Pending {
-                return Ok(row);
-            }
-            // Taken by another attempt, which was logged since we looked.
-            let taken = self.taken_by_log(&row).await?;
-            (row, taken.ok_or_else(|| QuotaError::away(Store::Postgres))?)
+            return Ok(refused.map_err(QuotaError::of_ledger)?.unwrap_or(row));
         };
         let completed = self.ledger.complete_transfer(row.id, &taken, now).await;
-        match completed.map_err(QuotaError::of_ledger)? {
-            CompleteOutcome::Done(done) => {
-                let profile = level_profile(&row.to, done.version, done.for_nodes);
-                self.bring_into_force(profile).await?;
-                Ok(done.transfer)
-            }
-            CompleteOutcome::Refused(row) => Ok(row),
-            CompleteOutcome::Unknown => {
-                Err(QuotaError::Internal("a transfer that was begun is gone".into()))
-            }
-        }
+        let gone = || QuotaError::Internal("a transfer that was begun is gone".into());
+        let done = completed.map_err(QuotaError::of_ledger)?.ok_or_else(gone)?;
+        self.bring_into_force(level_profile(&row.to, done.version, done.for_nodes)).await?;
+        Ok(done.transfer)
     }
 
-    /// What is taken of which of the giver's grants, now or by an attempt before; none when they do not have as much.
+    /// What is taken of which of the giver's grants, now or by an attempt before, once that is in the log: what Redis alone has
+    /// it may lose. None when the grants do not have as much.
     async fn take(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
-        let logged = self.taken_by_log(row).await?;
-        if logged.is_some() {
-            return Ok(logged);
+        if let Some(taken) = self.logged(row.id).await? {
+            return Ok(Some(taken));
         }
         let misread = |error| QuotaError::Internal(Box::new(error));
         let from = Subject::parse(&row.from).map_err(misread)?;
+        let is_taken = self.ask_for(row, &from).await?;
+        // An attempt before may have taken the units, and Redis may have lost its record.
+        self.flush_now(from.shard(self.shard_count())).await?;
+        match self.logged(row.id).await? {
+            None if is_taken => Err(QuotaError::away(Store::Redis)),
+            taken => Ok(taken),
+        }
+    }
+
+    /// What the log says that was taken of which grants.
+    async fn logged(&self, id: Uuid) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
+        let logged = self.ledger.event(id).await.map_err(QuotaError::of_ledger)?;
+        Ok(logged.map(|event| {
+            let of_grants = event.deltas.iter();
+            of_grants.filter_map(|it| Some((it.grant?, it.units.unsigned_abs()))).collect()
+        }))
+    }
+
+    /// Has Redis take the units, if it did not before; whether they are taken then.
+    async fn ask_for(&self, row: &TransferRow, from: &Subject) -> Result<bool, QuotaError> {
+        let epoch = self.counters.sight(from.shard(self.shard_count())).epoch;
         let giving = Giving { depth: from.depth(), grants: self.givable(row).await? };
         let context = RequestContext {
             request_id: row.request_id.clone().unwrap_or_else(|| row.id.to_string()),
@@ -186,28 +191,15 @@ impl Quota {
         };
         let operation = Operation {
             event_id: row.id,
-            idempotency: Some(identity::of_transfer(row.id)),
+            idempotency: Some(identity::of_transfer(row.id, epoch)),
             amount: row.amount,
-            ..self.operation(OperationKind::Give, &from, &context)
+            ..self.operation(OperationKind::Give, from, &context)
         };
-        let settled = self.settle_on(Box::new(operation), &giving).await?;
-        let lines = match settled.outcome {
-            Outcome::Rewritten { lines, .. } => lines,
-            Outcome::Replayed(answer) => answer.lines,
-            Outcome::Nothing => return Ok(None),
-            _ => return Err(QuotaError::Internal("a gift ended in another's outcome".into())),
-        };
-        let taken = lines.iter().filter_map(|it| Some((it.grant?, it.units.unsigned_abs())));
-        Ok(Some(taken.collect()))
-    }
-
-    /// What the log says was taken of which of the giver's grants; none when it does not have the event.
-    async fn taken_by_log(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
-        let logged = self.ledger.event(row.id).await.map_err(QuotaError::of_ledger)?;
-        Ok(logged.map(|event| {
-            let of_grants = event.deltas.iter();
-            of_grants.filter_map(|it| Some((it.grant?, it.units.unsigned_abs()))).collect()
-        }))
+        match self.settle_on(Box::new(operation), &giving).await?.outcome {
+            Outcome::Rewritten { .. } | Outcome::Replayed(_) => Ok(true),
+            Outcome::Nothing => Ok(false),
+            _ => Err(QuotaError::Internal("a gift ended in another's outcome".into())),
+        }
     }
 
     /// The giver's grants of which something may be given away, in the order in which they are used up.
@@ -235,11 +227,9 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when a store is away; try again.
     pub async fn finish_transfers(&self) -> Result<u64, QuotaError> {
-        let older_than = self.redis_now() - PENDING_AFTER;
-        let pending = self.ledger.pending_transfers(older_than, PENDING_MAX).await;
-        let mut finished = 0;
-        let mut failed = None;
-        for row in pending.map_err(QuotaError::of_ledger)? {
+        let pending = self.ledger.pending_transfers(self.redis_now(), PENDING_AFTER, PENDING_MAX);
+        let (mut finished, mut failed) = (0, None);
+        for row in pending.await.map_err(QuotaError::of_ledger)? {
             // One that cannot be finished must not keep the others.
             match self.finish(row).await {
                 Ok(_) => finished += 1,

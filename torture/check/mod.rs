@@ -3,8 +3,11 @@
 //! It is a pure function of the evidence, so that a test can plant a breach. What Redis lost it takes from the incidents:
 //! an acknowledged operation may be missing if an incident of its shard, of the epoch in which it was accepted, has room for it.
 
+mod gifts;
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 use uuid::Uuid;
 
@@ -43,6 +46,11 @@ pub(crate) struct Verdict {
     pub(crate) over_admitted: u64,
     /// Operations that were refused, or only looked, and are in the log.
     pub(crate) charged_unasked: u64,
+    /// Grants and gifts that Postgres has.
+    pub(crate) grants: u64,
+    pub(crate) gifts: u64,
+    /// Gifts that were taken of one and not given to the other, or the other way round, or that nobody finished.
+    pub(crate) half: u64,
     /// Everything else: wrong answers, other amounts, sums that differ.
     pub(crate) wrong: u64,
     /// The first breaches.
@@ -55,6 +63,7 @@ impl Verdict {
             && self.doubled == 0
             && self.over_admitted == 0
             && self.charged_unasked == 0
+            && self.half == 0
             && self.wrong == 0
     }
 
@@ -91,6 +100,7 @@ pub(crate) fn judge(evidence: &Evidence) -> Verdict {
     judge_log(evidence, &mut verdict);
     judge_sums(evidence, &mut verdict);
     judge_limits(evidence, &missing, &mut verdict);
+    gifts::judge(evidence, &mut verdict);
     verdict
 }
 
@@ -106,6 +116,9 @@ fn judge_answers<'a>(
             Told::Refused => verdict.refused += 1,
             Told::Unknown => verdict.unknown += 1,
             Told::Wrong(status) => verdict.wrong(|| format!("answered {status}: {it:?}")),
+            // Nothing excuses these, see `gifts`.
+            Told::Made(_) => verdict.done += 1,
+            Told::Done(_) if it.act == Act::Gift => verdict.done += 1,
             Told::Done(event_id) => {
                 verdict.done += 1;
                 match by_event.get(&event_id) {
@@ -170,7 +183,10 @@ fn judge_log(evidence: &Evidence, verdict: &mut Verdict) {
     let asked: HashMap<&str, &Invocation> =
         evidence.history.iter().map(|it| (it.id.as_str(), it)).collect();
     let mut rows: BTreeMap<&str, Vec<&Logged>> = BTreeMap::new();
-    for row in evidence.logged.iter().filter(|row| row.is_asked_for()) {
+    let received: HashSet<Uuid> =
+        evidence.grants.iter().filter(|it| it.gift.is_some()).map(|it| it.event_id).collect();
+    let is_of_its_own = |row: &&Logged| row.is_asked_for() && !received.contains(&row.event_id);
+    for row in evidence.logged.iter().filter(is_of_its_own) {
         rows.entry(row.request_id.as_str()).or_default().push(row);
     }
     for (id, rows) in rows {

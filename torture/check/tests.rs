@@ -3,6 +3,8 @@
 use super::*;
 use crate::catalogue;
 use crate::evidence::Delta;
+use crate::evidence::Gift;
+use crate::evidence::Granted;
 
 const SUBJECT: &str = "user:u_1";
 const MAX: u64 = 240;
@@ -25,6 +27,7 @@ fn history(count: u64) -> Vec<Invocation> {
     let one = |number: u64| Invocation {
         id: format!("1-0-{number}"),
         subject: SUBJECT.to_owned(),
+        to: None,
         act: Act::Consume,
         amount: 1,
         is_keyed: false,
@@ -49,6 +52,7 @@ fn row(number: u64) -> Logged {
         request_id: format!("1-0-{number}"),
         is_past_limit: false,
         deltas: vec![Delta { name: name("month"), units: 1 }],
+        of_grants: Vec::new(),
     }
 }
 
@@ -187,4 +191,101 @@ fn a_counter_that_differs_and_an_amount_that_was_not_asked_are_found() {
     for evidence in [postgres, redis, amount] {
         assert_eq!(judge(&evidence).wrong, 1);
     }
+}
+
+const RECEIVER: &str = "user:u_2";
+
+/// A grant of three units to the giver, of which two are given away.
+fn gift() -> Evidence {
+    let mut history = history(2);
+    (history[0].act, history[0].amount, history[0].told) = (Act::Grant, 3, Told::Made(7));
+    (history[1].act, history[1].amount, history[1].to) = (Act::Gift, 2, Some(RECEIVER.to_owned()));
+    let granted = |id: u64, number, subject: &str, amount, gift| Granted {
+        id,
+        event_id: event(number),
+        subject: subject.to_owned(),
+        amount,
+        gift,
+    };
+    let logged =
+        |number, kind: &str| Logged { kind: kind.to_owned(), deltas: Vec::new(), ..row(number) };
+    let received =
+        Logged { event_id: event(50), subject: RECEIVER.to_owned(), ..logged(1, "grant") };
+    Evidence {
+        shards: 1,
+        history,
+        logged: vec![
+            logged(0, "grant"),
+            Logged { of_grants: vec![(7, 2)], ..logged(1, "transfer") },
+            received,
+        ],
+        grants: vec![granted(7, 0, SUBJECT, 3, None), granted(8, 50, RECEIVER, 2, Some(event(1)))],
+        gifts: vec![Gift {
+            id: event(1),
+            from: SUBJECT.to_owned(),
+            to: RECEIVER.to_owned(),
+            amount: 2,
+            state: "done".to_owned(),
+            request_id: "1-0-1".to_owned(),
+        }],
+        limits: catalogue::limits(),
+        ..Evidence::default()
+    }
+}
+
+#[test]
+fn a_gift_with_both_sides_is_kept() {
+    let verdict = judge(&gift());
+    assert!(verdict.is_kept(), "{verdict:?}");
+    assert_eq!((verdict.grants, verdict.gifts, verdict.done), (1, 1, 2));
+}
+
+#[test]
+fn a_gift_of_which_a_side_is_missing_is_found_whatever_redis_lost() {
+    let plants: [fn(&mut Evidence); 4] = [
+        |it| it.logged[1].of_grants.clear(),
+        |it| it.grants[1].amount = 1,
+        |it| it.gifts[0].state = "refused".to_owned(),
+        |it| it.gifts[0].state = "pending".to_owned(),
+    ];
+    for plant in plants {
+        let mut evidence = gift();
+        evidence.incidents = vec![incident(6_500, 9)];
+        plant(&mut evidence);
+        let verdict = judge(&evidence);
+        assert_eq!(verdict.half, 1, "{verdict:?}");
+        assert!(!verdict.is_kept());
+    }
+}
+
+#[test]
+fn a_gift_or_grant_that_is_gone_or_was_made_twice_is_found() {
+    let mut gone = gift();
+    gone.history[0].told = Told::Made(9);
+    assert_eq!(judge(&gone).lost, 1);
+    let mut other = gift();
+    other.history[1].to = Some("user:u_3".to_owned());
+    assert_eq!(judge(&other).lost, 1);
+    let mut twice = gift();
+    twice.grants.push(Granted { id: 9, event_id: event(60), ..twice.grants[0].clone() });
+    twice.logged.push(Logged { event_id: event(60), ..twice.logged[0].clone() });
+    assert_eq!(judge(&twice).doubled, 1);
+    let mut refused = gift();
+    refused.history[1].told = Told::Refused;
+    assert_eq!(judge(&refused).charged_unasked, 2, "the event, and the gift");
+}
+
+#[test]
+fn a_grant_of_which_more_is_burnt_than_it_has_is_found_unless_redis_lost_as_much() {
+    let mut evidence = gift();
+    evidence.logged[1].of_grants = vec![(7, 2), (7, 3)];
+    evidence.grants[1].amount = 5;
+    evidence.gifts[0].amount = 5;
+    evidence.history[1].amount = 5;
+
+    let verdict = judge(&evidence);
+
+    assert_eq!((verdict.over_admitted, verdict.half), (2, 0), "{verdict:?}");
+    evidence.incidents = vec![incident(6_500, 1)];
+    assert_eq!(judge(&evidence).over_admitted, 0);
 }

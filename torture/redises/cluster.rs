@@ -21,10 +21,17 @@ pub(super) const SETTINGS: [&str; 6] = [
 ];
 /// The slots of the primaries. Those of the shards 1 and 0 are 9,842 and 13,907.
 const SLOTS: [(&str, &str); PRIMARIES] = [("0", "9999"), ("10000", "16382"), ("16383", "16383")];
+/// How far the port on which the servers talk among themselves is from the other.
+const BUS: u16 = 10_000;
 const JOIN_WITHIN: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 /// Keys of a slot; far more than a run has.
 const KEYS_MAX: usize = 100_000;
+
+/// The settings of a server that is known by another port than its own.
+pub(super) const fn announce(port: &str) -> [&str; 4] {
+    ["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", port]
+}
 
 /// Introduces everybody, and waits until all know all and replicas have their copies.
 pub(super) async fn join(members: &[Member]) -> Result<(), Failure> {
@@ -34,9 +41,9 @@ pub(super) async fn join(members: &[Member]) -> Result<(), Failure> {
         members[number].tell(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await?;
     }
     for (number, member) in members.iter().enumerate() {
-        let port = member.port().to_string();
+        let (port, bus) = (member.known_port().to_string(), (member.port() + BUS).to_string());
         for other in &members[..number] {
-            other.tell(&["CLUSTER", "MEET", "127.0.0.1", &port]).await?;
+            other.tell(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await?;
         }
     }
     let began_at = Instant::now();

@@ -4,18 +4,21 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use headroom::clock::Clock;
 use headroom::embedded::RedisOptions;
 use headroom::embedded::RedisServer;
 use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 
+use super::wall_clock::WallClock;
 use crate::Failure;
 use crate::processes::Disk;
 use crate::processes::copy;
 use crate::processes::signal;
+use crate::proxy::Proxy;
 
 /// How long an answer may take. A server that is stopped gives none.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A server, its files, and their disk where one could be mounted. Both end with this, in that order.
 pub(crate) struct Member {
@@ -23,25 +26,69 @@ pub(crate) struct Member {
     files: PathBuf,
     kept: PathBuf,
     disk: Option<Disk>,
+    clock: Option<WallClock>,
+    ahead_s: i64,
+    /// The network that everybody else is led through, where there is one.
+    front: Option<Proxy>,
 }
 
 impl Member {
-    /// Starts it in a folder of its own, with more settings.
-    pub(crate) async fn start(dir: &Path, settings: &[&str]) -> Result<Self, Failure> {
+    /// Starts it in a folder of its own, with more settings, behind a network if it is given one, and with a clock of its own
+    /// where there is the library for that.
+    pub(crate) async fn start(
+        dir: &Path,
+        settings: Vec<String>,
+        front: Option<Proxy>,
+        library: Option<PathBuf>,
+    ) -> Result<Self, Failure> {
         let disk = Disk::mount(&dir.join("redis")).await?;
+        let clock = library.map(|library| WallClock::new(library, dir)).transpose()?;
         let options = RedisOptions {
             dir: dir.to_owned(),
             append_only: true,
-            extra: settings.iter().map(|word| (*word).to_owned()).collect(),
+            extra: settings,
+            environment: clock.as_ref().map(WallClock::environment).unwrap_or_default(),
             ..RedisOptions::default()
         };
         let server = RedisServer::start(options).await?;
+        if let Some(front) = &front {
+            front.retarget(server.port());
+        }
         let files = dir.join("redis").join("appendonlydir");
-        Ok(Self { server, files, kept: dir.join("kept"), disk })
+        Ok(Self { server, files, kept: dir.join("kept"), disk, clock, ahead_s: 0, front })
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// The port by which others know it.
+    pub(crate) fn known_port(&self) -> u16 {
+        self.front.as_ref().map_or(self.server.port(), Proxy::port)
+    }
+
+    /// The URL by which others know it.
+    pub(crate) fn known_url(&self) -> String {
+        self.front.as_ref().map_or_else(|| self.server.url(), Proxy::url)
+    }
+
+    pub(crate) fn front(&self) -> Option<&Proxy> {
+        self.front.as_ref()
+    }
+
+    /// How far its clock was set ahead, in seconds.
+    pub(crate) const fn ahead_s(&self) -> i64 {
+        self.ahead_s
+    }
+
+    /// Sets its clock to so many seconds ahead of everybody else's. `false` where its clock cannot be set.
+    pub(crate) async fn set_clock(&mut self, ahead_s: i64) -> Result<bool, Failure> {
+        let Some(clock) = &self.clock else { return Ok(false) };
+        clock.set(ahead_s)?;
+        self.ahead_s = ahead_s;
+        let told = self.ask::<(i64, i64)>(&["TIME"]).await;
+        let Ok((seconds, _)) = told else { return Ok(false) };
+        Ok((seconds - Clock::system().now().timestamp() - ahead_s).abs() <= 1)
     }
 
     pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Failure> {

@@ -6,8 +6,10 @@
 mod cluster;
 mod member;
 mod sentinel;
+mod wall_clock;
 
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -17,6 +19,7 @@ use tokio::time::sleep;
 
 use self::member::Member;
 use self::sentinel::Sentinel;
+use self::wall_clock::WallClock;
 use crate::Failure;
 use crate::plan::Plan;
 use crate::plan::Topology;
@@ -25,8 +28,15 @@ use crate::proxy::Proxy;
 const POLL: Duration = Duration::from_millis(50);
 /// How long the search for the server that decides may take: a failover may be under way.
 const SEARCH_WITHIN: Duration = Duration::from_secs(30);
+/// A replica whose network swallows everything is to notice it soon.
+const SETTINGS: [&str; 6] =
+    ["--repl-diskless-sync-delay", "0", "--repl-timeout", "3", "--repl-ping-replica-period", "1"];
 /// How long a failover may take. When nobody can take over, the old primary comes back.
 const TAKE_OVER_WITHIN: Duration = Duration::from_secs(10);
+/// Where a server's clock may go, in seconds from the right time: a step is from one of these to another, ahead or back.
+const CLOCKS_S: [i64; 5] = [-30, -2, 4, 3_600, 90_000];
+/// In a cluster the servers time each other by these clocks: one that comes back from far ahead finds itself alone for as long.
+const CLUSTER_CLOCKS_S: [i64; 2] = [-2, 2];
 
 /// All servers, and how they are found.
 pub(crate) struct Redises {
@@ -45,20 +55,9 @@ enum FoundBy {
 impl Redises {
     /// Starts what the plan asks for.
     pub(crate) async fn start(dir: &Path, plan: &Plan) -> Result<Self, Failure> {
-        let sync = if plan.is_synced { "always" } else { "everysec" };
-        let mut settings = vec!["--appendfsync", sync, "--repl-diskless-sync-delay", "0"];
-        if plan.topology == Topology::Cluster {
-            settings.extend(cluster::SETTINGS);
-        }
         let count = if plan.topology == Topology::Cluster { cluster::MEMBERS } else { 2 };
-        let folders = (0..count).map(|number| dir.join(format!("redis-{number}")));
-        let starts = folders.map(|dir| {
-            let settings = settings.clone();
-            async move {
-                std::fs::create_dir_all(&dir)?;
-                Member::start(&dir, &settings).await
-            }
-        });
+        let library = WallClock::library(dir).await?;
+        let starts = (0..count).map(|number| member(dir, plan, number, library.clone()));
         let members = try_join_all(starts).await?;
         let found_by = match plan.topology {
             Topology::Single => {
@@ -69,7 +68,7 @@ impl Redises {
             }
             Topology::Sentinel => {
                 follow(&members[1], Some(&members[0])).await?;
-                FoundBy::Sentinel(Sentinel::start(dir, members[0].port()).await?)
+                FoundBy::Sentinel(Sentinel::start(dir, members[0].known_port()).await?)
             }
             Topology::Cluster => {
                 cluster::join(&members).await?;
@@ -79,7 +78,7 @@ impl Redises {
         Ok(Self { members, found_by })
     }
 
-    /// The settings by which a node finds the server that decides, through its own network where it has one.
+    /// The settings by which a node finds the server that decides, through networks of ours.
     pub(crate) fn settings(&self, node: usize) -> Vec<(&'static str, String)> {
         match &self.found_by {
             FoundBy::Ways(_, ways) => vec![("REDIS_URL", ways[node].url())],
@@ -87,17 +86,21 @@ impl Redises {
         }
     }
 
-    /// The same past all networks.
+    /// The same past the networks of the nodes.
     pub(crate) fn direct_settings(&self) -> Vec<(&'static str, String)> {
         match &self.found_by {
             FoundBy::Ways(primary, _) => vec![("REDIS_URL", self.members[*primary].server.url())],
             FoundBy::Sentinel(sentinel) => sentinel.settings(),
-            FoundBy::Cluster => vec![("HEADROOM_REDIS_CLUSTER_URLS", self.urls())],
+            FoundBy::Cluster => {
+                let urls = self.members.iter().map(Member::known_url).collect::<Vec<_>>();
+                vec![("HEADROOM_REDIS_CLUSTER_URLS", urls.join(","))]
+            }
         }
     }
 
-    fn urls(&self) -> String {
-        self.members.iter().map(|it| it.server.url()).collect::<Vec<_>>().join(",")
+    /// Whether the servers elect another in the place of one that seems to be gone.
+    pub(crate) const fn elects(&self) -> bool {
+        !matches!(self.found_by, FoundBy::Ways(..))
     }
 
     /// How long an old primary may go on beside its successor, in milliseconds: a sentinel waits before it makes it a replica.
@@ -108,11 +111,11 @@ impl Redises {
         }
     }
 
-    /// The network of a node, where it has one.
-    pub(crate) fn way(&self, node: usize) -> Option<Proxy> {
+    /// The networks between a node and Redis.
+    pub(crate) fn ways(&self, node: usize) -> Vec<Proxy> {
         match &self.found_by {
-            FoundBy::Ways(_, ways) => Some(ways[node].clone()),
-            _ => None,
+            FoundBy::Ways(_, ways) => vec![ways[node].clone()],
+            _ => self.members.iter().filter_map(Member::front).cloned().collect(),
         }
     }
 
@@ -147,7 +150,7 @@ impl Redises {
             FoundBy::Ways(primary, _) => Some(*primary),
             FoundBy::Sentinel(sentinel) => {
                 let port = sentinel.primary().await.ok()?;
-                self.members.iter().position(|member| member.port() == port)
+                self.members.iter().position(|member| member.known_port() == port)
             }
             FoundBy::Cluster => self.owner(shard, but).await,
         }
@@ -211,21 +214,58 @@ impl Redises {
         follow(&self.members[old], Some(&self.members[new])).await
     }
 
-    /// Waits until no old primary goes on beside its successor: a sentinel waits ten seconds before it makes it a replica.
-    pub(crate) async fn settle(&self) -> Result<(), Failure> {
+    /// Puts the clocks right, and waits until no old primary goes on beside its successor: a sentinel waits ten seconds before it
+    /// makes it a replica.
+    pub(crate) async fn settle(&mut self) -> Result<(), Failure> {
+        for member in &mut self.members {
+            member.set_clock(0).await?;
+        }
         let began_at = Instant::now();
         while began_at.elapsed() < SEARCH_WITHIN {
-            let mut primaries = 0;
-            for member in &self.members {
-                let info: String = member.ask(&["INFO", "replication"]).await.unwrap_or_default();
-                primaries += usize::from(info.contains("role:master"));
-            }
-            if primaries == self.primaries() {
+            let primaries = self.own_primaries().await;
+            if primaries.len() == self.primaries() {
                 return Ok(());
+            }
+            if let FoundBy::Sentinel(_) = self.found_by {
+                self.demote_all_but_the_named(primaries).await?;
             }
             sleep(POLL).await;
         }
         Err("there are more primaries than there should be, or fewer".into())
+    }
+
+    /// What the sentinel would do, without its patience.
+    async fn demote_all_but_the_named(&self, primaries: Vec<usize>) -> Result<(), Failure> {
+        let Some(named) = self.number(0, None).await else { return Ok(()) };
+        for old in primaries.into_iter().filter(|it| *it != named) {
+            follow(&self.members[old], Some(&self.members[named])).await?;
+        }
+        Ok(())
+    }
+
+    /// Those that take themselves for primaries.
+    async fn own_primaries(&self) -> Vec<usize> {
+        let mut primaries = Vec::new();
+        for (number, member) in self.members.iter().enumerate() {
+            let info: String = member.ask(&["INFO", "replication"]).await.unwrap_or_default();
+            if info.contains("role:master") {
+                primaries.push(number);
+            }
+        }
+        primaries
+    }
+
+    /// Has the clock of the server that decides for a shard go ahead or back. `false` where it cannot.
+    pub(crate) async fn step_clock(&mut self, shard: u16, pick: u64) -> Result<bool, Failure> {
+        let steps = match self.found_by {
+            FoundBy::Cluster => &CLUSTER_CLOCKS_S[..],
+            _ => &CLOCKS_S[..],
+        };
+        let primary = self.primary(shard).await?;
+        let others = steps.iter().filter(|ahead_s| **ahead_s != primary.ahead_s());
+        let others: Vec<i64> = others.copied().collect();
+        let place = usize::try_from(pick % others.len().max(1) as u64)?;
+        primary.set_clock(others[place]).await
     }
 
     const fn primaries(&self) -> usize {
@@ -246,10 +286,39 @@ impl Redises {
     }
 }
 
+/// Starts a server. Where nodes find it by themselves, it names the port of a network in front of it.
+async fn member(
+    dir: &Path,
+    plan: &Plan,
+    number: usize,
+    library: Option<PathBuf>,
+) -> Result<Member, Failure> {
+    let dir = dir.join(format!("redis-{number}"));
+    std::fs::create_dir_all(&dir)?;
+    let sync = if plan.is_synced { "always" } else { "everysec" };
+    let mut settings = vec!["--appendfsync", sync];
+    settings.extend(SETTINGS);
+    let front = match plan.topology {
+        Topology::Single => None,
+        // It leads nowhere until the server has its port.
+        Topology::Sentinel | Topology::Cluster => Some(Proxy::start(0).await?),
+    };
+    let port = front.as_ref().map(|front| front.port().to_string()).unwrap_or_default();
+    match plan.topology {
+        Topology::Single => {}
+        Topology::Sentinel => settings.extend(sentinel::announce(&port)),
+        Topology::Cluster => {
+            settings.extend(cluster::SETTINGS);
+            settings.extend(cluster::announce(&port));
+        }
+    }
+    Member::start(&dir, settings.into_iter().map(str::to_owned).collect(), front, library).await
+}
+
 async fn follow(member: &Member, primary: Option<&Member>) -> Result<(), Failure> {
     match primary {
         Some(primary) => {
-            member.tell(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()]).await
+            member.tell(&["REPLICAOF", "127.0.0.1", &primary.known_port().to_string()]).await
         }
         None => member.tell(&["REPLICAOF", "NO", "ONE"]).await,
     }

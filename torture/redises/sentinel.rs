@@ -16,6 +16,11 @@ const NAME: &str = "counters";
 const START_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 
+/// The settings of a server that is known by another port than its own.
+pub(super) const fn announce(port: &str) -> [&str; 4] {
+    ["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", port]
+}
+
 /// The process. It ends with this.
 pub(crate) struct Sentinel {
     url: String,
@@ -60,7 +65,7 @@ impl Sentinel {
         ]
     }
 
-    /// The port of the primary that it names.
+    /// The port of the primary that it names, as others know it.
     pub(crate) async fn primary(&self) -> Result<u16, Failure> {
         let mut connection =
             redis::Client::open(self.url.as_str())?.get_multiplexed_async_connection().await?;

@@ -39,17 +39,6 @@ pub struct Completed {
     pub for_nodes: String,
 }
 
-/// What became of a transfer that was to be completed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CompleteOutcome {
-    /// It is done, now or by a call before.
-    Done(Completed),
-    /// It was refused before, and stays so.
-    Refused(TransferRow),
-    /// There is none with that id.
-    Unknown,
-}
-
 const LOCK_TRANSFER: &str = "-- lock_transfer
 SELECT
     id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
@@ -64,8 +53,10 @@ const COMPLETE_TRANSFER: &str = "-- complete_transfer
 UPDATE transfers SET state = 'done', ended_at = $2 WHERE id = $1";
 
 impl Ledger {
-    /// Completes a pending transfer at the instant `at`: the receiver's grants with their events in the log, the receiver's
-    /// new version and the transfer's end, all or nothing. `taken` is what Redis took of which of the giver's grants.
+    /// Completes a transfer at the instant `at`: the receiver's grants with their events in the log, the receiver's new version and
+    /// the transfer's end, all or nothing. Answers it as it is then, also when it was done before; none when there is none with
+    /// that id. `taken` is what the log says that Redis took of which of the giver's grants. That counts for more than a refusal:
+    /// of two who go on with a transfer one may find nothing to take before the other finds it.
     ///
     /// A receiver with too many open grants keeps those that end first beside the profile; the others come in when a change of
     /// the receiver's grants finds room.
@@ -79,7 +70,7 @@ impl Ledger {
         id: Uuid,
         taken: &[(u64, u64)],
         at: DateTime<Utc>,
-    ) -> Result<CompleteOutcome, LedgerError> {
+    ) -> Result<Option<Completed>, LedgerError> {
         let tx = self.begin().await?;
         let outcome = complete(&tx, id, taken, at).await;
         tx.end(outcome).await
@@ -91,27 +82,22 @@ async fn complete(
     id: Uuid,
     taken: &[(u64, u64)],
     at: DateTime<Utc>,
-) -> Result<CompleteOutcome, LedgerError> {
+) -> Result<Option<Completed>, LedgerError> {
     let Some(transfer) = find(tx, LOCK_TRANSFER, id).await? else {
-        return Ok(CompleteOutcome::Unknown);
+        return Ok(None);
     };
-    match transfer.state {
-        TransferState::Refused => return Ok(CompleteOutcome::Refused(transfer)),
-        TransferState::Done => {
-            let grants = grants::of_transfer(tx, id).await?;
-            let in_force = subjects::in_force(tx, &transfer.to).await?;
-            let (version, for_nodes) = in_force.unwrap_or_default();
-            let completed = Completed { transfer, grants, version, for_nodes };
-            return Ok(CompleteOutcome::Done(completed));
-        }
-        TransferState::Pending => {}
+    if transfer.state == TransferState::Done {
+        let grants = grants::of_transfer(tx, id).await?;
+        let in_force = subjects::in_force(tx, &transfer.to).await?;
+        let (version, for_nodes) = in_force.unwrap_or_default();
+        return Ok(Some(Completed { transfer, grants, version, for_nodes }));
     }
     subjects::lock_versions(tx).await?;
     let grants = give(tx, &transfer, taken, at).await?;
     let (version, for_nodes) = grants::list(tx, &transfer.to, at).await?;
     tx.execute(COMPLETE_TRANSFER, &[&id, &at]).await?;
     let transfer = find(tx, TRANSFER, id).await?.unwrap_or(transfer);
-    Ok(CompleteOutcome::Done(Completed { transfer, grants, version, for_nodes }))
+    Ok(Some(Completed { transfer, grants, version, for_nodes }))
 }
 
 /// Makes the receiver's grants, in the order of the giver's.

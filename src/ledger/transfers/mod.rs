@@ -7,6 +7,7 @@ mod begin;
 mod complete;
 
 use chrono::DateTime;
+use chrono::TimeDelta;
 use chrono::Utc;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -24,7 +25,6 @@ pub use begin::BeginOutcome;
 pub use begin::NewTransfer;
 pub use begin::TransferRefusal;
 pub use begin::TransferRules;
-pub use complete::CompleteOutcome;
 pub use complete::Completed;
 
 /// Where a transfer is.
@@ -92,11 +92,11 @@ const PENDING_TRANSFERS: &str = "-- pending_transfers
 SELECT
     id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
     request_id
-FROM transfers WHERE state = 'pending' AND requested_at < $1 ORDER BY requested_at, id LIMIT $2";
+FROM transfers WHERE state = 'pending' AND requested_at NOT BETWEEN $1 AND $2
+ORDER BY requested_at, id LIMIT $3";
 
 const REFUSE_TRANSFER: &str = "-- refuse_transfer
-UPDATE transfers SET state = 'refused', ended_at = $2
-WHERE id = $1 AND state = 'pending' AND NOT EXISTS (SELECT FROM message_logs WHERE event_id = $1)";
+UPDATE transfers SET state = 'refused', ended_at = $2 WHERE id = $1 AND state = 'pending'";
 
 impl Ledger {
     /// The transfer with that id.
@@ -109,23 +109,26 @@ impl Ledger {
         rows.first().map(read).transpose()
     }
 
-    /// The pending transfers that were asked for before `older_than`, the oldest first; at most `limit` and at most 1,000.
+    /// The pending transfers that were asked for earlier than `after` before `now`, the oldest first; at most `limit` and at most
+    /// 1,000. Those that lie as far ahead of `now` are among them: the clock was ahead then.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
     pub async fn pending_transfers(
         &self,
-        older_than: DateTime<Utc>,
+        now: DateTime<Utc>,
+        after: TimeDelta,
         limit: u32,
     ) -> Result<Vec<TransferRow>, LedgerError> {
+        let (from, to) = (now - after, now + after);
         let limit = i64::from(limit.min(ROWS_MAX));
-        let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&older_than, &limit]).await?;
+        let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&from, &to, &limit]).await?;
         rows.iter().map(read).collect()
     }
 
     /// Ends a pending transfer of which Redis took nothing, at the instant `at`. Answers the transfer as it is then: one that
-    /// ended before stays as it ended, and one whose event is in the log stays pending. None when there is none with that id.
+    /// ended before stays as it ended. None when there is none with that id.
     ///
     /// # Errors
     ///

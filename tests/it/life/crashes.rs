@@ -18,7 +18,7 @@ use crate::support::orders;
 use crate::support::process::Node;
 
 /// More steps than any of these takes: what a node does besides counts, too.
-const STEPS_MAX: i64 = 60;
+const STEPS_MAX: i64 = 90;
 
 /// A node behind a gate, as a process.
 async fn behind_gate(app: &TestApp, role: &str, offset_ms: &str) -> (Node, Gate) {

@@ -69,3 +69,18 @@ async fn gifts_at_once_give_no_more_than_there_is() {
     assert_eq!((received, counts_of(app.quota(), USER).await.3), (9, 1));
     app.finish().await;
 }
+
+/// Guards promise 2 where Redis is lost: a gift that was made has both sides, although nobody has flushed. Found when
+/// `headroom-torture` began to give.
+#[tokio::test]
+async fn a_gift_stays_whole_when_redis_is_lost_after_it() {
+    let app = start(5).await;
+    grant(&app, 10).await;
+    app.quota().transfer(&gift("user:u_2", 3), &orders::actor()).await.unwrap();
+
+    redis::cmd("FLUSHDB").exec_async(&mut app.redis().await).await.unwrap();
+
+    assert_eq!(counts_of(app.quota(), USER).await.3, 7);
+    assert_eq!(counts_of(app.quota(), "user:u_2").await.3, 3);
+    app.finish().await;
+}

@@ -124,7 +124,8 @@ impl Watched {
 async fn server(folder: &TempDir, replica_of: Option<u16>) -> RedisServer {
     let (dir, password) = (folder.path().to_owned(), Some(PASSWORD.to_owned()));
     let extra = ["--repl-diskless-sync-delay", "0"].map(str::to_owned).to_vec();
-    let options = RedisOptions { dir, append_only: true, password, replica_of, extra };
+    let options =
+        RedisOptions { dir, append_only: true, password, replica_of, extra, ..Default::default() };
     RedisServer::start(options).await.unwrap()
 }
 
