@@ -12,6 +12,7 @@ use super::counted;
 use super::messages_a_month;
 use crate::support::Options;
 use crate::support::TestApp;
+use crate::support::caller::Answer;
 use crate::support::orders;
 
 /// The fewest events that an outbox may be set to hold.
@@ -154,7 +155,7 @@ async fn flushed_events_do_not_fill_an_outbox_before_their_time_is_over() {
 
     for _ in 0..5 {
         let consumes = (0..OUTBOX_EVENTS * 2 / 5).map(|_| caller.consume("user:u_1", MODEL));
-        assert!(join_all(consumes).await.iter().all(|it| it.is_allowed()));
+        assert!(join_all(consumes).await.iter().all(Answer::is_allowed));
         app.flush().await;
     }
 

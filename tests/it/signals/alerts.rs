@@ -1,5 +1,7 @@
 //! Rules, and what they find.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::Value;
 use serde_json::json;
@@ -9,6 +11,7 @@ use super::streamed::Stream;
 use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::caller::Caller;
+use crate::support::poll::eventually;
 
 const TEN: &str = r#"
 metrics = ["messages"]
@@ -173,6 +176,17 @@ async fn a_subject_near_its_limit_is_found_and_warned_of() {
     app.finish().await;
 }
 
+/// Waits until what was told of has its place in the feed: the node itself may be giving places, and then nobody else does.
+async fn all_are_placed(app: &TestApp) {
+    let postgres = app.postgres().await;
+    eventually("the feed's order", Duration::from_secs(20), || async {
+        app.quota().follow_feed().await.unwrap();
+        let placed = "SELECT NOT EXISTS (SELECT FROM feed WHERE place IS NULL)";
+        postgres.query_one(placed, &[]).await.unwrap().get(0)
+    })
+    .await;
+}
+
 /// Guards the channels of a rule: of the webhooks that ask for its type those are told that it names, and without names all.
 #[tokio::test]
 async fn a_rule_tells_the_channels_that_it_names() {
@@ -196,7 +210,7 @@ async fn a_rule_tells_the_channels_that_it_names() {
         caller.overwrite(&path, &json!({ "value": 1 })).await;
         app.flush().await;
         evaluate(&app, 1).await;
-        app.quota().follow_feed().await.unwrap();
+        all_are_placed(&app).await;
         while app.quota().fan_out().await.unwrap() {}
         let count =
             "SELECT webhook_id::text FROM webhook_deliveries ORDER BY created_at, webhook_id";
