@@ -57,10 +57,6 @@ impl Recoverer {
     pub async fn run<L: EventLedger>(mut self, quota: Arc<Quota<L>>, stop: CancellationToken) {
         while let Some(Some(order)) = stop.run_until_cancelled(self.0.recv()).await {
             let RecoveryOrder { shard, fault, answer } = order;
-            // Whoever asked has stopped waiting, and the next asker asks again.
-            if answer.is_closed() {
-                continue;
-            }
             let recovery = Box::pin(quota.recover_now(shard, fault));
             let Some(recovered) = stop.run_until_cancelled(recovery).await else { return };
             // An asker that stopped waiting has no use for its answer.
