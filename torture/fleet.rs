@@ -11,7 +11,8 @@ use tokio::process::Child;
 use tokio::process::Command;
 
 use crate::Failure;
-use crate::processes::signal;
+use crate::processes::kill;
+use crate::processes::signal_child;
 use crate::proxy::Proxy;
 use crate::wire::Wire;
 
@@ -81,18 +82,12 @@ impl Node {
 
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
-        if let Some(mut child) = self.child.take() {
-            child.kill().await?;
-        }
-        Ok(())
+        kill(&mut self.child).await
     }
 
     /// `STOP` or `CONT`.
     pub(crate) async fn signal(&self, name: &str) -> Result<(), Failure> {
-        match self.child.as_ref().and_then(Child::id) {
-            Some(pid) => signal(pid, name).await,
-            None => Ok(()),
-        }
+        signal_child(self.child.as_ref(), name).await
     }
 
     /// Waits until the node and both of its stores are ready.

@@ -14,7 +14,8 @@ use tokio::process::Command;
 use tokio::time::sleep;
 
 use crate::Failure;
-use crate::processes::signal;
+use crate::processes::kill;
+use crate::processes::signal_child;
 
 const START_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
@@ -86,17 +87,11 @@ impl Pooler {
 
     /// SIGKILL.
     pub(crate) async fn kill(&mut self) -> Result<(), Failure> {
-        if let Some(mut child) = self.child.take() {
-            child.kill().await?;
-        }
-        Ok(())
+        kill(&mut self.child).await
     }
 
     /// `STOP` or `CONT`.
     pub(crate) async fn signal(&self, name: &str) -> Result<(), Failure> {
-        match self.child.as_ref().and_then(Child::id) {
-            Some(pid) => signal(pid, name).await,
-            None => Ok(()),
-        }
+        signal_child(self.child.as_ref(), name).await
     }
 }

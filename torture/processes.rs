@@ -5,6 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use tokio::process::Child;
 use tokio::process::Command;
 
 use crate::Failure;
@@ -16,6 +17,22 @@ const FILLER: &str = "filler";
 /// Sends a signal to a process that we started.
 pub(crate) async fn signal(pid: u32, name: &str) -> Result<(), Failure> {
     run("/bin/sh", ["-c", "kill -s \"$0\" \"$1\"", name, &pid.to_string()]).await
+}
+
+/// Sends a signal to a child, when there is one.
+pub(crate) async fn signal_child(child: Option<&Child>, name: &str) -> Result<(), Failure> {
+    match child.and_then(Child::id) {
+        Some(pid) => signal(pid, name).await,
+        None => Ok(()),
+    }
+}
+
+/// Sends SIGKILL to a child, when there is one, and waits for its end.
+pub(crate) async fn kill(child: &mut Option<Child>) -> Result<(), Failure> {
+    if let Some(mut child) = child.take() {
+        child.kill().await?;
+    }
+    Ok(())
 }
 
 /// Sends a signal to a process and its children, some of which may have ended meanwhile.
