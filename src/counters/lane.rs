@@ -113,6 +113,10 @@ impl Lane {
         let mut group = still_waiting(group, false, None);
         while !group.is_empty() {
             let sight = self.shard.sight();
+            group = without_ended(group, sight.epoch);
+            if group.is_empty() {
+                return;
+            }
             let (ambiguous, source) = match self.attempt(&mut group).await {
                 Ok(reply) => return deliver(reply, sight, group),
                 Err(CountersError::Unavailable { ambiguous, source }) => (ambiguous, source),
@@ -158,7 +162,7 @@ impl Lane {
             Ok(bytes) => bytes,
             Err(error) => {
                 if fate(&error) == Fate::Unknown {
-                    mark_unknown(group, sight.seq);
+                    mark_unknown(group, sight);
                 }
                 self.lose(&way, &error).await;
                 return Err(CountersError::of(error));
@@ -222,11 +226,27 @@ pub(super) fn fail(error: &CountersError, group: Vec<Ticket>) {
     }
 }
 
-/// From now on each operation carries the seq after which an attempt at it may stand in the outbox.
-fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
-    for ticket in group {
-        ticket.operation.since_seq.get_or_insert(seen_seq);
+/// From now on each operation carries the place after which an attempt at it may stand in the outbox.
+fn mark_unknown(group: &mut [Ticket], sight: Sight) {
+    for Ticket { operation, .. } in group {
+        if operation.since_seq.is_none() {
+            (operation.since_seq, operation.since_epoch) = (Some(sight.seq), sight.epoch);
+        }
     }
+}
+
+/// Gives back the requests of which an attempt may have been executed in an epoch that has ended. All that is left of that is
+/// in Postgres.
+fn without_ended(group: Vec<Ticket>, epoch: u64) -> Vec<Ticket> {
+    let is_ended = |ticket: &Ticket| {
+        let Operation { since_seq, since_epoch, .. } = *ticket.operation;
+        since_seq.is_some() && (1..epoch).contains(&since_epoch)
+    };
+    let (ended, rest): (Vec<_>, Vec<_>) = group.into_iter().partition(is_ended);
+    for ticket in ended {
+        ticket.answer(Ok(Outcome::Again(Again::Ended)));
+    }
+    rest
 }
 
 /// What the call acknowledged to this node, if anything.

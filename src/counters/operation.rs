@@ -159,6 +159,8 @@ pub struct Operation {
     pub deadline: Instant,
     /// The seq seen before a first attempt whose fate is unknown; `None` before any such attempt.
     pub since_seq: Option<u64>,
+    /// The epoch of that attempt; 0 before any.
+    pub since_epoch: u64,
 }
 
 impl Operation {
@@ -340,6 +342,8 @@ pub enum Again {
     Hold,
     /// Recover the shard.
     Recover(Fault),
+    /// Ask Postgres whether an earlier attempt was logged: its epoch has ended, and Redis can no longer tell.
+    Ended,
 }
 
 impl Again {

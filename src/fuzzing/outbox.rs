@@ -112,6 +112,7 @@ fn operation(input: &mut Input<'_>) -> Option<Operation> {
         profile_versions: [0; Subject::LEVELS_MAX],
         deadline: Instant::now(),
         since_seq: None,
+        since_epoch: 0,
     })
 }
 

@@ -91,61 +91,58 @@ INSERT INTO incidents (
     lost_at_most, detail
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-const RAISE_EXPECTED: &str = "-- raise_expected
+// Two Redises at once give the same places twice, so that what nodes miss after the cursor may be more than there are places.
+// What they miss up to the cursor stands at places that were given again, and comes on top.
+const RAISE_LOSS: &str = "-- raise_loss
 UPDATE incidents
-SET expected_seq = $3, lost_at_most = lost_at_most + ($3 - expected_seq)
-WHERE shard = $1 AND old_epoch = $2 AND expected_seq < $3";
-
-// Up to the cursor at the recovery: what came after it is counted by its places already.
-const RAISE_LOST: &str = "-- raise_lost
-UPDATE incidents
-SET lost_at_most = lost_at_most + (
-    SELECT coalesce(sum(least(own.events, (incidents.detail ->> 'cursor_seq')::bigint - own.first + 1)), 0)::bigint
-    FROM unnest($3::bigint[], $4::uuid[], $5::bigint[]) AS own (first, event_id, events)
-    WHERE
-        own.first <= (incidents.detail ->> 'cursor_seq')::bigint
-        AND NOT EXISTS (SELECT FROM message_logs WHERE message_logs.event_id = own.event_id)
+SET (expected_seq, lost_at_most, detail) = (
+    SELECT
+        greatest(incidents.expected_seq, $3),
+        greatest(incidents.lost_at_most, raised.before + greatest(raised.places, raised.after)),
+        incidents.detail || jsonb_build_object(
+            'lost_places', raised.places, 'missed_before', raised.before,
+            'missed_after', raised.after
+        )
+    FROM (
+        SELECT
+            coalesce((incidents.detail ->> 'lost_places')::bigint, incidents.lost_at_most)
+                + greatest($3 - incidents.expected_seq, 0) AS places,
+            coalesce((incidents.detail ->> 'missed_before')::bigint, 0)
+                + coalesce(sum(missed.before), 0)::bigint AS before,
+            coalesce((incidents.detail ->> 'missed_after')::bigint, 0)
+                + coalesce(sum(missed.events - missed.before), 0)::bigint AS after
+        FROM (
+            SELECT
+                own.events,
+                least(own.events, greatest((incidents.detail ->> 'cursor_seq')::bigint - own.first + 1, 0)) AS before
+            FROM unnest($4::bigint[], $5::uuid[], $6::bigint[]) AS own (first, last_id, events)
+            WHERE NOT EXISTS (SELECT FROM message_logs WHERE message_logs.event_id = own.last_id)
+        ) AS missed
+    ) AS raised
 )
 WHERE shard = $1 AND old_epoch = $2";
 
 impl Ledger {
-    /// Raises the bound of the loss at the end of `epoch` by what was acknowledged to a node at places that Postgres had
-    /// passed, and is not in the log: Redis lost it, and gave the places again. Of a call that reaches beyond those places as many
-    /// of its events count as there are places. Done twice, the bound is higher than it need be.
+    /// Raises the bound of the loss at the end of `epoch` to what a node knows: `seq` was acknowledged to it, and so were
+    /// `calls`, of which some are not in the log. Done twice, the bound is higher than it need be; it never falls.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn raise_lost(
+    pub async fn raise_loss(
         &self,
         shard: u16,
         epoch: u64,
+        seq: u64,
         calls: &[OwnCall],
     ) -> Result<(), LedgerError> {
         let firsts = calls.iter().map(|it| signed(it.first)).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<Uuid> = calls.iter().map(|it| it.last_id).collect();
         let events: Vec<i64> = calls.iter().map(|it| i64::from(it.events)).collect();
         let connection = self.connection().await?;
-        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &firsts, &ids, &events];
-        connection.execute(RAISE_LOST, params).await?;
-        Ok(())
-    }
-
-    /// Raises the bound of the loss at the end of `epoch` to what a node saw: `seq` was acknowledged to it. Once raised, a
-    /// bound stays.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Unavailable`] and the like.
-    pub async fn raise_expected(
-        &self,
-        shard: u16,
-        epoch: u64,
-        seq: u64,
-    ) -> Result<(), LedgerError> {
-        let connection = self.connection().await?;
-        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &signed(seq)?];
-        connection.execute(RAISE_EXPECTED, params).await?;
+        let (shard, epoch, seq) = (i64::from(shard), signed(epoch)?, signed(seq)?);
+        let params: Params<'_> = &[&shard, &epoch, &seq, &firsts, &ids, &events];
+        connection.execute(RAISE_LOSS, params).await?;
         Ok(())
     }
 

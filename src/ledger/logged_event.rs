@@ -42,7 +42,19 @@ SELECT
     kind, subject, occurred_at, model, plan, amount, until, settles, deltas::text AS deltas
 FROM message_logs WHERE event_id = $1";
 
+const IS_LOGGED: &str = "-- is_logged
+SELECT EXISTS (SELECT FROM message_logs WHERE event_id = $1) AS found";
+
 impl Ledger {
+    /// Whether the log has an event with that id.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn is_logged(&self, event_id: Uuid) -> Result<bool, LedgerError> {
+        column(&self.connection().await?.row(IS_LOGGED, &[&event_id]).await?, "found")
+    }
+
     /// The event with that id; none when the log does not have it, or when it is the making of a grant, which was not decided
     /// in Redis.
     ///

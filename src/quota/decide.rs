@@ -116,6 +116,7 @@ impl<L: EventLedger> Quota<L> {
             profile_versions: [0; Subject::LEVELS_MAX],
             deadline: Instant::now() + self.options.request_timeout,
             since_seq: None,
+            since_epoch: 0,
         }
     }
 

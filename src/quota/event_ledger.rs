@@ -98,19 +98,15 @@ pub trait EventLedger: Send + Sync + 'static {
     /// [`Ledger::begin_recovery`].
     fn begin_recovery(&self, shard: u16) -> impl Future<Output = Answer<Self::Recovery>> + Send;
 
-    /// [`Ledger::raise_expected`].
-    fn raise_expected(
+    /// [`Ledger::is_logged`].
+    fn is_logged(&self, event_id: Uuid) -> impl Future<Output = Answer<bool>> + Send;
+
+    /// [`Ledger::raise_loss`].
+    fn raise_loss(
         &self,
         shard: u16,
         epoch: u64,
         seq: u64,
-    ) -> impl Future<Output = Answer<()>> + Send;
-
-    /// [`Ledger::raise_lost`].
-    fn raise_lost(
-        &self,
-        shard: u16,
-        epoch: u64,
         calls: &[OwnCall],
     ) -> impl Future<Output = Answer<()>> + Send;
 }
@@ -207,12 +203,12 @@ impl EventLedger for Ledger {
         self.begin_recovery(shard).await
     }
 
-    async fn raise_expected(&self, shard: u16, epoch: u64, seq: u64) -> Answer<()> {
-        self.raise_expected(shard, epoch, seq).await
+    async fn is_logged(&self, event_id: Uuid) -> Answer<bool> {
+        self.is_logged(event_id).await
     }
 
-    async fn raise_lost(&self, shard: u16, epoch: u64, calls: &[OwnCall]) -> Answer<()> {
-        self.raise_lost(shard, epoch, calls).await
+    async fn raise_loss(&self, shard: u16, epoch: u64, seq: u64, calls: &[OwnCall]) -> Answer<()> {
+        self.raise_loss(shard, epoch, seq, calls).await
     }
 }
 

@@ -221,10 +221,9 @@ pub(super) async fn own_up(
     shard: u16,
 ) -> Result<(), LedgerError> {
     let Some(Ended { epoch, seq, own }) = counters.ended(shard) else { return Ok(()) };
-    ledger.raise_expected(shard, epoch, seq).await?;
     let call = |it: &Own| OwnCall { first: it.first, last_id: it.event_id, events: it.events };
     let calls: Vec<_> = own.iter().map(call).collect();
-    ledger.raise_lost(shard, epoch, &calls).await?;
+    ledger.raise_loss(shard, epoch, seq, &calls).await?;
     counters.owned_up(shard, epoch);
     Ok(())
 }

@@ -52,6 +52,24 @@ pub(super) struct Settled {
     pub(super) edition: Arc<Edition>,
 }
 
+/// What the next round is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Prepared {
+    ToDecide,
+    /// The operation was accepted, and is looked at for what its answer shows.
+    ToLook,
+}
+
+/// The outcome of what was asked. When it was accepted before, and has only been looked at, that is what the look found.
+fn as_asked(outcome: Outcome, is_as_asked: bool) -> Outcome {
+    match outcome {
+        Outcome::Decided { used, more, reset_at_ms, now_ms, .. } if !is_as_asked => {
+            Outcome::Decided { accepted: true, used, more, reset_at_ms, now_ms }
+        }
+        other => other,
+    }
+}
+
 /// What an operation is measured against in one round.
 struct Round {
     edition: Arc<Edition>,
@@ -73,7 +91,7 @@ impl<L: EventLedger> Quota<L> {
         mut operation: Box<Operation>,
         measure: &impl Measure,
     ) -> Result<Settled, QuotaError> {
-        let wanted = operation.kind;
+        let (asked, mut wanted) = (operation.kind, operation.kind);
         let mut round = self.begin_round(&mut operation, wanted, measure)?;
         for _ in 0..ROUNDS_MAX {
             let submitted = self.counters.submit(operation).await;
@@ -83,12 +101,16 @@ impl<L: EventLedger> Quota<L> {
                 (Outcome::Again(again), _) if !again.is_for_the_asker() => again,
                 (Outcome::Decided { .. }, Some(refusal)) => return Err(refusal),
                 (outcome, _) => {
+                    let outcome = as_asked(outcome, wanted == asked);
+                    operation.kind = asked;
                     let (edition, resolved) = (round.edition, round.resolved);
                     return Ok(Settled { operation, outcome, resolved, edition });
                 }
             };
             // In its own place: it is rare and large, and the future of every request would have room for it.
-            Box::pin(self.prepare(&operation, again)).await?;
+            if Box::pin(self.prepare(&mut operation, again)).await? == Prepared::ToLook {
+                wanted = OperationKind::Check;
+            }
             round = self.begin_round(&mut operation, wanted, measure)?;
             if Instant::now() >= operation.deadline {
                 break;
@@ -124,10 +146,17 @@ impl<L: EventLedger> Quota<L> {
         }
     }
 
-    /// Does what has to be done before the operation can be decided.
-    async fn prepare(&self, operation: &Operation, again: Again) -> Result<(), QuotaError> {
+    /// Does what has to be done before the operation can be decided, or looked at when it turns out to have been accepted.
+    async fn prepare(
+        &self,
+        operation: &mut Operation,
+        again: Again,
+    ) -> Result<Prepared, QuotaError> {
+        if again == Again::Ended {
+            return self.ask_for_earlier(operation).await;
+        }
         let shard = operation.subject.shard(self.shard_count());
-        match again {
+        let prepared = match again {
             Again::Load => match self.loads.load(operation, shard).await? {
                 Some(fault) => self.recover_in_time(shard, fault, operation.deadline).await,
                 None => Ok(()),
@@ -140,7 +169,23 @@ impl<L: EventLedger> Quota<L> {
             }
             // A roll settles an operation of its own, which never asks for another roll.
             Again::Roll(depth) => Box::pin(self.roll(operation, depth)).await,
-            Again::Before | Again::Hold => Ok(()),
+            Again::Before | Again::Hold | Again::Ended => Ok(()),
+        };
+        prepared.map(|()| Prepared::ToDecide)
+    }
+
+    /// Whether the ledger has an attempt whose epoch has ended: the recovery logged what was left of that. What charges and is
+    /// logged was accepted; who ended a hold the log does not tell.
+    async fn ask_for_earlier(&self, operation: &mut Operation) -> Result<Prepared, QuotaError> {
+        let logged = self.ledger.is_logged(operation.event_id).await;
+        let is_logged = logged.map_err(QuotaError::of_ledger)?;
+        (operation.since_seq, operation.since_epoch) = (None, 0);
+        if !is_logged {
+            return Ok(Prepared::ToDecide);
+        }
+        match operation.kind {
+            OperationKind::Consume | OperationKind::Reserve => Ok(Prepared::ToLook),
+            _ => Err(QuotaError::away(Store::Redis)),
         }
     }
 

@@ -23,6 +23,7 @@ use super::end_of;
 use crate::quota::Quota;
 use crate::quota::decide::stored_states;
 use crate::quota::error::QuotaError;
+use crate::quota::error::Store;
 use crate::quota::event_ledger::EventLedger;
 use crate::quota::identity;
 use crate::quota::order::RequestContext;
@@ -138,9 +139,13 @@ impl<L: EventLedger> Quota<L> {
     ) -> Result<HoldEnded, QuotaError> {
         let depth = order.reservation.subject.depth();
         let mut asked = Asked(Arc::new(PackedSheet::hold(depth, None)));
+        let (mut since_seq, mut since_epoch) = (None, 0);
         for _ in 0..ROUNDS_MAX {
             let operation = self.end_operation(order, end, payload);
-            let settled = self.settle_on(Box::new(operation), &asked).await?;
+            let operation = Box::new(Operation { since_seq, since_epoch, ..operation });
+            let settled = self.settle_on(operation, &asked).await?;
+            // An attempt of unknown fate is looked for in every round.
+            (since_seq, since_epoch) = (settled.operation.since_seq, settled.operation.since_epoch);
             match settled.outcome {
                 Outcome::HoldEnded(answer) => return ended(order, answer, false),
                 Outcome::Replayed(answer) => return ended(order, answer, true),
@@ -153,7 +158,8 @@ impl<L: EventLedger> Quota<L> {
                     return Err(QuotaError::ReservationEnded { end: how, amount });
                 }
                 Outcome::Again(Again::Hold) => {
-                    asked = Asked(Arc::new(self.known_hold(&order.reservation).await?));
+                    let known = self.known_hold(&order.reservation).await;
+                    asked = Asked(Arc::new(known.map_err(|error| unless_own(error, since_seq))?));
                 }
                 _ => break,
             }
@@ -187,6 +193,16 @@ impl<L: EventLedger> Quota<L> {
             amount: end.amount,
             ..self.operation(end.kind, &reservation.subject, context)
         }
+    }
+}
+
+/// The log tells how a hold ended and not by whom: after an attempt of unknown fate, it may have been that.
+fn unless_own(error: QuotaError, since_seq: Option<u64>) -> QuotaError {
+    match error {
+        QuotaError::ReservationEnded { .. } if since_seq.is_some() => {
+            QuotaError::away(Store::Redis)
+        }
+        other => other,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is promised while something is broken: lost replies, killed processes, absent stores, full ones, poison.
 
 mod flush_steps;
+mod forgotten_attempts;
 mod full_stores;
 mod idempotency;
 mod kills;

@@ -105,6 +105,29 @@ async fn a_lost_call_on_both_sides_of_the_cursor_is_owned_up_to_as_a_whole() {
     app.finish().await;
 }
 
+/// Guards the bound where two Redises gave the same places to different events, and both are lost: each counts. Found by
+/// `headroom-torture`.
+#[tokio::test]
+async fn events_at_the_same_places_that_are_all_lost_are_all_owned_up_to() {
+    let mut app = world::start(2, 100).await;
+    accept(app.quota_of(0), SUBJECT, 1).await;
+    let snapshot = world::snapshot(&mut app).await;
+    accept(app.quota_of(1), SUBJECT, 3).await;
+    world::restore(&mut app, &snapshot).await;
+    accept(app.quota_of(0), SUBJECT, 3).await;
+    world::forget_everything(&app).await;
+
+    for node in [0, 1] {
+        accept(app.quota_of(node), SUBJECT, 1).await;
+        crate::support::flush_all(app.quota_of(node)).await;
+    }
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.expected_seq, incident.lost_at_most), (4, 7), "{incident:?}");
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 2);
+    app.finish().await;
+}
+
 /// Guards promise 3 where only a replayed answer acknowledged an event: the node that replayed it notices that it was lost,
 /// though others have covered it up, and owns up to it. Found by `headroom-torture`.
 #[tokio::test]

@@ -127,21 +127,20 @@ impl EventLedger for LedgerWay {
         Ok(Recovery { way, _lock: lock, cursor, found_epoch, salvaged })
     }
 
-    async fn raise_expected(&self, _shard: u16, epoch: u64, seq: u64) -> Answer<()> {
-        let raise = move |postgres: &mut Postgres| {
-            postgres.raise_expected(epoch, seq);
-            Ok(())
-        };
-        self.ask("raise_expected", raise).await
+    async fn is_logged(&self, event_id: Uuid) -> Answer<bool> {
+        self.ask("is_logged", move |postgres: &mut Postgres| {
+            Ok(postgres.log.contains_key(&event_id))
+        })
+        .await
     }
 
-    async fn raise_lost(&self, _shard: u16, epoch: u64, calls: &[OwnCall]) -> Answer<()> {
+    async fn raise_loss(&self, _shard: u16, epoch: u64, seq: u64, calls: &[OwnCall]) -> Answer<()> {
         let calls = calls.to_vec();
         let raise = move |postgres: &mut Postgres| {
-            postgres.raise_lost(epoch, &calls);
+            postgres.raise_loss(epoch, seq, &calls);
             Ok(())
         };
-        self.ask("raise_lost", raise).await
+        self.ask("raise_loss", raise).await
     }
 }
 

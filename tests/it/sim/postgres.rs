@@ -36,6 +36,9 @@ pub struct Found {
     pub expected_seq: u64,
     pub cursor_seq: u64,
     pub lost_at_most: u64,
+    lost_places: u64,
+    missed_before: u64,
+    missed_after: u64,
 }
 
 /// All tables, of one shard.
@@ -132,26 +135,25 @@ impl Postgres {
             expected_seq: incident.expected_seq,
             cursor_seq: self.cursor.seq,
             lost_at_most: incident.lost_at_most,
+            lost_places: incident.lost_at_most,
+            missed_before: 0,
+            missed_after: 0,
         });
     }
 
-    /// What `raise_expected` does.
-    pub fn raise_expected(&mut self, epoch: u64, seq: u64) {
-        let of_epoch = self.incidents.iter_mut().filter(|it| it.old_epoch == epoch);
-        for incident in of_epoch.filter(|it| it.expected_seq < seq) {
-            incident.lost_at_most += seq - incident.expected_seq;
-            incident.expected_seq = seq;
-        }
-    }
-
-    /// What `raise_lost` does.
-    pub fn raise_lost(&mut self, epoch: u64, calls: &[OwnCall]) {
+    /// What `raise_loss` does.
+    pub fn raise_loss(&mut self, epoch: u64, seq: u64, calls: &[OwnCall]) {
         for incident in self.incidents.iter_mut().filter(|it| it.old_epoch == epoch) {
-            let places = incident.cursor_seq + 1;
-            let lost =
-                calls.iter().filter(|it| it.first < places && !self.log.contains_key(&it.last_id));
-            let events = lost.map(|it| u64::from(it.events).min(places - it.first));
-            incident.lost_at_most += events.sum::<u64>();
+            incident.lost_places += seq.saturating_sub(incident.expected_seq);
+            incident.expected_seq = incident.expected_seq.max(seq);
+            for call in calls.iter().filter(|it| !self.log.contains_key(&it.last_id)) {
+                let (events, places) = (u64::from(call.events), incident.cursor_seq + 1);
+                let before = events.min(places.saturating_sub(call.first));
+                incident.missed_before += before;
+                incident.missed_after += events - before;
+            }
+            let after = incident.lost_places.max(incident.missed_after);
+            incident.lost_at_most = incident.lost_at_most.max(incident.missed_before + after);
         }
     }
 

@@ -294,6 +294,7 @@ pub fn operation(kind: OperationKind, subject: &str, sheet: Arc<PackedSheet>) ->
         profile_versions: [0; Subject::LEVELS_MAX],
         deadline: Instant::now() + Duration::from_secs(10),
         since_seq: None,
+        since_epoch: 0,
     }
 }
 
