@@ -30,7 +30,6 @@ FROM message_logs CROSS JOIN LATERAL jsonb_each_text(charges) AS charge
 WHERE occurred_at >= to_timestamp($from) AND occurred_at < to_timestamp($to);
 INSERT INTO usage_hours SELECT hour, 0, metric, model, count(*), sum(units) FROM logged GROUP BY 1, 3, 4;
 INSERT INTO usage_days SELECT day, subject, metric, model, count(*), sum(units) FROM logged GROUP BY 1, 2, 3, 4;
-INSERT INTO active_days SELECT day, metric, count(DISTINCT subject) FROM logged GROUP BY 1, 2;
 INSERT INTO denial_hours
 SELECT hour, 'limit_exceeded', metric, model, count(*) / 20 + 1 FROM logged GROUP BY 1, 3, 4";
 
@@ -39,7 +38,13 @@ INSERT INTO subject_months
 SELECT
     date_trunc('month', day)::date, subject, metric, sum(events), sum(units),
     bit_or(1::bigint << (extract(DAY FROM day)::integer - 1)), 0
-FROM usage_days GROUP BY 1, 2, 3";
+FROM usage_days GROUP BY 1, 2, 3;
+INSERT INTO active_days (day, metric, away, subjects)
+SELECT day, metric, least(coalesce(day - before, 93), 93), count(*) FROM (
+    SELECT
+        day, metric, lag(day) OVER (PARTITION BY metric, subject ORDER BY day) AS before
+    FROM (SELECT DISTINCT day, metric, subject FROM usage_days) AS active
+) AS active GROUP BY 1, 2, 3";
 
 /// Fills the last 30 days.
 pub(super) async fn fill(database: &Database, events: u64, subjects: u64) -> Result<(), Failure> {

@@ -1,9 +1,7 @@
 //! Sums over all subjects.
 
 use chrono::DateTime;
-use chrono::Datelike;
 use chrono::Days;
-use chrono::Months;
 use chrono::NaiveDate;
 use chrono::NaiveTime;
 use chrono::Utc;
@@ -57,7 +55,10 @@ FROM (
     WHERE hour >= $1 AND hour < $2 AND metric = ANY ($3)
     GROUP BY 1, 2
 ) AS usage
-LEFT JOIN active_days AS active USING (day, metric)
+LEFT JOIN (
+    SELECT day, metric, sum(subjects)::bigint AS subjects
+    FROM active_days WHERE metric = ANY ($3) GROUP BY 1, 2
+) AS active USING (day, metric)
 ORDER BY 1, 2";
 
 const HOUR_TOTALS: &str = "-- hour_totals
@@ -75,8 +76,9 @@ CROSS JOIN LATERAL (
         AND hour < (asked.month + interval '1 month') AT TIME ZONE 'UTC' AND metric = $2
 ) AS usage
 CROSS JOIN LATERAL (
-    SELECT count(*) AS subjects FROM subject_months
-    WHERE month = asked.month AND metric = $2 AND days <> 0
+    SELECT coalesce(sum(subjects), 0)::bigint AS subjects FROM active_days
+    WHERE day >= asked.month AND day < asked.month + interval '1 month' AND metric = $2
+        AND away > day - asked.month
 ) AS active
 ORDER BY 1";
 
@@ -85,20 +87,10 @@ SELECT model, sum(events)::bigint AS events, sum(units)::bigint AS units
 FROM usage_hours WHERE hour >= $1 AND hour < $2 AND metric = $3
 GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 1000";
 
-// Of each month those days count that the mask has.
+// Each subject counts on its first day of those: it was away since before them.
 const ACTIVE_SUBJECTS: &str = "-- active_subjects
-SELECT count(*) AS subjects FROM (
-    SELECT month.subject
-    FROM unnest($1::date[], $2::bigint[]) AS asked (month, mask)
-    JOIN subject_months AS month ON month.month = asked.month AND month.metric = $3
-    WHERE month.days & asked.mask <> 0
-    GROUP BY 1
-) AS active";
-
-// A subject has one row a month, which spares the look for those that come again.
-const ACTIVE_SUBJECTS_OF_MONTH: &str = "-- active_subjects_of_month
-SELECT count(*) AS subjects FROM subject_months
-WHERE month = ($1::date[])[1] AND metric = $3 AND days & ($2::bigint[])[1] <> 0";
+SELECT coalesce(sum(subjects), 0)::bigint AS subjects FROM active_days
+WHERE day BETWEEN $1 AND $2 AND metric = $3 AND away > day - $1::date";
 
 impl Ledger {
     /// What was used of the metrics on the days from `from` to `to`, each day and metric with usage.
@@ -200,7 +192,7 @@ impl Ledger {
         Ok(models)
     }
 
-    /// How many root subjects used the metric on any of the days from `from` to `to`.
+    /// How many root subjects used the metric on any of the days from `from` to `to`, which are at most 93.
     ///
     /// # Errors
     ///
@@ -211,10 +203,8 @@ impl Ledger {
         to: NaiveDate,
         metric: &str,
     ) -> Result<i64, LedgerError> {
-        let (months, masks) = masks(from, to);
-        let sql = if months.len() == 1 { ACTIVE_SUBJECTS_OF_MONTH } else { ACTIVE_SUBJECTS };
-        let params: super::super::tx::Params<'_> = &[&months, &masks, &metric];
-        column(&self.analyst().await?.row(sql, params).await?, "subjects")
+        let params: super::super::tx::Params<'_> = &[&from, &to, &metric];
+        column(&self.analyst().await?.row(ACTIVE_SUBJECTS, params).await?, "subjects")
     }
 }
 
@@ -225,35 +215,4 @@ pub(super) fn midnight(day: NaiveDate) -> DateTime<Utc> {
 
 pub(super) fn next_day(day: NaiveDate) -> NaiveDate {
     day.checked_add_days(Days::new(1)).unwrap_or(day)
-}
-
-/// The months that the days are in, and for each the bits of those days.
-fn masks(from: NaiveDate, to: NaiveDate) -> (Vec<NaiveDate>, Vec<i64>) {
-    let (mut months, mut masks) = (Vec::new(), Vec::new());
-    let mut month = from.with_day(1).unwrap_or(from);
-    while month <= to {
-        let days = (0..31_u32)
-            .filter(|bit| month.with_day(bit + 1).is_some_and(|day| from <= day && day <= to));
-        months.push(month);
-        masks.push(days.fold(0_i64, |mask, bit| mask | 1 << bit));
-        match month.checked_add_months(Months::new(1)) {
-            Some(next) => month = next,
-            None => break,
-        }
-    }
-    (months, masks)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn masks_have_the_days_and_no_others() {
-        let day = |text: &str| text.parse::<NaiveDate>().unwrap();
-        let (months, bits) = masks(day("2027-01-30"), day("2027-03-02"));
-        assert_eq!(months, ["2027-01-01", "2027-02-01", "2027-03-01"].map(day));
-        assert_eq!(bits, [0b11 << 29, (1 << 28) - 1, 0b11]);
-        assert_eq!(masks(day("2027-01-05"), day("2027-01-05")).1, [1 << 4]);
-    }
 }

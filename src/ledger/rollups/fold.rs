@@ -1,12 +1,16 @@
 //! The tables `usage_days`, `subject_months` and `active_days`: each subject's usage by the day and by the month, and how
 //! many subjects were active.
 
+use tokio_postgres::Row;
+
 use super::super::Ledger;
 use super::super::convert::unsigned;
 use super::super::error::LedgerError;
 use super::super::tx::Params;
 use super::super::tx::Tx;
 use super::super::tx::column;
+use super::active;
+use super::active::Came;
 
 /// Flushes whose sums are folded at once.
 const FLUSHES_MAX: i64 = 1_000;
@@ -31,9 +35,9 @@ SELECT
     AS due
 FROM rollup_queue";
 
-// `new_days` is what was not there before, so that the answer says which days are to be counted as active. A day on which a
-// subject has only refunds is no day of activity. Sums come in the order of the rows, so that one page is changed after the
-// other.
+// `new_days` is what was not there before: who has some comes with its days, as the statement found them and as it left them, in
+// the months that can matter to how long it was away. A day on which a subject has only refunds is no day of activity. Sums come
+// in the order of the rows, so that one page is changed after the other.
 const FOLD: &str = "-- fold
 WITH taken AS (
     DELETE FROM rollup_queue
@@ -79,18 +83,38 @@ folded_months AS (
         units = subject_months.units + excluded.units,
         days = subject_months.days | excluded.days,
         new_days = excluded.days & ~subject_months.days
-    RETURNING month, metric, new_days
+    RETURNING month, metric, subject, days, new_days
 ),
-folded_active AS (
-    INSERT INTO active_days (day, metric, subjects)
-    SELECT month + bit, metric, count(*)
-    FROM folded_months
-    CROSS JOIN generate_series(0, 30) AS bit
-    WHERE new_days <> 0 AND new_days & (1::bigint << bit) <> 0
-    GROUP BY 1, 2
-    ON CONFLICT (day, metric) DO UPDATE SET subjects = active_days.subjects + excluded.subjects
+span AS (
+    SELECT array_agg(month::date) AS months
+    FROM (SELECT min(month) AS first, max(month) AS last FROM folded_months) AS folded
+    CROSS JOIN generate_series(
+        folded.first - interval '4 months', folded.last + interval '4 months', interval '1 month'
+    ) AS month
+),
+came AS (
+    SELECT
+        metric, subject, array_agg(month ORDER BY month) AS months,
+        array_agg(days ORDER BY month) AS days
+    FROM folded_months GROUP BY 1, 2 HAVING bool_or(new_days <> 0)
+),
+alike AS (
+    SELECT
+        came.metric, came.months, came.days, known.months AS known_months,
+        known.days AS known_days, count(*) AS subjects
+    FROM came
+    CROSS JOIN LATERAL (
+        SELECT
+            coalesce(array_agg(month ORDER BY month), '{}') AS months,
+            coalesce(array_agg(days ORDER BY month), '{}') AS days
+        FROM subject_months
+        WHERE month = ANY ((SELECT months FROM span)::date[])
+            AND metric = came.metric AND subject = came.subject
+    ) AS known
+    GROUP BY 1, 2, 3, 4, 5
 )
-SELECT count(*) AS flushes FROM taken";
+SELECT counted.flushes, alike.*
+FROM (SELECT count(*) AS flushes FROM taken) AS counted LEFT JOIN alike ON true";
 
 impl Ledger {
     /// Whether what waits to be folded is so little that a fold is cheap, so much that it fills one, or a minute old.
@@ -122,5 +146,10 @@ async fn fold(tx: &Tx) -> Result<u64, LedgerError> {
         return Ok(0);
     }
     tx.run(SORT_IN_MEMORY).await?;
-    unsigned(column(&tx.row(FOLD, &[&FLUSHES_MAX, &LINES_MAX]).await?, "flushes")?)
+    let rows = tx.rows(FOLD, &[&FLUSHES_MAX, &LINES_MAX]).await?;
+    let flushes = rows.first().map_or(Ok(0), |row| column::<i64>(row, "flushes"))?;
+    let is_told = |row: &&Row| !matches!(column::<Option<i64>>(row, "subjects"), Ok(None));
+    let came = rows.iter().filter(is_told);
+    active::add(tx, &came.map(Came::read).collect::<Result<Vec<_>, _>>()?).await?;
+    unsigned(flushes)
 }

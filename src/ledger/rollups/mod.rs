@@ -4,6 +4,7 @@
 //! moves what is in the queue into the tables of the subjects. So each event is in the rollups once, and the subjects that
 //! write most change their rows once a fold, not once a flush.
 
+mod active;
 mod fold;
 mod hours;
 mod queue;

@@ -1,5 +1,7 @@
 //! What analysts sum up must be what plain SQL finds in the log.
 
+use chrono::DateTime;
+use chrono::NaiveDate;
 use headroom::domain::Event;
 use headroom::domain::EventKind;
 use headroom::ledger::Batch;
@@ -35,9 +37,13 @@ const ROLLUPS: [(&str, &str); 4] = [
          FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2, 3",
     ),
     (
-        "SELECT day, metric, subjects FROM active_days",
-        "SELECT (occurred_at AT TIME ZONE 'UTC')::date, key, count(DISTINCT split_part(subject, '/', 1))
-         FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume' GROUP BY 1, 2",
+        "SELECT day, metric, away, subjects FROM active_days WHERE subjects <> 0",
+        "SELECT day, metric, least(coalesce(day - before, 93), 93), count(*) FROM (
+            SELECT day, metric, lag(day) OVER (PARTITION BY metric, subject ORDER BY day) AS before FROM (
+                SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date AS day, key AS metric, split_part(subject, '/', 1) AS subject
+                FROM message_logs, jsonb_each_text(charges) WHERE kind = 'consume'
+            ) AS active
+         ) AS active GROUP BY 1, 2, 3",
     ),
 ];
 
@@ -85,6 +91,40 @@ async fn rollups_are_the_sums_of_the_log_also_when_events_come_again() {
         4_001
     );
     fixture::assert_sums_agree(&ledger).await;
+}
+
+/// How long a subject was away changes when a day comes late, and with it how many were active in any days.
+#[tokio::test]
+async fn rollups_are_the_sums_of_the_log_also_when_the_latest_days_come_first() {
+    let (database, ledger) = fixture::ledger().await;
+    let start_s = fixture::DAY.start_s - 120 * 86_400;
+    let traffic = Traffic { seed: 11, events: 2_000, subjects: 400, start_s, days: 120 };
+    let mut events: Vec<Event> = traffic.events().collect();
+    events.reverse();
+    let mut seq = 0;
+    for part in events.chunks(150) {
+        let part = (seq + 1..).zip(part.iter().cloned());
+        let part: Vec<Event> = part.map(|(seq, event)| Event { seq, ..event }).collect();
+        let count = part.len() as u64;
+        flush(&ledger, &batch(seq, part)).await.unwrap();
+        seq += count;
+        assert_rollups_agree(&database, &ledger).await;
+    }
+    for days in [1, 30, 92] {
+        let to = fixture::DAY.start_s - 10 * 86_400;
+        let (from, to) = (day(to - (days - 1) * 86_400), day(to));
+        let active = ledger.active_subjects(from, to, "messages").await.unwrap();
+        let plain = format!(
+            "SELECT count(DISTINCT split_part(subject, '/', 1)) FROM message_logs
+             WHERE charges ? 'messages' AND occurred_at >= '{from}' AND occurred_at < date '{to}' + 1"
+        );
+        assert_eq!(active, database.number(&plain).await, "{days} days");
+        assert_ne!(active, 0);
+    }
+}
+
+fn day(at_s: i64) -> NaiveDate {
+    DateTime::from_timestamp(at_s, 0).unwrap().date_naive()
 }
 
 /// What admins set and clear is no usage.
