@@ -344,6 +344,7 @@ fn start_signals(core: &Core, config: &Config) {
     keep_up(core, "alerts", ALERTS_PAUSE, |quota| async move { quota.evaluate_alerts().await });
     keep_up(core, "feed_upkeep", FEED_PAUSE, |quota| async move {
         quota.drop_old_feed().await?;
+        quota.end_unwanted_deliveries().await?;
         quota.drop_old_deliveries().await
     });
     let quota = core.quota.clone();

@@ -104,7 +104,8 @@ impl Quota {
         Ok((webhook.id, format!("whsec_{}", STANDARD.encode(&secret.0))))
     }
 
-    /// Changes a webhook; one that the service had disabled is sent to again, if the order says so.
+    /// Changes a webhook; one that the service had disabled is sent to again, if the order says so. What waits for one that is
+    /// disabled is given up.
     ///
     /// # Errors
     ///
@@ -117,8 +118,13 @@ impl Quota {
     ) -> Result<(), QuotaError> {
         let target = id.to_string();
         let act = actor.act(Action::WebhookPut, &target);
-        let updated = self.ledger.update_webhook(&order.webhook(id), &act).await;
-        updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)
+        let webhook = order.webhook(id);
+        let updated = self.ledger.update_webhook(&webhook, &act).await;
+        updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)?;
+        if !webhook.enabled {
+            self.end_unwanted_deliveries().await?;
+        }
+        Ok(())
     }
 
     /// Takes a webhook away, and what was to be sent to it.
@@ -183,16 +189,21 @@ impl Quota {
         }
     }
 
-    /// Deliveries that are due, which this node has a minute to send.
+    /// Deliveries that are due, which this node has a minute to send: at most `limit` of each webhook, and none of those that are
+    /// `busy`.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away.
-    pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, QuotaError> {
-        self.ledger.take_deliveries(limit).await.map_err(QuotaError::of_ledger)
+    pub async fn take_deliveries(
+        &self,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, QuotaError> {
+        self.ledger.take_deliveries(limit, busy).await.map_err(QuotaError::of_ledger)
     }
 
-    /// Writes down what became of an attempt.
+    /// Writes down what became of an attempt. A receiver that is gone is sent nothing more: what waits for it is given up.
     ///
     /// # Errors
     ///
@@ -209,6 +220,23 @@ impl Quota {
             (Attempt::Failed { .. } | Attempt::Gone, _) => "given_up",
         };
         metrics::counter!(names::WEBHOOK_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
+        if *attempt == Attempt::Gone {
+            self.end_unwanted_deliveries().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what is to be sent to webhooks that are disabled; it can be replayed.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn end_unwanted_deliveries(&self) -> Result<(), QuotaError> {
+        for _ in 0..DROPS_MAX {
+            if self.ledger.end_unwanted_deliveries().await.map_err(QuotaError::of_ledger)? == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -19,6 +19,8 @@ use super::super::tx::Tx;
 use super::super::tx::column;
 use super::WEBHOOKS;
 
+/// Deliveries that are ended at once.
+const ENDED_MAX: i64 = 1_000;
 /// Ended deliveries that go at once.
 const DROPPED_MAX: i64 = 1_000;
 
@@ -39,23 +41,27 @@ INSERT INTO webhook_deliveries (webhook_id, event_id, type, body)
 SELECT delivery.* FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS delivery
 ON CONFLICT DO NOTHING";
 
-// Whoever takes one has a minute for it; then it is anybody's again.
+// Whoever takes one has a minute for it; then it is anybody's again. What is taken is settled before anything is changed: a join
+// that asked anew for what is due would go past the limit.
 const TAKE_DELIVERIES: &str = "-- take_deliveries
+WITH taken AS MATERIALIZED (
+    SELECT webhook.webhook_id, webhook.url, webhook.secret, webhook.format, due.event_id
+    FROM webhooks AS webhook
+    CROSS JOIN LATERAL (
+        SELECT event_id FROM webhook_deliveries
+        WHERE webhook_id = webhook.webhook_id AND state = 'pending' AND next_at <= now()
+        ORDER BY next_at LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE webhook.enabled AND webhook.webhook_id <> ALL($2)
+)
 UPDATE webhook_deliveries AS delivery
 SET attempts = delivery.attempts + 1, next_at = now() + interval '1 minute'
-FROM webhooks AS webhook
-WHERE webhook.webhook_id = delivery.webhook_id
-    AND (delivery.webhook_id, delivery.event_id) IN (
-        SELECT due.webhook_id, due.event_id
-        FROM webhook_deliveries AS due
-        JOIN webhooks AS receiver ON receiver.webhook_id = due.webhook_id AND receiver.enabled
-        WHERE due.state = 'pending' AND due.next_at <= now()
-        ORDER BY due.next_at LIMIT $1
-        FOR UPDATE OF due SKIP LOCKED
-    )
+FROM taken
+WHERE delivery.webhook_id = taken.webhook_id AND delivery.event_id = taken.event_id
 RETURNING
-    delivery.webhook_id, delivery.event_id, delivery.body, delivery.attempts, webhook.url,
-    webhook.secret, webhook.format";
+    delivery.webhook_id, delivery.event_id, delivery.body, delivery.attempts, taken.url,
+    taken.secret, taken.format";
 
 const END_ATTEMPT: &str = "-- end_attempt
 UPDATE webhook_deliveries
@@ -66,6 +72,20 @@ WHERE webhook_id = $1 AND event_id = $2 AND state = 'pending'";
 
 const DISABLE_WEBHOOK: &str = "-- disable_webhook
 UPDATE webhooks SET enabled = FALSE, disabled_reason = $2 WHERE webhook_id = $1";
+
+const END_UNWANTED: &str = "-- end_unwanted_deliveries
+WITH unwanted AS MATERIALIZED (
+    SELECT waiting.webhook_id, waiting.event_id
+    FROM webhooks AS webhook
+    JOIN webhook_deliveries AS waiting ON waiting.webhook_id = webhook.webhook_id
+    WHERE NOT webhook.enabled AND waiting.state = 'pending'
+    LIMIT $1
+    FOR UPDATE OF waiting SKIP LOCKED
+)
+UPDATE webhook_deliveries AS delivery
+SET state = 'failed', last_error = 'the webhook is disabled', ended_at = now()
+FROM unwanted
+WHERE delivery.webhook_id = unwanted.webhook_id AND delivery.event_id = unwanted.event_id";
 
 const DROP_OLD_DELIVERIES: &str = "-- drop_old_deliveries
 DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
@@ -151,13 +171,19 @@ impl Ledger {
         }
     }
 
-    /// Deliveries that are due, at most `limit`, which nobody else gets for a minute.
+    /// Deliveries that are due, which nobody else gets for a minute: at most `limit` of each webhook, and none of those that are
+    /// `busy`.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, LedgerError> {
-        let rows = self.connection().await?.rows(TAKE_DELIVERIES, &[&i64::from(limit)]).await?;
+    pub async fn take_deliveries(
+        &self,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, LedgerError> {
+        let params: Params<'_> = &[&i64::from(limit), &busy];
+        let rows = self.connection().await?.rows(TAKE_DELIVERIES, params).await?;
         rows.iter().map(read_due).collect()
     }
 
@@ -189,6 +215,15 @@ impl Ledger {
             connection.execute(DISABLE_WEBHOOK, &[&webhook_id, &"answered 410"]).await?;
         }
         Ok(retry_s.is_some())
+    }
+
+    /// Gives up what is to be sent to webhooks that are disabled, at most 1,000 deliveries, and answers how many.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn end_unwanted_deliveries(&self) -> Result<u64, LedgerError> {
+        self.connection().await?.execute(END_UNWANTED, &[&ENDED_MAX]).await
     }
 
     /// Takes away deliveries that ended more than seven days ago, at most 1,000.

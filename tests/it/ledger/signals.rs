@@ -63,7 +63,7 @@ async fn deliver(ledger: &Ledger) {
     };
     let place = fan.last_place;
     fan.finish(&[delivery], place).await.unwrap();
-    let taken = ledger.take_deliveries(1).await.unwrap();
+    let taken = ledger.take_deliveries(1, &[]).await.unwrap();
     ledger.end_attempt(&taken[0], &Attempt::Gone).await.unwrap();
     let replay = act(Action::WebhookReplay);
     assert_eq!(ledger.replay(webhook.id, Some(taken[0].event_id), &replay).await.unwrap(), 1);
