@@ -76,6 +76,7 @@ pub use error::Cause;
 pub use error::LedgerError;
 pub use feed::FeedItem;
 pub use feed::FeedRow;
+pub use feed::FeedSeen;
 pub use flush::Batch;
 pub use flush::FlushGuards;
 pub use flush::Flushed;

@@ -14,6 +14,9 @@ use super::super::Ledger;
 use super::super::convert::signed;
 use super::super::convert::unsigned;
 use super::super::error::LedgerError;
+use super::super::feed;
+use super::super::feed::FeedRow;
+use super::super::feed::FeedSeen;
 use super::super::tx::Params;
 use super::super::tx::Tx;
 use super::super::tx::column;
@@ -28,13 +31,14 @@ const IS_BEHIND: &str = "-- webhooks_behind
 SELECT webhook_state.place < feed_state.last_place AS behind FROM webhook_state, feed_state";
 
 const LOCK_WEBHOOK_STATE: &str = "-- lock_webhook_state
-SELECT place FROM webhook_state FOR UPDATE SKIP LOCKED";
+SELECT place, CASE WHEN begun_place = place + 1 THEN begun_number ELSE 0 END AS number
+FROM webhook_state FOR UPDATE SKIP LOCKED";
 
 const LAST_PLACE: &str = "-- last_place
 SELECT last_place FROM feed_state";
 
 const MOVE_WEBHOOK_STATE: &str = "-- move_webhook_state
-UPDATE webhook_state SET place = $1";
+UPDATE webhook_state SET place = $1, begun_place = $1::bigint + 1, begun_number = $2";
 
 const INSERT_DELIVERIES: &str = "-- insert_deliveries
 INSERT INTO webhook_deliveries (webhook_id, event_id, type, body)
@@ -109,8 +113,8 @@ pub struct NewDelivery {
 /// The one node that looks through the feed for webhooks, while it does.
 pub struct WebhookFan {
     tx: Tx,
-    /// The last place that was looked at.
-    pub place: u64,
+    /// How far it was looked through.
+    pub seen: FeedSeen,
     /// The last place that there is.
     pub last_place: u64,
     /// Everybody who may be told.
@@ -118,13 +122,26 @@ pub struct WebhookFan {
 }
 
 impl WebhookFan {
-    /// Puts deliveries into the queue, each once, and goes on to a place. All or nothing.
+    /// What comes next in the feed, at most `items` of 16 rows, and how far that is.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn finish(self, deliveries: &[NewDelivery], place: u64) -> Result<(), LedgerError> {
-        let outcome = write(&self.tx, deliveries, place).await;
+    pub async fn read(&self, items: u32) -> Result<(Vec<FeedRow>, FeedSeen), LedgerError> {
+        feed::items_after(&self.tx, self.seen, items).await
+    }
+
+    /// Puts deliveries into the queue, each once, and goes on from there. All or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn finish(
+        self,
+        deliveries: &[NewDelivery],
+        seen: FeedSeen,
+    ) -> Result<(), LedgerError> {
+        let outcome = write(&self.tx, deliveries, seen).await;
         self.tx.end(outcome).await
     }
 
@@ -134,7 +151,7 @@ impl WebhookFan {
     }
 }
 
-async fn write(tx: &Tx, deliveries: &[NewDelivery], place: u64) -> Result<(), LedgerError> {
+async fn write(tx: &Tx, deliveries: &[NewDelivery], seen: FeedSeen) -> Result<(), LedgerError> {
     if !deliveries.is_empty() {
         let webhook_ids: Vec<_> = deliveries.iter().map(|it| it.webhook_id).collect();
         let event_ids: Vec<_> = deliveries.iter().map(|it| it.event_id).collect();
@@ -142,7 +159,7 @@ async fn write(tx: &Tx, deliveries: &[NewDelivery], place: u64) -> Result<(), Le
         let bodies: Vec<_> = deliveries.iter().map(|it| it.body.as_str()).collect();
         tx.execute(INSERT_DELIVERIES, &[&webhook_ids, &event_ids, &types, &bodies]).await?;
     }
-    tx.execute(MOVE_WEBHOOK_STATE, &[&signed(place)?]).await?;
+    tx.execute(MOVE_WEBHOOK_STATE, &[&signed(seen.place)?, &signed(seen.number)?]).await?;
     Ok(())
 }
 
@@ -160,8 +177,8 @@ impl Ledger {
         let tx = self.begin().await?;
         let outcome = look(&tx).await;
         match outcome {
-            Ok(Some((place, last_place, webhooks))) => {
-                Ok(Some(WebhookFan { tx, place, last_place, webhooks }))
+            Ok(Some((seen, last_place, webhooks))) => {
+                Ok(Some(WebhookFan { tx, seen, last_place, webhooks }))
             }
             Ok(None) => {
                 tx.roll_back().await;
@@ -248,12 +265,13 @@ fn read_due(row: &Row) -> Result<Delivery, LedgerError> {
     })
 }
 
-async fn look(tx: &Tx) -> Result<Option<(u64, u64, Vec<Webhook>)>, LedgerError> {
+async fn look(tx: &Tx) -> Result<Option<(FeedSeen, u64, Vec<Webhook>)>, LedgerError> {
     let state = tx.rows(LOCK_WEBHOOK_STATE, &[]).await?;
     let Some(row) = state.first() else { return Ok(None) };
-    let place = unsigned(column(row, "place")?)?;
+    let (place, number) = (column(row, "place")?, column(row, "number")?);
+    let seen = FeedSeen { place: unsigned(place)?, number: unsigned(number)? };
     let last_place = unsigned(column(&tx.row(LAST_PLACE, &[]).await?, "last_place")?)?;
     let rows = tx.rows(WEBHOOKS, &[]).await?;
     let webhooks = rows.iter().map(super::read).collect::<Result<_, _>>()?;
-    Ok(Some((place, last_place, webhooks)))
+    Ok(Some((seen, last_place, webhooks)))
 }

@@ -201,6 +201,34 @@ async fn what_waits_for_a_webhook_that_is_disabled_is_given_up() {
     app.finish().await;
 }
 
+/// Guards that a look at the feed is bounded in items: a row of it is a flush, which may be long.
+#[tokio::test]
+async fn a_long_row_of_the_feed_is_put_into_the_queue_in_parts() {
+    let app = TestApp::start().await;
+    webhook(&app.caller(), "https://receiver.example/", &[]).await;
+    let postgres = app.postgres().await;
+    let long = "INSERT INTO feed (events, signals)
+        SELECT '{}', jsonb_agg(jsonb_build_object(
+            'id', gen_random_uuid(), 'type', 'subject-configured', 'subject', 'user:u_1',
+            'time', now(), 'data', '{}'::jsonb
+        )) FROM generate_series(1, 2500)";
+    postgres.execute(long, &[]).await.unwrap();
+    eventually("it has its place", SOON, || async {
+        app.ledger().place_feed().await.unwrap() == 1
+    })
+    .await;
+
+    let (mut parts, mut has_more) = (Vec::<i64>::new(), true);
+    while has_more {
+        has_more = app.quota().fan_out().await.unwrap();
+        let queued = "SELECT count(*) FROM webhook_deliveries";
+        parts.push(postgres.query_one(queued, &[]).await.unwrap().get(0));
+    }
+
+    assert_eq!(parts, [1_000, 2_000, 2_500]);
+    app.finish().await;
+}
+
 /// Guards that a receiver which answers 410 is sent nothing more, and that nothing waits for it.
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_disabled() {
