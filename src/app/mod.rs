@@ -307,7 +307,8 @@ fn start_background(core: &Core, config: &Config) {
             .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
     }
     keep_up(core, "partitions", PARTITIONS_PAUSE, |quota| async move {
-        quota.ensure_partitions().await
+        quota.ensure_partitions().await?;
+        quota.drop_old_denial_writers().await
     });
     if config.retention.months > 0 {
         start_retention(core, &config.retention);

@@ -66,6 +66,7 @@ pub use catalogues::CatalogueRow;
 pub use catalogues::Replaced;
 pub use cursors::Cursor;
 pub use dead_letters::DeadLetter;
+pub use denials::DenialBatch;
 pub use drift::DriftLook;
 pub use drift::DriftRound;
 pub use drift::DriftRow;

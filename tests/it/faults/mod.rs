@@ -4,6 +4,7 @@ mod flush_steps;
 mod full_stores;
 mod idempotency;
 mod kills;
+mod lost_commits;
 mod lost_replies;
 mod network;
 mod poison;
