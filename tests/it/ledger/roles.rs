@@ -77,6 +77,8 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     let (writer_id, denials) = (Uuid::now_v7(), vec![denial()]);
     ledger.write_denials(&DenialBatch { writer_id, number: 1, denials }).await.unwrap();
     ledger.drop_old_denial_writers().await.unwrap();
+    ledger.drop_old_records(3).await.unwrap();
+    assert!(!ledger.is_no_longer_kept(Uuid::now_v7()).await.unwrap());
     ledger.drop_old_facts(3, false).await.unwrap();
     look_for_drift(&ledger).await;
     fixture::assert_sums_agree(&ledger).await;
@@ -230,6 +232,7 @@ async fn an_analyst_reads_the_log_and_no_keys() {
         "INSERT INTO transfers DEFAULT VALUES",
         "SELECT ensure_message_log_partitions(4)",
         "SELECT drop_old_facts(1, true)",
+        "SELECT drop_old_records(1, 1)",
         "DELETE FROM denials",
     ];
     assert_refused(&database, &url, &forbidden).await;
