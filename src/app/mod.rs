@@ -307,7 +307,8 @@ fn start_background(core: &Core, config: &Config) {
             .spawn_loop("flusher", move |stop| flusher::run(quota.clone(), shard, idle_poll, stop));
     }
     keep_up(core, "partitions", PARTITIONS_PAUSE, |quota| async move {
-        quota.ensure_partitions().await
+        quota.ensure_partitions().await?;
+        quota.drop_old_denial_writers().await
     });
     if config.retention.months > 0 {
         start_retention(core, &config.retention);
@@ -344,6 +345,7 @@ fn start_signals(core: &Core, config: &Config) {
     keep_up(core, "alerts", ALERTS_PAUSE, |quota| async move { quota.evaluate_alerts().await });
     keep_up(core, "feed_upkeep", FEED_PAUSE, |quota| async move {
         quota.drop_old_feed().await?;
+        quota.end_unwanted_deliveries().await?;
         quota.drop_old_deliveries().await
     });
     let quota = core.quota.clone();

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::config::RedisConfig;
-use crate::config::SecretUrls;
 use crate::config::StoreAway;
 use crate::config::TransfersConfig;
 use crate::counters::GroupOptions;
@@ -37,16 +36,15 @@ pub(super) fn redis_options(config: &Config) -> RedisOptions {
 }
 
 fn place(config: &RedisConfig) -> Place {
-    let owned = |urls: &SecretUrls| urls.iter().map(str::to_owned).collect();
-    let url = config.url.expose().to_owned();
     if !config.cluster_urls.is_empty() {
-        return Place::Cluster(owned(&config.cluster_urls));
+        return Place::Cluster(config.cluster_login_urls());
     }
+    let login = config.login_url();
     if config.sentinel_urls.is_empty() {
-        return Place::Single(url);
+        return Place::Single(login);
     }
-    let primary = config.sentinel_primary.clone();
-    Place::Sentinel { urls: owned(&config.sentinel_urls), primary, login: url }
+    let urls = config.sentinel_urls.iter().map(str::to_owned).collect();
+    Place::Sentinel { urls, primary: config.sentinel_primary.clone(), login }
 }
 
 pub(super) const fn group_options(config: &Config) -> GroupOptions {

@@ -11,8 +11,8 @@ const TABLE_HEAD: &str =
     "| key | default | environment | bounds | meaning |\n|---|---|---|---|---|\n";
 
 const RULES: &str = "\
-Three variables set the stores: `DATABASE_URL` is `postgres.url`, `REDIS_URL` is `redis.url`, `ANALYTICS_DATABASE_URL` is \
-`postgres.analytics_url`. \
+Four variables set the stores: `DATABASE_URL` is `postgres.url`, `REDIS_URL` is `redis.url`, `REDIS_PASSWORD` is `redis.password`, \
+`ANALYTICS_DATABASE_URL` is `postgres.analytics_url`. \
 The other variables are `HEADROOM_<SECTION>_<KEY>`. An empty variable counts as absent, an unknown `HEADROOM_` variable \
 stops the start (the variables that Kubernetes adds for a service called `headroom` are passed over).
 

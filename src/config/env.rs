@@ -17,10 +17,11 @@ pub(super) const CONFIG_VARIABLE: &str = "HEADROOM_CONFIG";
 const PREFIX: &str = "HEADROOM_";
 const FILE_SUFFIX: &str = "_FILE";
 /// Names that other tools agree on, and the keys they set.
-pub(super) const WELL_KNOWN: [(&str, &str); 3] = [
+pub(super) const WELL_KNOWN: [(&str, &str); 4] = [
     ("DATABASE_URL", "postgres.url"),
     ("ANALYTICS_DATABASE_URL", "postgres.analytics_url"),
     ("REDIS_URL", "redis.url"),
+    ("REDIS_PASSWORD", "redis.password"),
 ];
 /// Variables that are not keys: the one that steers the program, and those that clients and their tests read.
 const CONTROL: [&str; 4] = [CONFIG_VARIABLE, "HEADROOM_URL", "HEADROOM_API_KEY", "HEADROOM_BIN"];

@@ -16,8 +16,9 @@ use super::DEFAULT_TOML;
 use super::error::ConfigError;
 
 /// The keys that may not be shown, and that `<VARIABLE>_FILE` may set.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     "redis.url",
+    "redis.password",
     "redis.sentinel_urls",
     "redis.cluster_urls",
     "postgres.url",

@@ -217,6 +217,23 @@ fn redis_is_in_one_place() {
 }
 
 #[test]
+fn the_password_of_redis_may_come_alone_or_from_a_file() {
+    let url = ("REDIS_URL", "redis://h:1/");
+    let file = file("hunter2\n");
+    let path = file.path().to_str().unwrap();
+    for password in [("REDIS_PASSWORD", "hunter2"), ("REDIS_PASSWORD_FILE", path)] {
+        let config = with_env(&[url, password]).unwrap();
+        assert_eq!(config.redis.login_url(), "redis://:hunter2@h:1/");
+        assert!(!config.shown().contains("hunter2"), "{}", config.shown());
+    }
+    let cluster = ("HEADROOM_REDIS_CLUSTER_URLS", "redis://a:1,redis://b:2");
+    let config = with_env(&[cluster, ("REDIS_PASSWORD", "hunter2")]).unwrap();
+    assert_eq!(config.redis.cluster_login_urls(), ["redis://:hunter2@a:1", "redis://b:2"]);
+    let inside = [("REDIS_URL", "redis://:own@h/"), ("REDIS_PASSWORD", "hunter2")];
+    assert_eq!(with_env(&inside).unwrap().redis.login_url(), "redis://:own@h/");
+}
+
+#[test]
 fn a_key_set_twice_by_the_environment_is_refused() {
     for (first, second) in [
         ("DATABASE_URL", "DATABASE_URL_FILE"),
@@ -237,6 +254,7 @@ fn secrets_are_hidden_wherever_the_configuration_is_shown() {
         ("HEADROOM_JWT_SECRET", "hunter2-hunter2-hunter2-hunter2-hunter2"),
         ("DATABASE_URL", "postgres://u:hunter2@h/db"),
         ("REDIS_URL", "redis://:hunter2@h/"),
+        ("REDIS_PASSWORD", "hunter2"),
         ("HEADROOM_POSTGRES_OWNER_URL", "postgres://o:hunter2@h/db"),
     ];
 

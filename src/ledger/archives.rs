@@ -1,4 +1,4 @@
-//! The tables `archives` and `archived_sums`, and months that leave the log.
+//! The tables `archives` and `archived_sums`, months that leave the log, and what else goes with age.
 
 use chrono::DateTime;
 use chrono::NaiveDate;
@@ -37,6 +37,12 @@ SELECT drop_message_log_partition($1, $2, $3, $4) AS dropped";
 
 const DROP_OLD_FACTS: &str = "-- drop_old_facts
 SELECT drop_old_facts($1, $2) AS dropped";
+
+const DROP_OLD_RECORDS: &str = "-- drop_old_records
+SELECT drop_old_records($1, $2) AS dropped";
+
+/// Rows of each table that go at once.
+const RECORDS_MAX: i32 = 10_000;
 
 impl Ledger {
     /// The months before `before` that have a partition in the log, by their first days, in order.
@@ -108,6 +114,19 @@ impl Ledger {
         let connection = self.connection().await?;
         let row = connection.row(DROP_OLD_FACTS, &[&months_kept, &drop_unarchived]).await?;
         unsigned(column::<Option<i64>>(&row, "dropped")?.unwrap_or(0))
+    }
+
+    /// Drops reservations that have ended, levels that counters came to, and alerts, all older than `months_kept` whole months;
+    /// at most 10,000 of each. Answers how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ledger::drop_old_facts`].
+    pub async fn drop_old_records(&self, months_kept: u32) -> Result<u64, LedgerError> {
+        let months_kept = i32::try_from(months_kept).unwrap_or(i32::MAX);
+        let connection = self.connection().await?;
+        let row = connection.row(DROP_OLD_RECORDS, &[&months_kept, &RECORDS_MAX]).await?;
+        unsigned(column(&row, "dropped")?)
     }
 }
 

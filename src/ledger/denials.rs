@@ -1,16 +1,19 @@
-//! The tables `denials`, `denial_minutes` and `denial_hours`: requests that were refused.
+//! The tables `denials`, `denial_minutes` and `denial_hours`: requests that were refused; and `denial_writers`, by which none is
+//! counted twice.
 
 use std::collections::BTreeMap;
 
 use chrono::DateTime;
 use chrono::Utc;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use crate::domain::Denial;
 use crate::domain::Signal;
 
 use super::Ledger;
 use super::convert::instant_ms;
+use super::convert::signed;
 use super::error::LedgerError;
 use super::feed;
 use super::tx::Tx;
@@ -20,6 +23,15 @@ use super::tx::column;
 const ROWS_A_MINUTE_MAX: i64 = 10;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 3_600_000;
+
+// The row is the node's own, so that it waits for nobody but its own attempt before, if that is still being committed.
+const BEGIN_BATCH: &str = "-- begin_denial_batch
+INSERT INTO denial_writers (writer_id, batch) VALUES ($1, $2)
+ON CONFLICT (writer_id) DO UPDATE SET batch = excluded.batch, written_at = now()
+WHERE denial_writers.batch < excluded.batch";
+
+const DROP_OLD_WRITERS: &str = "-- drop_old_denial_writers
+DELETE FROM denial_writers WHERE written_at < now() - interval '7 days'";
 
 const COUNT_MINUTES: &str = "-- count_denial_minutes
 INSERT INTO denial_minutes (minute, subject, denials)
@@ -47,6 +59,17 @@ SELECT denial.* FROM unnest(
 ) AS denial
 ON CONFLICT DO NOTHING";
 
+/// Refusals that one node writes at once. Sent again, it is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DenialBatch {
+    /// The node, from its start to its end.
+    pub writer_id: Uuid,
+    /// Which of its batches this is, counted from 1; there is none that follows before it is known to be written.
+    pub number: u64,
+    /// The refusals, in no order.
+    pub denials: Vec<Denial>,
+}
+
 /// First millisecond of the minute, subject.
 type MinuteKey<'a> = (i64, &'a str);
 /// First millisecond of the hour, code, metric, model.
@@ -54,20 +77,34 @@ type HourKey<'a> = (i64, &'static str, &'a str, &'a str);
 
 impl Ledger {
     /// Writes refusals: counts of all of them, and rows of those that are among the first 10 of their subject and minute,
-    /// over all nodes. All or nothing; nothing depends on them.
+    /// over all nodes. All or nothing, and once, however often the batch is sent; nothing depends on them.
     ///
     /// # Errors
     ///
     /// [`LedgerError::BadData`] when one cannot be stored, [`LedgerError::Conflict`] and [`LedgerError::Unavailable`]
     /// when it is worth trying again.
-    pub async fn write_denials(&self, denials: &[Denial]) -> Result<(), LedgerError> {
-        if denials.is_empty() {
+    pub async fn write_denials(&self, batch: &DenialBatch) -> Result<(), LedgerError> {
+        if batch.denials.is_empty() {
             return Ok(());
         }
         let tx = self.begin().await?;
-        let outcome = write(&tx, denials).await;
+        let outcome = write_once(&tx, batch).await;
         tx.end(outcome).await
     }
+
+    /// Forgets nodes that have written no refusal for seven days.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn drop_old_denial_writers(&self) -> Result<u64, LedgerError> {
+        self.connection().await?.execute(DROP_OLD_WRITERS, &[]).await
+    }
+}
+
+async fn write_once(tx: &Tx, batch: &DenialBatch) -> Result<(), LedgerError> {
+    let is_new = tx.execute(BEGIN_BATCH, &[&batch.writer_id, &signed(batch.number)?]).await? > 0;
+    if is_new { write(tx, &batch.denials).await } else { Ok(()) }
 }
 
 async fn write(tx: &Tx, denials: &[Denial]) -> Result<(), LedgerError> {

@@ -88,6 +88,8 @@ const ERASE_ALERTS: &str = "-- erase_alerts
 DELETE FROM alerts WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
 const ERASE_ALERT_STATES: &str = "-- erase_alert_states
 DELETE FROM alert_states WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+const ERASE_BASELINES: &str = "-- erase_baselines
+DELETE FROM usage_baselines WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
 // What is in force has its end to come.
 const ERASE_RESTRAINTS: &str = "-- erase_restraints
 DELETE FROM restraints
@@ -143,7 +145,9 @@ async fn erase(tx: &Tx, shard: u16, subject: &str, pseudonym: &str) -> Result<Er
             + tx.execute(ERASE_DENIAL_MINUTES, &[&subject]).await?,
     };
     tx.execute(ERASE_ARCHIVED_SUMS, &[&subject]).await?;
-    for sql in [ERASE_CROSSINGS, ERASE_ALERTS, ERASE_ALERT_STATES, ERASE_RESTRAINTS] {
+    for sql in
+        [ERASE_CROSSINGS, ERASE_ALERTS, ERASE_ALERT_STATES, ERASE_BASELINES, ERASE_RESTRAINTS]
+    {
         tx.execute(sql, &[&subject]).await?;
     }
     tx.execute(RENAME_DAYS, &[&subject, &pseudonym]).await?;

@@ -9,6 +9,7 @@ use crate::domain::Decision;
 use crate::domain::Denial;
 use crate::domain::DenialCode;
 use crate::domain::DeniedLimit;
+use crate::ledger::DenialBatch;
 use crate::ledger::LedgerError;
 use crate::telemetry::Chain;
 use crate::telemetry::names;
@@ -29,7 +30,23 @@ const BATCH_MAX: usize = 4_096;
 pub(super) struct DenialQueue {
     waiting: Mutex<Vec<Denial>>,
     /// Held by whoever writes, so that who waits for it knows that all before is written.
-    writing: tokio::sync::Mutex<()>,
+    writing: tokio::sync::Mutex<Writer>,
+}
+
+/// What this node has written.
+struct Writer {
+    id: Uuid,
+    /// Batches that are in Postgres, or could not be stored.
+    ended: u64,
+    /// Refusals in the batch that was begun; 0 before it is. It stays as it is until it has ended: whether it is in Postgres is not
+    /// known when the answer was lost.
+    begun: usize,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { id: Uuid::now_v7(), ended: 0, begun: 0 }
+    }
 }
 
 impl DenialQueue {
@@ -42,15 +59,21 @@ impl DenialQueue {
         }
     }
 
-    /// The oldest, which stay in the queue until they are taken off.
-    fn oldest(&self) -> Vec<Denial> {
+    /// The batch that was begun, or one of the oldest; they stay in the queue until it has ended.
+    fn begin(&self, writer: &mut Writer) -> DenialBatch {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting[..waiting.len().min(BATCH_MAX)].to_vec()
+        if writer.begun == 0 {
+            writer.begun = waiting.len().min(BATCH_MAX);
+        }
+        let denials = waiting[..writer.begun].to_vec();
+        DenialBatch { writer_id: writer.id, number: writer.ended + 1, denials }
     }
 
-    fn take_off(&self, count: usize) {
+    fn end(&self, writer: &mut Writer) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.drain(..count);
+        waiting.drain(..writer.begun);
+        writer.begun = 0;
+        writer.ended += 1;
     }
 }
 
@@ -70,23 +93,34 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away: they go on waiting.
     pub async fn write_denials(&self) -> Result<(), QuotaError> {
-        let _writing = self.denials.writing.lock().await;
+        let mut writer = self.denials.writing.lock().await;
         // The queue cannot hold more batches than that.
         for _ in 0..=WAITING_MAX / BATCH_MAX {
-            let batch = self.denials.oldest();
-            if batch.is_empty() {
+            let batch = self.denials.begin(&mut writer);
+            let count = batch.denials.len() as u64;
+            if count == 0 {
                 break;
             }
             match self.ledger.write_denials(&batch).await {
-                Ok(()) => metrics::counter!(names::DENIALS_TOTAL).increment(batch.len() as u64),
+                Ok(()) => metrics::counter!(names::DENIALS_TOTAL).increment(count),
                 Err(LedgerError::BadData(cause)) => {
                     tracing::error!(error = %Chain(&*cause), "refusals could not be stored");
-                    metrics::counter!(names::DENIALS_DROPPED_TOTAL).increment(batch.len() as u64);
+                    metrics::counter!(names::DENIALS_DROPPED_TOTAL).increment(count);
                 }
                 Err(error) => return Err(QuotaError::of_ledger(error)),
             }
-            self.denials.take_off(batch.len());
+            self.denials.end(&mut writer);
         }
+        Ok(())
+    }
+
+    /// Forgets what nodes that have ended have written last.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn drop_old_denial_writers(&self) -> Result<(), QuotaError> {
+        self.ledger.drop_old_denial_writers().await.map_err(QuotaError::of_ledger)?;
         Ok(())
     }
 }
@@ -172,8 +206,28 @@ mod tests {
         }
 
         assert_eq!(queue.waiting.lock().unwrap().len(), WAITING_MAX);
-        assert_eq!(queue.oldest().len(), BATCH_MAX);
-        queue.take_off(BATCH_MAX);
+        let mut writer = Writer::default();
+        assert_eq!(queue.begin(&mut writer).denials.len(), BATCH_MAX);
+        queue.end(&mut writer);
         assert_eq!(queue.waiting.lock().unwrap().len(), WAITING_MAX - BATCH_MAX);
+    }
+
+    /// Whether it is in Postgres is not known: what is sent again has to be what was sent.
+    #[test]
+    fn a_batch_that_was_begun_stays_as_it_is_until_it_has_ended() {
+        let (queue, mut writer) = (DenialQueue::default(), Writer::default());
+        let push = || queue.push(denial_of(&order(), &Err(QuotaError::NoPlan), 7).unwrap());
+        push();
+        let sent = queue.begin(&mut writer);
+        push();
+
+        let again = queue.begin(&mut writer);
+        queue.end(&mut writer);
+        let next = queue.begin(&mut writer);
+
+        assert_eq!((sent.number, sent.denials.len()), (1, 1));
+        assert_eq!(again, sent);
+        assert_eq!((next.number, next.denials.len()), (2, 1));
+        assert_ne!(next.denials, sent.denials);
     }
 }

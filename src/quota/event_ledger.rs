@@ -88,6 +88,9 @@ pub trait EventLedger: Send + Sync + 'static {
     /// [`Ledger::reservation`].
     fn reservation(&self, id: Uuid) -> impl Future<Output = Answer<Option<ReservationRow>>> + Send;
 
+    /// [`Ledger::is_no_longer_kept`].
+    fn is_no_longer_kept(&self, id: Uuid) -> impl Future<Output = Answer<bool>> + Send;
+
     /// [`Ledger::due_reservations`].
     fn due_reservations(
         &self,
@@ -189,6 +192,10 @@ impl EventLedger for Ledger {
 
     async fn reservation(&self, id: Uuid) -> Answer<Option<ReservationRow>> {
         self.reservation(id).await
+    }
+
+    async fn is_no_longer_kept(&self, id: Uuid) -> Answer<bool> {
+        self.is_no_longer_kept(id).await
     }
 
     async fn due_reservations(

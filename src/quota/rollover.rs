@@ -1,5 +1,6 @@
 //! Rollover: what the windows of limits leave to the next.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -15,6 +16,8 @@ use crate::counters::PackedSheet;
 use crate::counters::Roll;
 use crate::domain::Calendar;
 use crate::domain::Line;
+use crate::domain::Metric;
+use crate::domain::Period;
 use crate::domain::Subject;
 use crate::ledger::Previous;
 
@@ -29,15 +32,26 @@ use super::resolve::Edition;
 use super::settle::Measure;
 use super::settle::Measured;
 
+/// Questions to Postgres of one roll. The limits may change in between, so that others have to be asked for.
+const ASKED_MAX: usize = 4;
+
+/// A window of a level's counter: its metric, its period and its first second. Limits are told apart by it, since their order is
+/// that of the catalogue and the profile, which may change at any time.
+type WindowKey = (Metric, Period, i64);
+
+fn before_key(roll: &Roll) -> WindowKey {
+    (roll.line.limit.metric.clone(), roll.line.limit.period, roll.before_s)
+}
+
 impl<L: EventLedger> Quota<L> {
     /// Begins the windows of the limits of a level that roll over, with what those before them left. Nothing is carried
     /// twice: the script leaves alone what has begun, and the event's id is that of the level and its windows.
     pub(super) async fn roll(&self, operation: &Operation, depth: u8) -> Result<(), QuotaError> {
         let path = operation.subject.level(depth);
         let level = Subject::parse(path).map_err(|error| QuotaError::Internal(Box::new(error)))?;
-        let mut rolling =
-            Rolling { quota: self, path: &operation.subject, depth, before: Vec::new() };
-        for _ in 0..2 {
+        let (path, before) = (&operation.subject, HashMap::new());
+        let mut rolling = Rolling { quota: self, path, depth, before };
+        for _ in 0..=ASKED_MAX {
             let context = RequestContext {
                 request_id: operation.request_id.clone(),
                 made_id: None,
@@ -67,17 +81,14 @@ impl<L: EventLedger> Quota<L> {
         &self,
         level: &Subject,
         rolling: &Rolling<'_, L>,
-    ) -> Result<Vec<Before>, QuotaError> {
+    ) -> Result<HashMap<WindowKey, Before>, QuotaError> {
         let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
         let shard = level.shard(self.shard_count());
         self.flushed(std::iter::once(shard)).await?;
-        let windows: Vec<_> = rolls
-            .iter()
-            .map(|it| (it.line.limit.metric.clone(), it.line.limit.period, it.before_s))
-            .collect();
+        let windows: Vec<_> = rolls.iter().map(before_key).collect();
         let previous = self.ledger.previous_counters(level.as_str(), &windows).await;
         let previous = previous.map_err(QuotaError::of_ledger)?;
-        Ok(rolls.iter().map(|roll| before(roll, &previous)).collect())
+        Ok(rolls.iter().map(|roll| (before_key(roll), before(roll, &previous))).collect())
     }
 }
 
@@ -104,8 +115,8 @@ struct Rolling<'a, L> {
     quota: &'a Quota<L>,
     path: &'a Subject,
     depth: u8,
-    /// What Postgres knows of the windows before, by limit, once it was asked.
-    before: Vec<Before>,
+    /// What Postgres knows of the windows before, once it was asked.
+    before: HashMap<WindowKey, Before>,
 }
 
 impl<L: EventLedger> Rolling<'_, L> {
@@ -113,15 +124,18 @@ impl<L: EventLedger> Rolling<'_, L> {
         let profiles = self.quota.profiles.of(self.path);
         let resolved = edition.resolve(self.path, &profiles, Charge::Everything, at)?;
         let own = resolved.sheet.sheet.rolling.iter().filter(|line| line.depth == self.depth);
-        let before = self.before.iter().copied().chain(std::iter::repeat(Before::Unknown));
         let of_level = profiles.profiles().get(usize::from(self.depth) - 1).map(|it| it.calendar());
         let calendar = of_level.unwrap_or(Calendar::UTC);
-        let roll = |(line, before): (&Line, Before)| {
+        let roll = |line: &Line| {
             let last = line.window.start_at() - chrono::TimeDelta::seconds(1);
             let before_s = line.limit.period.window_at(last, &calendar).start_s;
-            Roll { line: line.clone(), before_s, before }
+            let mut roll = Roll { line: line.clone(), before_s, before: Before::Unknown };
+            if let Some(before) = self.before.get(&before_key(&roll)) {
+                roll.before = *before;
+            }
+            roll
         };
-        Ok(own.zip(before).map(roll).collect())
+        Ok(own.map(roll).collect())
     }
 }
 

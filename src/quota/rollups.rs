@@ -5,10 +5,12 @@ use super::error::QuotaError;
 
 /// Folds in one call; the next one does the rest.
 const FOLDS_MAX: usize = 100;
+/// Takings away of old records in one call, of at most 10,000 rows of a table each.
+const DROPS_MAX: usize = 20;
 
 impl Quota {
-    /// Drops refusals older than `months_kept` whole months and, with `drop_unarchived`, such months of the log, whose sums
-    /// are kept.
+    /// Drops what is older than `months_kept` whole months: refusals, reservations that have ended, levels that counters came to,
+    /// alerts and, with `drop_unarchived`, the log, whose sums are kept.
     ///
     /// # Errors
     ///
@@ -22,6 +24,12 @@ impl Quota {
         let events = dropped.map_err(QuotaError::of_ledger)?;
         if events > 0 {
             tracing::warn!(events, "a month of the log was dropped without an archive");
+        }
+        for _ in 0..DROPS_MAX {
+            let dropped = self.ledger.drop_old_records(months_kept).await;
+            if dropped.map_err(QuotaError::of_ledger)? == 0 {
+                break;
+            }
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::ledger::Action;
 use crate::ledger::DeliveryRow;
 use crate::ledger::FeedItem;
 use crate::ledger::FeedRow;
+use crate::ledger::FeedSeen;
 use crate::ledger::NewDelivery;
 use crate::ledger::WebhookFan;
 use crate::telemetry::names;
@@ -28,8 +29,10 @@ use super::error::QuotaError;
 use super::feed::DROPS_MAX;
 use super::feed::is_within;
 
-/// Rows of the feed that are looked at in one transaction.
-const PAGE_ROWS: u32 = 16;
+/// Items of the feed that are looked at in one transaction. A row of it, which is a flush, may have more.
+const PAGE_ITEMS_MAX: u32 = 1_000;
+/// Deliveries that are put into the queue in one transaction.
+const PAGE_DELIVERIES_MAX: u32 = 4_000;
 /// Deliveries of one answer.
 const DELIVERIES_MAX: u32 = 100;
 /// Bytes of a secret, as Standard Webhooks recommends.
@@ -104,7 +107,8 @@ impl Quota {
         Ok((webhook.id, format!("whsec_{}", STANDARD.encode(&secret.0))))
     }
 
-    /// Changes a webhook; one that the service had disabled is sent to again, if the order says so.
+    /// Changes a webhook; one that the service had disabled is sent to again, if the order says so. What waits for one that is
+    /// disabled is given up.
     ///
     /// # Errors
     ///
@@ -117,8 +121,13 @@ impl Quota {
     ) -> Result<(), QuotaError> {
         let target = id.to_string();
         let act = actor.act(Action::WebhookPut, &target);
-        let updated = self.ledger.update_webhook(&order.webhook(id), &act).await;
-        updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)
+        let webhook = order.webhook(id);
+        let updated = self.ledger.update_webhook(&webhook, &act).await;
+        updated.map_err(QuotaError::of_ledger)?.then_some(()).ok_or(QuotaError::UnknownWebhook)?;
+        if !webhook.enabled {
+            self.end_unwanted_deliveries().await?;
+        }
+        Ok(())
     }
 
     /// Takes a webhook away, and what was to be sent to it.
@@ -160,8 +169,7 @@ impl Quota {
         self.ledger.replay(id, event_id, &act).await.map_err(QuotaError::of_ledger)
     }
 
-    /// Puts into the queue what the next rows of the feed have for webhooks, each once over all nodes. Answers whether there
-    /// is more.
+    /// Puts into the queue what comes next in the feed for webhooks, each once over all nodes. Answers whether there is more.
     ///
     /// # Errors
     ///
@@ -169,13 +177,14 @@ impl Quota {
     pub async fn fan_out(&self) -> Result<bool, QuotaError> {
         let fan = self.ledger.begin_webhook_fan().await.map_err(QuotaError::of_ledger)?;
         let Some(fan) = fan else { return Ok(false) };
-        if !fan.webhooks.iter().any(|webhook| webhook.enabled) {
-            let last_place = fan.last_place;
-            fan.finish(&[], last_place).await.map_err(QuotaError::of_ledger)?;
+        let enabled = fan.webhooks.iter().filter(|webhook| webhook.enabled).count();
+        if enabled == 0 {
+            let seen = FeedSeen { place: fan.last_place, number: 0 };
+            fan.finish(&[], seen).await.map_err(QuotaError::of_ledger)?;
             return Ok(false);
         }
-        match self.ledger.read_feed(fan.place, PAGE_ROWS).await {
-            Ok(rows) => enqueue(fan, &rows).await,
+        match fan.read(page_items(enabled)).await {
+            Ok((rows, seen)) => enqueue(fan, &rows, seen).await,
             Err(error) => {
                 fan.abandon().await;
                 Err(QuotaError::of_ledger(error))
@@ -183,16 +192,21 @@ impl Quota {
         }
     }
 
-    /// Deliveries that are due, which this node has a minute to send.
+    /// Deliveries that are due, which this node has a minute to send: at most `limit` of each webhook, and none of those that are
+    /// `busy`.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away.
-    pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, QuotaError> {
-        self.ledger.take_deliveries(limit).await.map_err(QuotaError::of_ledger)
+    pub async fn take_deliveries(
+        &self,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, QuotaError> {
+        self.ledger.take_deliveries(limit, busy).await.map_err(QuotaError::of_ledger)
     }
 
-    /// Writes down what became of an attempt.
+    /// Writes down what became of an attempt. A receiver that is gone is sent nothing more: what waits for it is given up.
     ///
     /// # Errors
     ///
@@ -209,6 +223,23 @@ impl Quota {
             (Attempt::Failed { .. } | Attempt::Gone, _) => "given_up",
         };
         metrics::counter!(names::WEBHOOK_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
+        if *attempt == Attempt::Gone {
+            self.end_unwanted_deliveries().await?;
+        }
+        Ok(())
+    }
+
+    /// Gives up what is to be sent to webhooks that are disabled; it can be replayed.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when Postgres is away.
+    pub async fn end_unwanted_deliveries(&self) -> Result<(), QuotaError> {
+        for _ in 0..DROPS_MAX {
+            if self.ledger.end_unwanted_deliveries().await.map_err(QuotaError::of_ledger)? == 0 {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -227,8 +258,16 @@ impl Quota {
     }
 }
 
-async fn enqueue(fan: WebhookFan, rows: &[FeedRow]) -> Result<bool, QuotaError> {
-    let (place, last_place) = (rows.last().map_or(fan.last_place, |row| row.place), fan.last_place);
+/// Items of a page for so many webhooks, each of which may want all of them.
+fn page_items(webhooks: usize) -> u32 {
+    let webhooks = u32::try_from(webhooks).unwrap_or(u32::MAX).max(1);
+    (PAGE_DELIVERIES_MAX / webhooks).clamp(1, PAGE_ITEMS_MAX)
+}
+
+async fn enqueue(fan: WebhookFan, rows: &[FeedRow], seen: FeedSeen) -> Result<bool, QuotaError> {
+    let last_place = fan.last_place;
+    // What is kept no longer leaves nothing to read behind it.
+    let seen = if rows.is_empty() { FeedSeen { place: last_place, number: 0 } } else { seen };
     let mut deliveries = Vec::new();
     for row in rows {
         for webhook in fan.webhooks.iter().filter(|it| it.enabled && it.since_place < row.place) {
@@ -236,8 +275,8 @@ async fn enqueue(fan: WebhookFan, rows: &[FeedRow]) -> Result<bool, QuotaError> 
             deliveries.extend(wanted.map(|item| delivery(webhook, item)));
         }
     }
-    fan.finish(&deliveries, place).await.map_err(QuotaError::of_ledger)?;
-    Ok(place < last_place)
+    fan.finish(&deliveries, seen).await.map_err(QuotaError::of_ledger)?;
+    Ok(seen.place < last_place)
 }
 
 fn is_wanted(webhook: &Webhook, item: &FeedItem) -> bool {
@@ -287,4 +326,15 @@ fn message(item: &FeedItem) -> String {
     let data: String = item.data.get().chars().filter(is_plain).take(MESSAGE_CHARS_MAX).collect();
     let subject = item.subject.as_deref().unwrap_or("headroom");
     format!("{} {subject}\n```{data}```", item.kind.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_bounded_by_its_items_and_by_its_deliveries() {
+        let pages = [0, 1, 4, 100, 10_000].map(page_items);
+        assert_eq!(pages, [1_000, 1_000, 1_000, 40, 1]);
+    }
 }

@@ -4,11 +4,11 @@ mod guard;
 mod mail;
 mod send;
 mod sign;
+mod under_way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::EmailConfig;
@@ -21,11 +21,11 @@ use crate::quota::QuotaError;
 
 use self::mail::Mailer;
 use self::send::Sender;
+use self::under_way::Sending;
+use self::under_way::UnderWay;
 
 /// The pause between two looks at the feed, and at the queue.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Deliveries that a node makes at a time. The slowest of them is over after the time-out.
-const AT_A_TIME: u32 = 16;
 /// Pages of the feed in one look.
 const PAGES_MAX: usize = 64;
 
@@ -59,16 +59,19 @@ pub async fn deliver(
     stop: CancellationToken,
 ) -> Result<(), QuotaError> {
     let channels = Channels::new(&webhooks, &email)?;
+    let sending = Sending::new(&quota, &channels);
+    let mut under_way = UnderWay::new(&sending);
     while !stop.is_cancelled() {
-        let sent = match deliver_due(&quota, &channels).await {
-            Err(QuotaError::Unavailable { .. }) => 0,
-            sent => sent?,
-        };
-        if sent == 0 {
-            let _stopped = tokio::time::timeout(PAUSE, stop.cancelled()).await;
+        match under_way.look().await {
+            Err(QuotaError::Unavailable { .. }) | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
+        let ended = stop.run_until_cancelled(under_way.end_one());
+        if let Ok(Some(ended)) = tokio::time::timeout(PAUSE, ended).await {
+            ended?;
         }
     }
-    Ok(())
+    under_way.end_all().await
 }
 
 /// The ways that lead to receivers.
@@ -93,16 +96,4 @@ impl Channels {
             }
         }
     }
-}
-
-async fn deliver_due(quota: &Quota, channels: &Channels) -> Result<usize, QuotaError> {
-    let due = quota.take_deliveries(AT_A_TIME).await?;
-    let attempts = due.iter().map(|delivery| async {
-        let attempt = channels.send(delivery, quota.clock().now_ms()).await;
-        quota.end_attempt(delivery, &attempt).await
-    });
-    for ended in join_all(attempts).await {
-        ended?;
-    }
-    Ok(due.len())
 }

@@ -16,6 +16,7 @@ use super::super::restraints::RestraintChange;
 use super::super::subjects;
 use super::super::tx::Tx;
 use super::super::tx::column;
+use super::baselines;
 use super::read_rule;
 
 /// Subjects that a rule fires for at once; those with the highest values first.
@@ -32,8 +33,11 @@ ORDER BY next_at LIMIT 1 FOR UPDATE SKIP LOCKED";
 const POSTPONE_RULE: &str = "-- postpone_alert_rule
 UPDATE alert_rules SET next_at = now() + interval '1 minute' WHERE name = $1";
 
+// However much there is to look at, a rule takes a twentieth of the time.
 const RULE_LOOKED_AT: &str = "-- alert_rule_looked_at
-UPDATE alert_rules SET next_at = now() + interval '5 seconds' WHERE name = $1";
+UPDATE alert_rules
+SET next_at = now() + greatest(interval '5 seconds', 20 * (clock_timestamp() - now()))
+WHERE name = $1";
 
 // Each answers subject and value, for a window of $1 seconds and values from $2 on.
 
@@ -57,18 +61,13 @@ const BYPASS: &str = "SELECT subject, count(*) AS value
         AND (kind = 'set' OR kind = 'commit' AND late)
     GROUP BY subject HAVING count(*) >= $2::bigint";
 
-// The window is a day and the week before it, whatever the rule says.
+// The window is a day and the week before it, whatever the rule says. The week is summed up beforehand.
 const SPIKE: &str = "SELECT today.subject, max(today.units * 7 / before.units) AS value
     FROM (
         SELECT subject, metric, sum(units)::bigint AS units FROM usage_days
         WHERE day = (now() AT TIME ZONE 'UTC')::date GROUP BY subject, metric
     ) AS today
-    JOIN (
-        SELECT subject, metric, sum(units)::bigint AS units FROM usage_days
-        WHERE day < (now() AT TIME ZONE 'UTC')::date
-            AND day >= (now() AT TIME ZONE 'UTC')::date - 7
-        GROUP BY subject, metric HAVING sum(units) > 0
-    ) AS before USING (subject, metric)
+    JOIN usage_baselines AS before USING (subject, metric)
     WHERE $1::bigint > 0 AND today.units * 7 / before.units >= $2::bigint
     GROUP BY today.subject";
 
@@ -154,6 +153,9 @@ async fn evaluate(tx: &Tx, rule: &AlertRule) -> Result<Evaluated, LedgerError> {
     let (window_s, threshold) = (signed(rule.window_s)?, signed(rule.threshold)?);
     let cooldown_s = signed(rule.cooldown_s)?;
     let most = if rule.action.is_some() { RESTRAINED_MAX } else { FOUND_MAX };
+    if rule.kind == AlertKind::Spike {
+        baselines::bring_up_to_date(tx).await?;
+    }
     let sql = fire_sql(rule.kind);
     let rows = tx
         .rows(&sql, &[&window_s, &threshold, &rule.subject, &rule.name, &cooldown_s, &most])

@@ -1,5 +1,6 @@
 //! The tables `alert_rules`, `alert_states` and `alerts`: rules about what happens, and what they found.
 
+mod baselines;
 mod evaluate;
 
 pub use evaluate::Evaluated;

@@ -20,6 +20,8 @@ use super::tx::Tx;
 
 pub use read::FeedItem;
 pub use read::FeedRow;
+pub use read::FeedSeen;
+pub(super) use read::items_after;
 
 const INSERT_FEED: &str = "-- insert_feed
 INSERT INTO feed (events, signals) VALUES ($1, $2)";

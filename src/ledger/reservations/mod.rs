@@ -108,6 +108,9 @@ SELECT
     metadata::text AS metadata, state, ended_at, committed, lines::text AS lines
 FROM reservations WHERE until <= $1 AND state = 'open' ORDER BY until, id LIMIT $2";
 
+const IS_NO_LONGER_KEPT: &str = "-- is_reservation_no_longer_kept
+SELECT $1 < message_log_bound(reservations_from) AS gone FROM retention_state";
+
 impl Ledger {
     /// The reservation, in whatever state; none when its reserve is not in the log.
     ///
@@ -117,6 +120,15 @@ impl Ledger {
     pub async fn reservation(&self, id: Uuid) -> Result<Option<ReservationRow>, LedgerError> {
         let rows = self.connection().await?.rows(RESERVATION, &[&id]).await?;
         rows.first().map(read).transpose()
+    }
+
+    /// Whether the reservation is so old that, had it ended, it would have been dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn is_no_longer_kept(&self, id: Uuid) -> Result<bool, LedgerError> {
+        column(&self.connection().await?.row(IS_NO_LONGER_KEPT, &[&id]).await?, "gone")
     }
 
     /// The open reservations of the subject at `path` itself, the newest first; at most `limit` and at most 1,000.

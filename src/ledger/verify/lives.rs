@@ -44,9 +44,18 @@ GROUP BY 1, 2, 3, 4, 5, 6, 7
 ORDER BY 1, 2, 3, 4, 6, 7
 LIMIT $3";
 
-// One end each: a commit, a release or an expiry; and once, after an expiry, a late commit.
+// One end each: a commit, a release or an expiry; and once, after an expiry, a late commit. What has left either table is left out:
+// months of the log go, and so do old reservations.
 const RESERVATIONS_DIFFER: &str = "-- reservations_differ
-WITH ends AS (
+WITH kept_from AS (
+    SELECT
+        message_log_bound(greatest(
+            reservations_from,
+            (SELECT max(month) + interval '1 month' FROM archives) AT TIME ZONE 'UTC'
+        )) AS id
+    FROM retention_state
+),
+ends AS (
     SELECT
         settles AS id,
         count(*) FILTER (WHERE late IS NOT TRUE) AS ended,
@@ -71,13 +80,14 @@ logged AS (
         END AS life
     FROM (SELECT event_id FROM message_logs WHERE kind = 'reserve') AS begun
     FULL JOIN ends ON ends.id = begun.event_id
+    WHERE coalesce(begun.event_id, ends.id) >= (SELECT id FROM kept_from)
 ),
 kept AS (
     SELECT
         id,
         CASE WHEN reserved_at IS NULL THEN 'without its reserve, ' ELSE '' END
             || state || coalesce(' ' || committed, '') AS life
-    FROM reservations
+    FROM reservations WHERE id >= (SELECT id FROM kept_from)
 )
 SELECT id::text AS id, kept.life AS kept, logged.life AS logged
 FROM kept FULL JOIN logged USING (id)

@@ -14,11 +14,16 @@ use super::super::Ledger;
 use super::super::convert::signed;
 use super::super::convert::unsigned;
 use super::super::error::LedgerError;
+use super::super::feed;
+use super::super::feed::FeedRow;
+use super::super::feed::FeedSeen;
 use super::super::tx::Params;
 use super::super::tx::Tx;
 use super::super::tx::column;
 use super::WEBHOOKS;
 
+/// Deliveries that are ended at once.
+const ENDED_MAX: i64 = 1_000;
 /// Ended deliveries that go at once.
 const DROPPED_MAX: i64 = 1_000;
 
@@ -26,36 +31,41 @@ const IS_BEHIND: &str = "-- webhooks_behind
 SELECT webhook_state.place < feed_state.last_place AS behind FROM webhook_state, feed_state";
 
 const LOCK_WEBHOOK_STATE: &str = "-- lock_webhook_state
-SELECT place FROM webhook_state FOR UPDATE SKIP LOCKED";
+SELECT place, CASE WHEN begun_place = place + 1 THEN begun_number ELSE 0 END AS number
+FROM webhook_state FOR UPDATE SKIP LOCKED";
 
 const LAST_PLACE: &str = "-- last_place
 SELECT last_place FROM feed_state";
 
 const MOVE_WEBHOOK_STATE: &str = "-- move_webhook_state
-UPDATE webhook_state SET place = $1";
+UPDATE webhook_state SET place = $1, begun_place = $1::bigint + 1, begun_number = $2";
 
 const INSERT_DELIVERIES: &str = "-- insert_deliveries
 INSERT INTO webhook_deliveries (webhook_id, event_id, type, body)
 SELECT delivery.* FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[]) AS delivery
 ON CONFLICT DO NOTHING";
 
-// Whoever takes one has a minute for it; then it is anybody's again.
+// Whoever takes one has a minute for it; then it is anybody's again. What is taken is settled before anything is changed: a join
+// that asked anew for what is due would go past the limit.
 const TAKE_DELIVERIES: &str = "-- take_deliveries
+WITH taken AS MATERIALIZED (
+    SELECT webhook.webhook_id, webhook.url, webhook.secret, webhook.format, due.event_id
+    FROM webhooks AS webhook
+    CROSS JOIN LATERAL (
+        SELECT event_id FROM webhook_deliveries
+        WHERE webhook_id = webhook.webhook_id AND state = 'pending' AND next_at <= now()
+        ORDER BY next_at LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) AS due
+    WHERE webhook.enabled AND webhook.webhook_id <> ALL($2)
+)
 UPDATE webhook_deliveries AS delivery
 SET attempts = delivery.attempts + 1, next_at = now() + interval '1 minute'
-FROM webhooks AS webhook
-WHERE webhook.webhook_id = delivery.webhook_id
-    AND (delivery.webhook_id, delivery.event_id) IN (
-        SELECT due.webhook_id, due.event_id
-        FROM webhook_deliveries AS due
-        JOIN webhooks AS receiver ON receiver.webhook_id = due.webhook_id AND receiver.enabled
-        WHERE due.state = 'pending' AND due.next_at <= now()
-        ORDER BY due.next_at LIMIT $1
-        FOR UPDATE OF due SKIP LOCKED
-    )
+FROM taken
+WHERE delivery.webhook_id = taken.webhook_id AND delivery.event_id = taken.event_id
 RETURNING
-    delivery.webhook_id, delivery.event_id, delivery.body, delivery.attempts, webhook.url,
-    webhook.secret, webhook.format";
+    delivery.webhook_id, delivery.event_id, delivery.body, delivery.attempts, taken.url,
+    taken.secret, taken.format";
 
 const END_ATTEMPT: &str = "-- end_attempt
 UPDATE webhook_deliveries
@@ -66,6 +76,20 @@ WHERE webhook_id = $1 AND event_id = $2 AND state = 'pending'";
 
 const DISABLE_WEBHOOK: &str = "-- disable_webhook
 UPDATE webhooks SET enabled = FALSE, disabled_reason = $2 WHERE webhook_id = $1";
+
+const END_UNWANTED: &str = "-- end_unwanted_deliveries
+WITH unwanted AS MATERIALIZED (
+    SELECT waiting.webhook_id, waiting.event_id
+    FROM webhooks AS webhook
+    JOIN webhook_deliveries AS waiting ON waiting.webhook_id = webhook.webhook_id
+    WHERE NOT webhook.enabled AND waiting.state = 'pending'
+    LIMIT $1
+    FOR UPDATE OF waiting SKIP LOCKED
+)
+UPDATE webhook_deliveries AS delivery
+SET state = 'failed', last_error = 'the webhook is disabled', ended_at = now()
+FROM unwanted
+WHERE delivery.webhook_id = unwanted.webhook_id AND delivery.event_id = unwanted.event_id";
 
 const DROP_OLD_DELIVERIES: &str = "-- drop_old_deliveries
 DELETE FROM webhook_deliveries WHERE (webhook_id, event_id) IN (
@@ -89,8 +113,8 @@ pub struct NewDelivery {
 /// The one node that looks through the feed for webhooks, while it does.
 pub struct WebhookFan {
     tx: Tx,
-    /// The last place that was looked at.
-    pub place: u64,
+    /// How far it was looked through.
+    pub seen: FeedSeen,
     /// The last place that there is.
     pub last_place: u64,
     /// Everybody who may be told.
@@ -98,13 +122,26 @@ pub struct WebhookFan {
 }
 
 impl WebhookFan {
-    /// Puts deliveries into the queue, each once, and goes on to a place. All or nothing.
+    /// What comes next in the feed, at most `items` of 16 rows, and how far that is.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn finish(self, deliveries: &[NewDelivery], place: u64) -> Result<(), LedgerError> {
-        let outcome = write(&self.tx, deliveries, place).await;
+    pub async fn read(&self, items: u32) -> Result<(Vec<FeedRow>, FeedSeen), LedgerError> {
+        feed::items_after(&self.tx, self.seen, items).await
+    }
+
+    /// Puts deliveries into the queue, each once, and goes on from there. All or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn finish(
+        self,
+        deliveries: &[NewDelivery],
+        seen: FeedSeen,
+    ) -> Result<(), LedgerError> {
+        let outcome = write(&self.tx, deliveries, seen).await;
         self.tx.end(outcome).await
     }
 
@@ -114,7 +151,7 @@ impl WebhookFan {
     }
 }
 
-async fn write(tx: &Tx, deliveries: &[NewDelivery], place: u64) -> Result<(), LedgerError> {
+async fn write(tx: &Tx, deliveries: &[NewDelivery], seen: FeedSeen) -> Result<(), LedgerError> {
     if !deliveries.is_empty() {
         let webhook_ids: Vec<_> = deliveries.iter().map(|it| it.webhook_id).collect();
         let event_ids: Vec<_> = deliveries.iter().map(|it| it.event_id).collect();
@@ -122,7 +159,7 @@ async fn write(tx: &Tx, deliveries: &[NewDelivery], place: u64) -> Result<(), Le
         let bodies: Vec<_> = deliveries.iter().map(|it| it.body.as_str()).collect();
         tx.execute(INSERT_DELIVERIES, &[&webhook_ids, &event_ids, &types, &bodies]).await?;
     }
-    tx.execute(MOVE_WEBHOOK_STATE, &[&signed(place)?]).await?;
+    tx.execute(MOVE_WEBHOOK_STATE, &[&signed(seen.place)?, &signed(seen.number)?]).await?;
     Ok(())
 }
 
@@ -140,8 +177,8 @@ impl Ledger {
         let tx = self.begin().await?;
         let outcome = look(&tx).await;
         match outcome {
-            Ok(Some((place, last_place, webhooks))) => {
-                Ok(Some(WebhookFan { tx, place, last_place, webhooks }))
+            Ok(Some((seen, last_place, webhooks))) => {
+                Ok(Some(WebhookFan { tx, seen, last_place, webhooks }))
             }
             Ok(None) => {
                 tx.roll_back().await;
@@ -151,13 +188,19 @@ impl Ledger {
         }
     }
 
-    /// Deliveries that are due, at most `limit`, which nobody else gets for a minute.
+    /// Deliveries that are due, which nobody else gets for a minute: at most `limit` of each webhook, and none of those that are
+    /// `busy`.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn take_deliveries(&self, limit: u32) -> Result<Vec<Delivery>, LedgerError> {
-        let rows = self.connection().await?.rows(TAKE_DELIVERIES, &[&i64::from(limit)]).await?;
+    pub async fn take_deliveries(
+        &self,
+        limit: u32,
+        busy: &[Uuid],
+    ) -> Result<Vec<Delivery>, LedgerError> {
+        let params: Params<'_> = &[&i64::from(limit), &busy];
+        let rows = self.connection().await?.rows(TAKE_DELIVERIES, params).await?;
         rows.iter().map(read_due).collect()
     }
 
@@ -191,6 +234,15 @@ impl Ledger {
         Ok(retry_s.is_some())
     }
 
+    /// Gives up what is to be sent to webhooks that are disabled, at most 1,000 deliveries, and answers how many.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn end_unwanted_deliveries(&self) -> Result<u64, LedgerError> {
+        self.connection().await?.execute(END_UNWANTED, &[&ENDED_MAX]).await
+    }
+
     /// Takes away deliveries that ended more than seven days ago, at most 1,000.
     ///
     /// # Errors
@@ -213,12 +265,13 @@ fn read_due(row: &Row) -> Result<Delivery, LedgerError> {
     })
 }
 
-async fn look(tx: &Tx) -> Result<Option<(u64, u64, Vec<Webhook>)>, LedgerError> {
+async fn look(tx: &Tx) -> Result<Option<(FeedSeen, u64, Vec<Webhook>)>, LedgerError> {
     let state = tx.rows(LOCK_WEBHOOK_STATE, &[]).await?;
     let Some(row) = state.first() else { return Ok(None) };
-    let place = unsigned(column(row, "place")?)?;
+    let (place, number) = (column(row, "place")?, column(row, "number")?);
+    let seen = FeedSeen { place: unsigned(place)?, number: unsigned(number)? };
     let last_place = unsigned(column(&tx.row(LAST_PLACE, &[]).await?, "last_place")?)?;
     let rows = tx.rows(WEBHOOKS, &[]).await?;
     let webhooks = rows.iter().map(super::read).collect::<Result<_, _>>()?;
-    Ok(Some((place, last_place, webhooks)))
+    Ok(Some((seen, last_place, webhooks)))
 }

@@ -36,7 +36,8 @@ impl<L: EventLedger> Quota<L> {
     ///
     /// # Errors
     ///
-    /// [`QuotaError::ReservationEnded`] when it has, [`QuotaError::Unavailable`] when Postgres is away.
+    /// [`QuotaError::ReservationEnded`] when it has, [`QuotaError::UnknownReservation`] when that is no longer known, and
+    /// [`QuotaError::Unavailable`] when Postgres is away.
     pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
         let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
         let row = row.map(still_open).transpose()?;
@@ -67,7 +68,8 @@ impl<L: EventLedger> Quota<L> {
         Ok(())
     }
 
-    /// Whether the log says that a hold has expired whose beginning it does not have.
+    /// Whether the log says that a hold has expired whose beginning it does not have. One that is older than what is kept may have
+    /// ended in any way: it is unknown.
     async fn has_expired_unknown(&self, id: &ReservationId) -> Result<bool, QuotaError> {
         for what in ["late", "end"] {
             let event = identity::of_settling(what, id.event_id);
@@ -84,6 +86,10 @@ impl<L: EventLedger> Quota<L> {
                 end,
                 amount: amount.unwrap_or(Units::ZERO),
             });
+        }
+        let is_gone = self.ledger.is_no_longer_kept(id.event_id).await;
+        if is_gone.map_err(QuotaError::of_ledger)? {
+            return Err(QuotaError::UnknownReservation);
         }
         Ok(false)
     }

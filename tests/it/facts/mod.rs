@@ -7,6 +7,7 @@ mod dynamic;
 mod forecast;
 mod logs;
 mod persons;
+mod retention;
 
 use crate::support::TestApp;
 

@@ -39,6 +39,8 @@ async fn team() -> TestApp {
     let alert = "INSERT INTO alerts (alert_id, rule, kind, subject, value, threshold)
         VALUES (gen_random_uuid(), 'r', 'spike', $1, 5, 5)";
     app.postgres().await.execute(alert, &[&PERSON]).await.unwrap();
+    let usual = "INSERT INTO usage_baselines (subject, metric, units) VALUES ($1, 'messages', 7)";
+    app.postgres().await.execute(usual, &[&PERSON]).await.unwrap();
     app
 }
 
@@ -82,6 +84,7 @@ async fn an_erased_person_is_gone_and_the_sums_above_stay() {
         "archived_sums",
         "crossings",
         "alerts",
+        "usage_baselines",
     ] {
         let left = format!("SELECT count(*) FROM {table} WHERE subject LIKE '%u\\_1'");
         assert_eq!(count(&app, &left).await, 0, "{table}");

@@ -5,6 +5,7 @@ mod forgotten_attempts;
 mod full_stores;
 mod idempotency;
 mod kills;
+mod lost_commits;
 mod lost_replies;
 mod network;
 mod poison;

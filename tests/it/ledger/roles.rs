@@ -8,6 +8,7 @@ use headroom::domain::Metric;
 use headroom::domain::Units;
 use headroom::ledger::Action;
 use headroom::ledger::AuditFilter;
+use headroom::ledger::DenialBatch;
 use headroom::ledger::DriftLook;
 use headroom::ledger::DriftSums;
 use headroom::ledger::Expected;
@@ -17,6 +18,7 @@ use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
 use headroom::ledger::TransferRules;
 use tokio_postgres::error::SqlState;
+use uuid::Uuid;
 
 use super::fixture;
 use super::fixture::DAY;
@@ -72,7 +74,11 @@ async fn a_node_adds_to_the_log_and_cannot_change_it() {
     lives::assert_agrees(&ledger).await;
     // Two flushes of messages, and that of a commit.
     assert_eq!(ledger.fold_rollups().await.unwrap(), 3);
-    ledger.write_denials(&[denial()]).await.unwrap();
+    let (writer_id, denials) = (Uuid::now_v7(), vec![denial()]);
+    ledger.write_denials(&DenialBatch { writer_id, number: 1, denials }).await.unwrap();
+    ledger.drop_old_denial_writers().await.unwrap();
+    ledger.drop_old_records(3).await.unwrap();
+    assert!(!ledger.is_no_longer_kept(Uuid::now_v7()).await.unwrap());
     ledger.drop_old_facts(3, false).await.unwrap();
     look_for_drift(&ledger).await;
     fixture::assert_sums_agree(&ledger).await;
@@ -226,6 +232,7 @@ async fn an_analyst_reads_the_log_and_no_keys() {
         "INSERT INTO transfers DEFAULT VALUES",
         "SELECT ensure_message_log_partitions(4)",
         "SELECT drop_old_facts(1, true)",
+        "SELECT drop_old_records(1, 1)",
         "DELETE FROM denials",
     ];
     assert_refused(&database, &url, &forbidden).await;

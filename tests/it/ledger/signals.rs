@@ -54,16 +54,16 @@ async fn deliver(ledger: &Ledger) {
     ledger.insert_webhook(&webhook, &secret, &act(Action::WebhookCreate)).await.unwrap();
     ledger.update_webhook(&webhook, &act(Action::WebhookPut)).await.unwrap();
     let fan = ledger.begin_webhook_fan().await.unwrap().expect("the feed has something");
-    let item = &ledger.read_feed(fan.place, 1).await.unwrap()[0].items[0];
+    let (rows, seen) = fan.read(10).await.unwrap();
+    let item = &rows[0].items[0];
     let delivery = NewDelivery {
         webhook_id: webhook.id,
         event_id: item.id,
         kind: item.kind,
         body: "{}".to_owned(),
     };
-    let place = fan.last_place;
-    fan.finish(&[delivery], place).await.unwrap();
-    let taken = ledger.take_deliveries(1).await.unwrap();
+    fan.finish(&[delivery], seen).await.unwrap();
+    let taken = ledger.take_deliveries(1, &[]).await.unwrap();
     ledger.end_attempt(&taken[0], &Attempt::Gone).await.unwrap();
     let replay = act(Action::WebhookReplay);
     assert_eq!(ledger.replay(webhook.id, Some(taken[0].event_id), &replay).await.unwrap(), 1);
@@ -99,4 +99,31 @@ async fn a_node_tells_of_what_happens_with_its_own_rights() {
     assert_eq!(ledger.lift_restraints("user:u_1", &lift).await.unwrap(), None);
     assert_eq!(ledger.alerts(10).await.unwrap().len(), 1);
     ledger.drop_old_feed(0).await.unwrap();
+}
+
+/// Guards that a row of the feed can be read for webhooks in parts, each item once and in order.
+#[tokio::test]
+async fn a_row_of_the_feed_is_read_on_from_the_item_where_the_last_look_ended() {
+    let (_database, ledger) = fixture::ledger().await;
+    let secret = WebhookSecret(vec![7; 32]);
+    let act = fixture::act(Action::WebhookCreate, "w_1");
+    ledger.insert_webhook(&webhook(), &secret, &act).await.unwrap();
+    let events: Vec<_> = (1..=5).map(|seq| message(seq, "user:u_1")).collect();
+    flush(&ledger, &batch(0, events[..3].to_vec())).await.unwrap();
+    flush(&ledger, &batch(3, events[3..].to_vec())).await.unwrap();
+    assert_eq!(ledger.place_feed().await.unwrap(), 2);
+
+    let mut looks = Vec::new();
+    // More than are needed, so that looks that get nowhere end.
+    for _ in 0..5 {
+        let Some(fan) = ledger.begin_webhook_fan().await.unwrap() else { break };
+        let (rows, seen) = fan.read(2).await.unwrap();
+        fan.finish(&[], seen).await.unwrap();
+        let items = rows.iter().flat_map(|row| row.items.iter().map(|item| item.id));
+        looks.push((items.collect::<Vec<_>>(), (seen.place, seen.number)));
+    }
+
+    let ids: Vec<_> = events.iter().map(|event| event.event_id).collect();
+    let parts = [(&ids[..2], (0, 2)), (&ids[2..4], (1, 1)), (&ids[4..], (2, 0))];
+    assert_eq!(looks, parts.map(|(ids, seen)| (ids.to_vec(), seen)));
 }

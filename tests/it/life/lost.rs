@@ -75,3 +75,22 @@ async fn an_expired_hold_stays_expired_when_the_time_goes_back_with_a_loss() {
     assert_eq!(counts_of(quota, USER).await, (4, 0, 96, 0));
     app.finish().await;
 }
+
+/// Guards that units are not charged once more: of a hold from before what is kept nobody knows how it ended.
+#[tokio::test]
+async fn a_commit_of_a_hold_that_is_no_longer_kept_is_refused() {
+    let mut app = start(100).await;
+    let held = reserve(app.quota(), 10).await;
+    commit(app.quota(), &held, 4).await.unwrap();
+    app.flush().await;
+    let months_later = "DELETE FROM reservations; DELETE FROM message_logs;
+        UPDATE retention_state SET reservations_from = now() + interval '1 day'";
+    app.postgres().await.batch_execute(months_later).await.unwrap();
+    lose_redis(&app).await;
+
+    let again = commit(app.quota(), &held, 4).await;
+
+    assert!(matches!(again, Err(QuotaError::UnknownReservation)), "{again:?}");
+    assert_eq!(counts_of(app.quota(), USER).await, (4, 0, 96, 0));
+    app.stop_nodes().await;
+}

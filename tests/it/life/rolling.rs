@@ -1,8 +1,16 @@
 //! What windows leave to the next.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use chrono::Datelike as _;
 use chrono::Days;
 use chrono::Months;
+use headroom::domain::Amount;
+use headroom::domain::Catalogue;
+use headroom::quota::CatalogueChange;
+use headroom::quota::Expected;
+use headroom::quota::Order;
 
 use super::fixture::USER;
 use super::fixture::commit;
@@ -10,8 +18,10 @@ use super::fixture::logged;
 use super::fixture::messages;
 use super::fixture::reserve;
 use super::fixture::start_on;
+use crate::support::Options;
 use crate::support::TestApp;
 use crate::support::orders;
+use crate::support::poll::eventually;
 
 const ROLLING: &str = r#"
 metrics = ["messages", "exports"]
@@ -74,4 +84,72 @@ async fn who_was_not_there_leaves_nothing() {
     to_next_month(&app);
     assert_eq!(month(&app).await, (0, 20, 120));
     app.finish().await;
+}
+
+const MESSAGES: &str = "{ metric = 'messages', period = 'month', max = 100, rollover = '20%' }";
+const EXPORTS: &str = "{ metric = 'exports', period = 'month', max = 100, rollover = '20%' }";
+const IMPORTS: &str = "{ metric = 'imports', period = 'month', max = 100, rollover = '20%' }";
+
+fn limits_in_order(limits: &[&str]) -> String {
+    let limits = limits.join(", ");
+    format!(
+        "metrics = ['messages', 'exports', 'imports']\ndefault_plan = 'only'\n\
+         [plans.only]\nlimits = [{limits}]\n"
+    )
+}
+
+/// Has 97 messages and 90 exports used up by a subject that Redis then forgets, and something of its shard left to flush, so that
+/// a roll in the next month asks Postgres and has to wait for it.
+async fn start_waiting_month() -> TestApp {
+    let catalogue = Some(limits_in_order(&[MESSAGES, EXPORTS]));
+    let app = TestApp::start_with(Options { catalogue, ..Options::default() }.patient()).await;
+    let (quota, shard) = (app.quota(), orders::shard_of(USER));
+    let exports = Order { amount: Amount::new(90).unwrap(), ..orders::one(USER, "exports") };
+    for order in [messages(USER, 97), exports] {
+        assert!(quota.consume(order).await.unwrap().allowed);
+    }
+    app.flush().await;
+    let key = headroom::counters::keys::subject(shard, USER);
+    redis::cmd("DEL").arg(key).exec_async(&mut app.redis().await).await.unwrap();
+    let mut neighbours = (2..100).map(|number| format!("user:u_{number}"));
+    let neighbour = neighbours.find(|it| orders::shard_of(it) == shard).unwrap();
+    assert!(quota.consume(messages(&neighbour, 1)).await.unwrap().allowed);
+    to_next_month(&app);
+    app
+}
+
+/// Puts another catalogue in force once a roll waits for Postgres, and then lets it go on.
+async fn change_limits_meanwhile(app: &TestApp, limits: &[&str]) {
+    let postgres = app.postgres().await;
+    let now = "SELECT clock_timestamp()::text";
+    let begun_at: String = postgres.query_one(now, &[]).await.unwrap().get(0);
+    let waiting = "SELECT count(*) > 0 FROM pg_stat_activity
+        WHERE datname = current_database() AND query LIKE '-- cursors_past%'
+        AND query_start > $1::text::timestamptz";
+    eventually("the roll waits for postgres", Duration::from_secs(20), || async {
+        postgres.query_one(waiting, &[&begun_at]).await.unwrap().get(0)
+    })
+    .await;
+    let change = CatalogueChange::All(Catalogue::parse(&limits_in_order(limits)).unwrap());
+    app.quota().change_catalogue(change, Expected::Any, &orders::actor()).await.unwrap();
+    app.flush().await;
+}
+
+/// Guards issue 4: what is carried is that of the limit itself, also when a plan's limits change places, or another joins them,
+/// while a roll asks Postgres for the windows before.
+#[tokio::test]
+async fn limits_that_change_places_meanwhile_carry_what_is_theirs() {
+    for limits in [&[EXPORTS, MESSAGES][..], &[IMPORTS, EXPORTS, MESSAGES]] {
+        let app = start_waiting_month().await;
+
+        let consume = app.quota().consume(messages(USER, 1));
+        let (consumed, ()) = tokio::join!(consume, change_limits_meanwhile(&app, limits));
+
+        assert!(consumed.unwrap().allowed);
+        let usage = app.quota().usage(&orders::subject(USER)).await.unwrap();
+        let carried = usage.limits.iter().map(|it| (it.metric.as_str(), it.carried.get()));
+        let carried: BTreeMap<_, _> = carried.collect();
+        assert_eq!((carried["messages"], carried["exports"]), (3, 10), "{limits:?}");
+        app.finish().await;
+    }
 }

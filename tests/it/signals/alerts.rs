@@ -159,6 +159,43 @@ async fn a_day_of_five_times_the_average_is_a_spike() {
     app.finish().await;
 }
 
+/// Guards that a look at spikes costs what today holds: the week before it is summed up once an hour, and not at every look.
+#[tokio::test]
+async fn the_week_before_a_day_is_summed_up_once_an_hour() {
+    let app = start(1).await;
+    only_rule(&app.caller(), "spike", 5).await;
+    let postgres = app.postgres().await;
+    let day = |ago: i32, subject: &str, units: i64| {
+        let insert = "INSERT INTO usage_days (day, subject, metric, model, events, units)
+            VALUES ((now() AT TIME ZONE 'UTC')::date - $1::integer, $2, 'messages', '', 1, $3)
+            ON CONFLICT (day, subject, metric, model) DO UPDATE SET units = excluded.units";
+        let (postgres, subject) = (&postgres, subject.to_owned());
+        async move { postgres.execute(insert, &[&ago, &subject, &units]).await.unwrap() }
+    };
+    for subject in ["user:u_1", "user:u_2"] {
+        day(7, subject, 7).await;
+    }
+    day(8, "user:u_3", 7).await;
+    evaluate(&app, 1).await;
+
+    // A look that read the week would find no spike of the first, and one of the third.
+    day(1, "user:u_1", 1_000).await;
+    day(1, "user:u_3", 7).await;
+    for (subject, units) in [("user:u_1", 5), ("user:u_2", 4), ("user:u_3", 5)] {
+        day(0, subject, units).await;
+    }
+    evaluate(&app, 1).await;
+    let found = alerts(&app.caller()).await;
+    let hour = "UPDATE usage_baseline_state SET computed_at = computed_at - interval '1 hour'";
+    postgres.batch_execute(hour).await.unwrap();
+    evaluate(&app, 1).await;
+
+    let alert = |subject: &str| ("mine".to_owned(), subject.to_owned(), 5);
+    assert_eq!(found, [alert("user:u_1")]);
+    assert_eq!(alerts(&app.caller()).await, [alert("user:u_3"), alert("user:u_1")]);
+    app.finish().await;
+}
+
 /// Guards the default's near-limit kind: critical levels and limits that were reached, told of as a warning.
 #[tokio::test]
 async fn a_subject_near_its_limit_is_found_and_warned_of() {

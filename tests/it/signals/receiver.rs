@@ -17,6 +17,7 @@ use headroom::background::Supervisor;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Long enough for a busy machine; a test that waits so long has failed.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -35,10 +36,11 @@ impl Received {
     }
 }
 
-/// Answers by the path: `ok` takes, `gone` is gone, `redirect` points elsewhere, `hang` never answers, `fail` fails.
+/// Answers by the path: `ok` takes, `gone` is gone, `redirect` points elsewhere, `hang` takes once it is let go, `fail` fails.
 pub struct Receiver {
     url: String,
     received: Mutex<mpsc::UnboundedReceiver<Received>>,
+    let_go: CancellationToken,
 }
 
 type Told = Arc<mpsc::UnboundedSender<Received>>;
@@ -48,11 +50,18 @@ impl Receiver {
         let (tell, received) = mpsc::unbounded_channel();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().route("/{path}", post(receive)).with_state(Arc::new(tell));
+        let let_go = CancellationToken::new();
+        let state = (Arc::new(tell), let_go.clone());
+        let router = Router::new().route("/{path}", post(receive)).with_state(state);
         Supervisor::new().spawn("receiver", async move {
             axum::serve(listener, router).await.unwrap();
         });
-        Self { url, received: Mutex::new(received) }
+        Self { url, received: Mutex::new(received), let_go }
+    }
+
+    /// Answers those that hang.
+    pub fn let_go(&self) {
+        self.let_go.cancel();
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -72,7 +81,7 @@ impl Receiver {
 }
 
 async fn receive(
-    State(told): State<Told>,
+    State((told, let_go)): State<(Told, CancellationToken)>,
     Path(path): Path<String>,
     headers: HeaderMap,
     body: Bytes,
@@ -83,7 +92,10 @@ async fn receive(
         "ok" => StatusCode::NO_CONTENT.into_response(),
         "gone" => StatusCode::GONE.into_response(),
         "redirect" => (StatusCode::FOUND, [(header::LOCATION, "/ok")]).into_response(),
-        "hang" => std::future::pending().await,
+        "hang" => {
+            let_go.cancelled().await;
+            StatusCode::NO_CONTENT.into_response()
+        }
         _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -14,10 +14,15 @@ use crate::support::poll::eventually;
 const SOON: Duration = Duration::from_secs(20);
 
 async fn start(nodes: usize) -> (TestApp, Receiver) {
+    start_within(nodes, 500).await
+}
+
+/// Nodes whose receivers have so long to answer.
+async fn start_within(nodes: usize, timeout_ms: u64) -> (TestApp, Receiver) {
     let options = Options { nodes, flushers: true, ..Options::default() }.patient();
     let options = options
         .with("HEADROOM_WEBHOOKS_ALLOW_PRIVATE", true)
-        .with("HEADROOM_WEBHOOKS_TIMEOUT_MS", 500);
+        .with("HEADROOM_WEBHOOKS_TIMEOUT_MS", timeout_ms);
     (TestApp::start_with(options).await, Receiver::start().await)
 }
 
@@ -136,13 +141,103 @@ async fn a_hang_and_a_redirect_are_failures() {
     app.finish().await;
 }
 
-/// Guards that a receiver which answers 410 is sent nothing more.
+/// Guards that receivers do not wait for each other: one hangs for longer than the test waits, the other is told of everything.
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_no_other_waiting() {
+    let (app, receiver) = start_within(1, 30_000).await;
+    let caller = app.caller();
+    let hanging = webhook(&caller, &receiver.url("hang"), &["quota-consumed"]).await;
+    webhook(&caller, &receiver.url("ok"), &["quota-consumed"]).await;
+
+    let mut wanted = Vec::new();
+    for number in 0..40 {
+        let subject = format!("user:u_{number}");
+        wanted.push(caller.consume(&subject, "gemini-2.0-flash").await.event_id().to_string());
+    }
+
+    let (mut found, mut hung) = (Vec::new(), 0);
+    while found.len() < wanted.len() {
+        let came = receiver.next().await;
+        match came.path.as_str() {
+            "ok" => found.push(came.header("webhook-id").to_owned()),
+            _ => hung += 1,
+        }
+    }
+    found.sort();
+    wanted.sort();
+    assert_eq!(found, wanted);
+    assert!(hung <= 8, "at most eight are under way to one receiver: {hung}");
+    receiver.let_go();
+    eventually("all were taken", SOON, || async {
+        deliveries(&caller, &hanging).await.iter().all(|it| it["state"] == "delivered")
+    })
+    .await;
+    app.finish().await;
+}
+
+/// Guards that nothing waits for ever: what was to be sent to a webhook that is disabled is given up, and can be replayed.
+#[tokio::test]
+async fn what_waits_for_a_webhook_that_is_disabled_is_given_up() {
+    let (app, receiver) = start(1).await;
+    let caller = app.caller();
+    let made = webhook(&caller, &receiver.url("fail"), &["quota-consumed"]).await;
+    let path = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
+    caller.consume("user:u_1", "gemini-2.0-flash").await;
+    let failed = receiver.next().await;
+    delivery_when(&caller, &made, |it| it["last_status"] == 500).await;
+
+    caller.overwrite(&path, &json!({ "url": receiver.url("ok"), "enabled": false })).await;
+
+    let given_up = delivery_when(&caller, &made, |it| it["state"] == "failed").await;
+    assert_eq!(given_up["last_error"], json!("the webhook is disabled"));
+    assert_eq!(given_up["next_at"], Value::Null);
+    caller.overwrite(&path, &json!({ "url": receiver.url("ok") })).await;
+    caller.post(&format!("{path}/replay"), &json!({})).await;
+    let taken = receiver.next().await;
+    assert_eq!(
+        (taken.path.as_str(), taken.header("webhook-id")),
+        ("ok", failed.header("webhook-id"))
+    );
+    app.finish().await;
+}
+
+/// Guards that a look at the feed is bounded in items: a row of it is a flush, which may be long.
+#[tokio::test]
+async fn a_long_row_of_the_feed_is_put_into_the_queue_in_parts() {
+    let app = TestApp::start().await;
+    webhook(&app.caller(), "https://receiver.example/", &[]).await;
+    let postgres = app.postgres().await;
+    let long = "INSERT INTO feed (events, signals)
+        SELECT '{}', jsonb_agg(jsonb_build_object(
+            'id', gen_random_uuid(), 'type', 'subject-configured', 'subject', 'user:u_1',
+            'time', now(), 'data', '{}'::jsonb
+        )) FROM generate_series(1, 2500)";
+    postgres.execute(long, &[]).await.unwrap();
+    eventually("it has its place", SOON, || async {
+        app.ledger().place_feed().await.unwrap() == 1
+    })
+    .await;
+
+    let (mut parts, mut has_more) = (Vec::<i64>::new(), true);
+    while has_more {
+        has_more = app.quota().fan_out().await.unwrap();
+        let queued = "SELECT count(*) FROM webhook_deliveries";
+        parts.push(postgres.query_one(queued, &[]).await.unwrap().get(0));
+    }
+
+    assert_eq!(parts, [1_000, 2_000, 2_500]);
+    app.finish().await;
+}
+
+/// Guards that a receiver which answers 410 is sent nothing more, and that nothing waits for it.
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_disabled() {
     let (app, receiver) = start(1).await;
     let caller = app.caller();
     let made = webhook(&caller, &receiver.url("gone"), &["quota-consumed"]).await;
-    caller.consume("user:u_1", "gemini-2.0-flash").await;
+    for number in 0..20 {
+        caller.consume(&format!("user:u_{number}"), "gemini-2.0-flash").await;
+    }
     receiver.next().await;
     let path = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
 
@@ -152,7 +247,10 @@ async fn a_receiver_that_is_gone_is_disabled() {
     .await;
 
     assert_eq!(caller.get(&path).await.body["disabled_reason"], json!("answered 410"));
-    assert_eq!(deliveries(&caller, &made).await[0]["state"], json!("failed"));
+    eventually("nothing waits for it", SOON, || async {
+        deliveries(&caller, &made).await.iter().all(|it| it["state"] == "failed")
+    })
+    .await;
     app.finish().await;
 }
 

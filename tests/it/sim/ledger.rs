@@ -105,6 +105,10 @@ impl EventLedger for LedgerWay {
         self.ask("reservation", move |postgres| Ok(postgres.holds.row(id))).await
     }
 
+    async fn is_no_longer_kept(&self, _id: Uuid) -> Answer<bool> {
+        Ok(false)
+    }
+
     async fn due_reservations(
         &self,
         now: DateTime<Utc>,
