@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::error::ProblemCode;
+use super::problem_code::ProblemCode;
 use crate::domain::Units;
 use crate::quota::HoldEnd;
 

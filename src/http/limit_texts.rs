@@ -20,7 +20,7 @@ pub struct LimitTexts {
     pub(super) limits: Vec<LimitText>,
 }
 
-/// What the [`LimitBody`](super::decision::LimitBody) of a limit is in all answers, in three pieces.
+/// What the [`LimitBody`](super::limit_body::LimitBody) of a limit is in all answers, in three pieces.
 pub(super) struct LimitText {
     /// `{"name":"messages-month","subject":"`
     head: Box<[u8]>,

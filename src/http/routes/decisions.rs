@@ -27,14 +27,13 @@ use crate::http::order_body::Wanted;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
-use crate::quota::Ask;
 use crate::quota::Order;
 
 /// What the head of a request for a decision says.
 #[derive(Debug)]
 pub struct Call {
-    scope: RequestScope,
-    idempotency_key: Option<String>,
+    pub(super) scope: RequestScope,
+    pub(super) idempotency_key: Option<String>,
     deny_with_200: bool,
 }
 
@@ -87,9 +86,12 @@ impl Call {
     }
 
     pub(super) fn answer(&self, decision: &Decision, path: &str, api: &Api) -> Response {
+        decision::response(decision, self.style(path, api))
+    }
+
+    pub(super) const fn style<'a>(&self, path: &'a str, api: &Api) -> Style<'a> {
         let legacy_headers = api.server.legacy_rate_limit_headers;
-        let deny_with_200 = self.deny_with_200;
-        decision::response(decision, Style { path, deny_with_200, legacy_headers })
+        Style { path, deny_with_200: self.deny_with_200, legacy_headers }
     }
 }
 
@@ -216,11 +218,9 @@ pub(crate) async fn consume(
     mut call: Call,
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
-    let order = call.order(&caller, order_body::parse(&body.0)?)?;
-    if matches!(order.ask, Ask::Feature(_)) {
-        let rule = "can only be checked; a consume charges a model or a metric";
-        return Err(ApiError::invalid("feature", rule));
-    }
+    let wanted = order_body::parse(&body.0)?;
+    order_body::chargeable(&wanted)?;
+    let order = call.order(&caller, wanted)?;
     let decision = if order.amount == Amount::ZERO {
         api.quota.check(order).await?
     } else {

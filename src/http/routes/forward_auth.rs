@@ -24,7 +24,6 @@ use crate::http::error::ApiError;
 use crate::http::forwarded::ForwardAuthQuery;
 use crate::http::forwarded::Forwarded;
 use crate::http::forwarded::X_HEADROOM_SUBJECT;
-use crate::http::problem;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
@@ -153,7 +152,7 @@ fn insert_headers(headers: &mut HeaderMap, decision: &Decision, subject: &str) {
     insert(X_HEADROOM_DEGRADED, if decision.degraded { "true" } else { "" });
     if !decision.allowed {
         insert(X_HEADROOM_STATUS, StatusCode::TOO_MANY_REQUESTS.as_str());
-        insert(X_HEADROOM_CODE, &problem::code_text(decision::refusal_code(decision)));
+        insert(X_HEADROOM_CODE, &decision::refusal_code(decision).text());
     }
 }
 
@@ -163,7 +162,7 @@ fn named(error: ApiError) -> Response {
     let mut response = error.into_response();
     let headers = response.headers_mut();
     headers.insert(X_HEADROOM_STATUS, HeaderValue::from(status.as_u16()));
-    if let Ok(code) = HeaderValue::try_from(problem::code_text(code)) {
+    if let Ok(code) = HeaderValue::try_from(code.text()) {
         headers.insert(X_HEADROOM_CODE, code);
     }
     response
