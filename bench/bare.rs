@@ -75,6 +75,7 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         carried: None,
         overage: None,
         granted_remaining: 0,
+        window_start: DateTime::from_timestamp(1_793_491_200, 0),
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),
         sliding: None,
         mode: Mode::Hard,

@@ -51,7 +51,7 @@ pub struct DecisionBody<'a> {
 }
 
 /// A usual limit takes less than this in an answer.
-const LIMIT_BYTES: usize = 320;
+const LIMIT_BYTES: usize = 360;
 
 /// How a decision is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -67,15 +67,14 @@ pub struct Style<'a> {
 /// Writes a decision as a response: 200 when allowed, else 429 with a problem that holds the same fields.
 #[must_use]
 pub fn response(decision: &Decision, style: Style<'_>) -> Response {
-    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
-    let (status, text) = written(decision, &texts, style);
+    let (status, text) = status_and_body(decision, style);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(12);
     let is_problem = status != StatusCode::OK;
     headers.insert(header::CONTENT_TYPE, if is_problem { PROBLEM_JSON } else { JSON });
-    insert_headers(headers, decision, &texts, style);
+    insert_headers(headers, decision, style);
     response
 }
 
@@ -83,12 +82,8 @@ pub fn response(decision: &Decision, style: Style<'_>) -> Response {
 #[must_use]
 pub fn status_and_body(decision: &Decision, style: Style<'_>) -> (StatusCode, Vec<u8>) {
     let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
-    written(decision, &texts, style)
-}
-
-fn written(decision: &Decision, texts: &LimitTexts, style: Style<'_>) -> (StatusCode, Vec<u8>) {
     if decision.allowed || style.deny_with_200 {
-        return (StatusCode::OK, body(decision, texts));
+        return (StatusCode::OK, body(decision, &texts));
     }
     let problem = refused(decision, &texts.names, style.path);
     (StatusCode::TOO_MANY_REQUESTS, json_text(&problem))
@@ -119,14 +114,11 @@ fn body(decision: &Decision, texts: &LimitTexts) -> Vec<u8> {
     out.finish()
 }
 
-fn insert_headers(
-    headers: &mut HeaderMap,
-    decision: &Decision,
-    texts: &LimitTexts,
-    style: Style<'_>,
-) {
+/// The headers of a decision, whatever the body is.
+pub fn insert_headers(headers: &mut HeaderMap, decision: &Decision, style: Style<'_>) {
+    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    rate_limit_headers::insert(headers, &decision.limits, texts, decision.decided_at_ms);
+    rate_limit_headers::insert(headers, &decision.limits, &texts, decision.decided_at_ms);
     if style.legacy_headers {
         rate_limit_headers::insert_legacy(headers, &decision.limits);
     }
@@ -239,6 +231,7 @@ mod tests {
               "reserved": 0,
               "remaining": 15,
               "granted_remaining": 0,
+              "window_start": "2025-11-01T00:00:00Z",
               "resets_at": "2025-12-01T00:00:00Z",
               "mode": "hard",
               "warning": "warning"
@@ -252,6 +245,7 @@ mod tests {
               "used": 7,
               "reserved": 0,
               "granted_remaining": 0,
+              "window_start": null,
               "resets_at": null,
               "mode": "hard",
               "warning": "none"
@@ -357,6 +351,7 @@ mod tests {
               "reserved": 0,
               "remaining": 0,
               "granted_remaining": 0,
+              "window_start": "2025-11-01T00:00:00Z",
               "resets_at": "2025-12-01T00:00:00Z",
               "mode": "hard",
               "warning": "critical"
@@ -370,6 +365,7 @@ mod tests {
               "used": 7,
               "reserved": 0,
               "granted_remaining": 0,
+              "window_start": "2025-11-22T00:00:00Z",
               "resets_at": "2025-11-23T00:00:00Z",
               "mode": "hard",
               "warning": "none"

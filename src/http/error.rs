@@ -87,9 +87,17 @@ pub enum ApiError {
     /// The subject does not have a feature that the request needs.
     #[error("the subject does not have the feature {0}")]
     FeatureNotEntitled(MissingFeature),
-    /// A level of the subject is blocked.
+    /// An admin has blocked a level of the subject.
     #[error("{0} is blocked")]
     SubjectBlocked(String),
+    /// A rule against abuse has blocked a level of the subject for a while.
+    #[error("{level} is blocked for a while, because of what it did")]
+    AbuseDetected {
+        /// Which.
+        level: String,
+        /// When that ends.
+        retry_after_s: u64,
+    },
     /// Plans and profiles give a level of the subject more limits than a level may have.
     #[error("{0}")]
     TooManyLimits(String),
@@ -205,6 +213,7 @@ impl ApiError {
             Self::UnknownFeature => (StatusCode::NOT_FOUND, Code::UnknownFeature),
             Self::FeatureNotEntitled(_) => (StatusCode::FORBIDDEN, Code::FeatureNotEntitled),
             Self::SubjectBlocked(_) => (StatusCode::FORBIDDEN, Code::SubjectBlocked),
+            Self::AbuseDetected { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::AbuseDetected),
             Self::TooManyLimits(_) => (StatusCode::FORBIDDEN, Code::TooManyLimits),
             Self::StaleWrite { .. } => (StatusCode::PRECONDITION_FAILED, Code::StaleWrite),
             Self::PreconditionRequired => {
@@ -227,7 +236,8 @@ impl ApiError {
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::StoreUnavailable { retry_after_s, .. } => Some((*retry_after_s).max(1)),
+            Self::StoreUnavailable { retry_after_s, .. }
+            | Self::AbuseDetected { retry_after_s, .. } => Some((*retry_after_s).max(1)),
             Self::Overloaded | Self::TimedOut => Some(1),
             _ => None,
         }
@@ -316,6 +326,9 @@ impl From<QuotaError> for ApiError {
             QuotaError::UnknownFeature => Self::UnknownFeature,
             QuotaError::FeatureNotEntitled(feature) => Self::FeatureNotEntitled(feature),
             QuotaError::Blocked(level) => Self::SubjectBlocked(level),
+            QuotaError::Restrained { level, retry_after_s } => {
+                Self::AbuseDetected { level, retry_after_s }
+            }
             QuotaError::Misconfigured(error) => Self::TooManyLimits(error.to_string()),
             QuotaError::UnknownSubject => Self::UnknownSubject,
             QuotaError::BadProfile(error) => Self::wrong("the profile", error),

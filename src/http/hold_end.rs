@@ -17,7 +17,7 @@ pub(super) fn ended(end: HoldEnd, amount: Units) -> ApiError {
             format!("the reservation was committed before, with the amount {amount}"),
         ),
         HoldEnd::Released => (
-            StatusCode::GONE,
+            StatusCode::CONFLICT,
             ProblemCode::ReservationAlreadyReleased,
             "the reservation was released before".to_owned(),
         ),

@@ -46,6 +46,9 @@ pub struct LimitBody<'a> {
     pub overage: Option<u64>,
     /// Bonus units that are left.
     pub granted_remaining: u64,
+    /// When the window began, or the current slice of a sliding limit; `null` for a lifetime limit.
+    #[schema(required)]
+    pub window_start: Option<DateTime<Utc>>,
     /// When the window ends, or the current slice of a sliding limit; `null` for a lifetime limit.
     #[schema(required)]
     pub resets_at: Option<DateTime<Utc>>,
@@ -78,6 +81,7 @@ impl<'a> LimitBody<'a> {
             carried: Some(state.carried.get()).filter(|units| *units > 0),
             overage: Some(state.overage().get()).filter(|units| *units > 0),
             granted_remaining: state.granted.get(),
+            window_start: (state.period != Period::Lifetime).then(|| state.window.start_at()),
             resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
             sliding: state.sliding.then_some(true),
             mode: state.mode,

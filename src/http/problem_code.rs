@@ -72,8 +72,10 @@ pub enum ProblemCode {
     UnknownFeature,
     /// The subject does not have a feature that the request needs.
     FeatureNotEntitled,
-    /// A level of the subject is blocked.
+    /// An admin has blocked a level of the subject.
     SubjectBlocked,
+    /// A rule against abuse has blocked a level of the subject for a while.
+    AbuseDetected,
     /// Plans and profiles give a level of the subject more limits than a level may have.
     TooManyLimits,
     /// What comes after that event of the feed is not there.
@@ -117,6 +119,7 @@ impl ProblemCode {
     const fn registered(self) -> Option<&'static str> {
         match self {
             Self::LimitExceeded | Self::ReservedByOthers => Some("quota-exceeded"),
+            Self::AbuseDetected => Some("abnormal-usage-detected"),
             Self::StoreUnavailable | Self::Overloaded | Self::TimedOut => {
                 Some("temporary-reduced-capacity")
             }
@@ -178,6 +181,9 @@ impl ProblemCode {
             Self::UnknownFeature => "The feature is unknown",
             Self::FeatureNotEntitled => "The subject does not have the feature",
             Self::SubjectBlocked => "The subject is blocked",
+            Self::AbuseDetected => {
+                "Request cannot be satisfied due to detection of abnormal request pattern"
+            }
             Self::TooManyLimits => "A level has too many limits",
             Self::StaleWrite => "Another version is in force",
             Self::PreconditionRequired => "The write must say what it is based on",

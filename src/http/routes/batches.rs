@@ -51,7 +51,7 @@ use crate::telemetry::Chain;
                         "allowed": true,
                         "event_id": null,
                         "limits": [
-                            {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                            {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
                         ],
                         "degraded": false,
                         "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
@@ -69,7 +69,6 @@ pub(crate) async fn check(
     call: Call,
     body: BatchBytes,
 ) -> Result<Response, ApiError> {
-    call.without_key()?;
     let orders = call.orders(&caller, batch_body::parse(&body.0, |_| Ok(()))?);
     let outcomes = decide(orders, |order| api.quota.check(order)).await;
     Ok(call.results(&outcomes, "/v1/check:batch", &api))
@@ -87,6 +86,7 @@ pub(crate) async fn check(
     tag = "decisions",
     params(
         DecisionQuery,
+        ("Idempotency-Key" = Option<String>, Header, description = "of the whole request: item `n`, counted from 0, that has no `idempotency_key` has this one and `:n`", example = "\"8e03978e-40d5-43e8-bc93-6894a57f9324\""),
         ("X-Request-Id" = Option<String>, Header, description = "1 to 64 visible ASCII characters, sent back; made when absent"),
         ("traceparent" = Option<String>, Header, description = "W3C Trace Context, carried into logs and events"),
     ),
@@ -105,7 +105,7 @@ pub(crate) async fn check(
                             "allowed": true,
                             "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                             "limits": [
-                                {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 46, "reserved": 0, "remaining": 54, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                                {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 46, "reserved": 0, "remaining": 54, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
                             ],
                             "degraded": false,
                             "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4e",
@@ -130,7 +130,7 @@ pub(crate) async fn check(
                             "allowed": false,
                             "event_id": null,
                             "limits": [
-                                {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 100, "reserved": 0, "remaining": 0, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "critical"}
+                                {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 100, "reserved": 0, "remaining": 0, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "critical"}
                             ],
                             "degraded": false,
                             "plan": "chat"
@@ -148,8 +148,7 @@ pub(crate) async fn consume(
     call: Call,
     body: BatchBytes,
 ) -> Result<Response, ApiError> {
-    call.without_key()?;
-    let items = batch_body::parse(&body.0, order_body::chargeable)?;
+    let items = call.keyed(batch_body::parse(&body.0, order_body::chargeable)?);
     batch_body::one_payload_a_key(&items)?;
     let orders = call.orders(&caller, items);
     let outcomes = decide(orders, |order| api.quota.consume(order)).await;
@@ -173,11 +172,13 @@ impl Call {
         items.into_iter().map(order).collect()
     }
 
-    /// Refuses a key of the whole request where each item has one of its own: it would protect nothing.
-    fn without_key(&self) -> Result<(), ApiError> {
-        let rule = "belongs to an item here: each has an idempotency_key";
-        let has_none = self.idempotency_key.is_none();
-        has_none.then_some(()).ok_or_else(|| ApiError::invalid("Idempotency-Key", rule))
+    /// Gives those items a key that have none, when the whole request has one: that and their place.
+    fn keyed(&self, mut items: Vec<Item>) -> Vec<Item> {
+        let Some(key) = &self.idempotency_key else { return items };
+        for (at, item) in items.iter_mut().enumerate() {
+            item.idempotency_key.get_or_insert_with(|| format!("{key}:{at}"));
+        }
+        items
     }
 
     /// The results of a batch. What is wrong with the service is logged, since the answer does not tell.
