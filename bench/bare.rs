@@ -16,7 +16,7 @@ use headroom::domain::Mode;
 use headroom::domain::Period;
 use headroom::domain::Warning;
 use headroom::http::decision::DecisionBody;
-use headroom::http::decision::LimitBody;
+use headroom::http::limit_body::LimitBody;
 use headroom::http::order_body;
 use uuid::Uuid;
 
