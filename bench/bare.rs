@@ -16,7 +16,7 @@ use headroom::domain::Mode;
 use headroom::domain::Period;
 use headroom::domain::Warning;
 use headroom::http::decision::DecisionBody;
-use headroom::http::decision::LimitBody;
+use headroom::http::limit_body::LimitBody;
 use headroom::http::order_body;
 use uuid::Uuid;
 
@@ -75,6 +75,7 @@ fn limit<'a>(name: &'a str, subject: &'a str, metric: &'a str) -> LimitBody<'a> 
         carried: None,
         overage: None,
         granted_remaining: 0,
+        window_start: DateTime::from_timestamp(1_793_491_200, 0),
         resets_at: DateTime::from_timestamp(1_796_083_200, 0),
         sliding: None,
         mode: Mode::Hard,

@@ -7,7 +7,7 @@ use uuid::Uuid;
 pub enum DenialCode {
     /// A limit left no room.
     LimitExceeded,
-    /// A level of the subject is blocked.
+    /// A level of the subject is blocked, by an admin or by a rule.
     SubjectBlocked,
     /// The subject lacks a feature.
     FeatureNotEntitled,

@@ -76,6 +76,7 @@ pub use plan::Plan;
 pub use portion::Portion;
 pub use profile::Profile;
 pub use profile::ProfileError;
+pub use restraint::Block;
 pub use restraint::Restraint;
 pub use restraint::RuleAction;
 pub use sheet::Counts;

@@ -13,6 +13,7 @@ use super::catalogue::Catalogue;
 use super::catalogue::CatalogueError;
 use super::grant::Grant;
 use super::limit::Limit;
+use super::restraint::Block;
 use super::restraint::Restraint;
 
 /// What is configured for one subject. A subject without a profile has [`Profile::NOTHING`].
@@ -156,10 +157,14 @@ impl Profile {
         Ok(())
     }
 
-    /// Whether every request is refused, by an admin or by a rule.
+    /// Why every request is refused: by an admin, or by the rule whose block ends last.
     #[must_use]
-    pub fn is_blocked(&self) -> bool {
-        self.blocked || self.restraints.iter().any(Restraint::is_block)
+    pub fn block(&self) -> Option<Block> {
+        if self.blocked {
+            return Some(Block::ByAdmin);
+        }
+        let ends_s = self.restraints.iter().filter_map(Restraint::block_ends_s).max();
+        ends_s.map(|ends_s| Block::ByRule { ends_s })
     }
 
     /// The calendar that the subject's days, weeks and months follow.

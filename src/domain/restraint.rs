@@ -61,16 +61,31 @@ pub struct Restraint {
     pub ends_s: i64,
 }
 
+/// Why every request of a subject is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// An admin said so, without an end.
+    ByAdmin,
+    /// A rule did, for a while.
+    ByRule {
+        /// When it ends, in Unix seconds.
+        ends_s: i64,
+    },
+}
+
 impl Restraint {
     /// Restraints in force on one subject.
     pub const IN_FORCE_MAX: usize = 8;
     /// The longest JSON text of one, in bytes.
     pub const BYTES_MAX: usize = 512;
 
-    /// Whether every request is refused.
+    /// When it ends, in Unix seconds, if it refuses every request.
     #[must_use]
-    pub const fn is_block(&self) -> bool {
-        matches!(self.action, RuleAction::Block { .. })
+    pub const fn block_ends_s(&self) -> Option<i64> {
+        match self.action {
+            RuleAction::Block { .. } => Some(self.ends_s),
+            RuleAction::Slow { .. } => None,
+        }
     }
 
     /// The limit that it is.
@@ -99,7 +114,7 @@ mod tests {
         let text = serde_json::to_string(&restraint).unwrap();
         assert!(text.len() <= Restraint::BYTES_MAX, "{}", text.len());
         assert_eq!(serde_json::from_str::<Restraint>(&text).unwrap(), restraint);
-        assert!(!restraint.is_block());
+        assert_eq!(restraint.block_ends_s(), None);
         let limit = restraint.limit().unwrap();
         assert_eq!((limit.period, limit.max), (Period::Minute, Some(Units::MAX)));
     }

@@ -69,6 +69,23 @@ impl FromRequest<Arc<Api>> for CatalogueBytes {
     }
 }
 
+/// The same for a batch of decisions: at most [`BatchBytes::MAX`] bytes.
+#[derive(Clone, Debug)]
+pub struct BatchBytes(pub Bytes);
+
+impl BatchBytes {
+    /// 128 kB: the most items of a batch, each with 1,300 bytes.
+    pub const MAX: usize = 131_072;
+}
+
+impl FromRequest<Arc<Api>> for BatchBytes {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, api: &Arc<Api>) -> Result<Self, ApiError> {
+        json_bytes(request, Self::MAX, api).await.map(Self)
+    }
+}
+
 async fn json_bytes(request: Request, bytes_max: usize, api: &Api) -> Result<Bytes, ApiError> {
     if !is_json(request.headers()) {
         return Err(ApiError::UnsupportedMediaType);

@@ -7,26 +7,21 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::Response;
 use chrono::DateTime;
-use chrono::Utc;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::error::ProblemCode;
 use super::idempotency::IDEMPOTENT_REPLAYED;
+use super::limit_body::LimitBody;
 use super::limit_texts::LimitTexts;
 use super::problem::JSON;
 use super::problem::NO_STORE;
 use super::problem::PROBLEM_JSON;
 use super::problem::Problem;
-use super::problem::json;
+use super::problem::json_text;
+use super::problem_code::ProblemCode;
 use super::rate_limit_headers;
 use super::text::Text;
 use crate::domain::Decision;
-use crate::domain::LimitState;
-use crate::domain::Mode;
-use crate::domain::Period;
-use crate::domain::Units;
-use crate::domain::Warning;
 
 /// The answer to a consume or a check.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -55,91 +50,8 @@ pub struct DecisionBody<'a> {
     pub recommended_plan: Option<&'a str>,
 }
 
-/// One limit. It has either `limit` and `remaining`, or `unlimited`.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
-#[schema(as = LimitState)]
-pub struct LimitBody<'a> {
-    /// The name in the `RateLimit` headers, each once in an answer.
-    #[schema(example = "messages-month")]
-    pub name: &'a str,
-    /// The level of the subject that the limit belongs to.
-    #[schema(example = "user:u_1")]
-    pub subject: &'a str,
-    /// What is counted.
-    #[schema(example = "messages")]
-    pub metric: &'a str,
-    /// How often the count starts anew.
-    pub period: Period,
-    /// The most units in a window.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<u64>,
-    /// `true` when there is no such number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unlimited: Option<bool>,
-    /// Units used in the window.
-    pub used: u64,
-    /// Units held for work in progress.
-    pub reserved: u64,
-    /// Units left in the window.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remaining: Option<u64>,
-    /// Units that the window before left to this one, beside `limit`; absent when there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub carried: Option<u64>,
-    /// Units above the limit, which soft and shadow limits let pass; absent when there are none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overage: Option<u64>,
-    /// Bonus units that are left.
-    pub granted_remaining: u64,
-    /// When the window ends, or the current slice of a sliding limit; `null` for a lifetime limit.
-    #[schema(required)]
-    pub resets_at: Option<DateTime<Utc>>,
-    /// `true` when the trailing minute or hour counts, instead of the current one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sliding: Option<bool>,
-    /// What happens past the limit.
-    pub mode: Mode,
-    /// `true` when the limit lets the request pass only because it is in shadow mode.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub would_deny: Option<bool>,
-    /// How near the count is to the limit.
-    pub warning: Warning,
-}
-
-impl<'a> LimitBody<'a> {
-    /// A limit under the name that [`rate_limit_headers::distinct_names`] gave it.
-    #[must_use]
-    pub fn new(state: &'a LimitState, name: &'a str) -> Self {
-        Self {
-            name,
-            subject: &state.subject,
-            metric: state.metric.as_str(),
-            period: state.period,
-            limit: state.max.map(Units::get),
-            unlimited: state.max.is_none().then_some(true),
-            used: state.used.get(),
-            reserved: state.reserved.get(),
-            remaining: state.remaining().map(Units::get),
-            carried: Some(state.carried.get()).filter(|units| *units > 0),
-            overage: Some(state.overage().get()).filter(|units| *units > 0),
-            granted_remaining: state.granted.get(),
-            resets_at: (state.period != Period::Lifetime).then(|| state.window.end_at()),
-            sliding: state.sliding.then_some(true),
-            mode: state.mode,
-            would_deny: state.would_deny.then_some(true),
-            warning: state.warning(),
-        }
-    }
-
-    /// All limits of an answer.
-    #[must_use]
-    pub fn list(limits: &'a [LimitState], names: &'a [String]) -> Vec<Self> {
-        limits.iter().zip(names).map(|(state, name)| Self::new(state, name)).collect()
-    }
-}
-
 /// A usual limit takes less than this in an answer.
-const LIMIT_BYTES: usize = 320;
+const LIMIT_BYTES: usize = 360;
 
 /// How a decision is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -155,22 +67,26 @@ pub struct Style<'a> {
 /// Writes a decision as a response: 200 when allowed, else 429 with a problem that holds the same fields.
 #[must_use]
 pub fn response(decision: &Decision, style: Style<'_>) -> Response {
-    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
-    let is_problem = !decision.allowed && !style.deny_with_200;
-    let body = if is_problem {
-        json(&refused(decision, &texts.names, style.path))
-    } else {
-        Body::from(body(decision, &texts))
-    };
-    let mut response = Response::new(body);
-    if is_problem {
-        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
-    }
+    let (status, text) = status_and_body(decision, style);
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.reserve(12);
+    let is_problem = status != StatusCode::OK;
     headers.insert(header::CONTENT_TYPE, if is_problem { PROBLEM_JSON } else { JSON });
-    insert_headers(headers, decision, &texts, style);
+    insert_headers(headers, decision, style);
     response
+}
+
+/// The status and the body of the same response, for an answer that holds many.
+#[must_use]
+pub fn status_and_body(decision: &Decision, style: Style<'_>) -> (StatusCode, Vec<u8>) {
+    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
+    if decision.allowed || style.deny_with_200 {
+        return (StatusCode::OK, body(decision, &texts));
+    }
+    let problem = refused(decision, &texts.names, style.path);
+    (StatusCode::TOO_MANY_REQUESTS, json_text(&problem))
 }
 
 /// A [`DecisionBody`], or a [`ReservationBody`](super::hold::ReservationBody): the same bytes as serde writes, which takes many times as long.
@@ -198,14 +114,11 @@ fn body(decision: &Decision, texts: &LimitTexts) -> Vec<u8> {
     out.finish()
 }
 
-fn insert_headers(
-    headers: &mut HeaderMap,
-    decision: &Decision,
-    texts: &LimitTexts,
-    style: Style<'_>,
-) {
+/// The headers of a decision, whatever the body is.
+pub fn insert_headers(headers: &mut HeaderMap, decision: &Decision, style: Style<'_>) {
+    let texts = decision.memo.get_or_make(|| LimitTexts::of(&decision.limits));
     headers.insert(header::CACHE_CONTROL, NO_STORE);
-    rate_limit_headers::insert(headers, &decision.limits, texts, decision.decided_at_ms);
+    rate_limit_headers::insert(headers, &decision.limits, &texts, decision.decided_at_ms);
     if style.legacy_headers {
         rate_limit_headers::insert_legacy(headers, &decision.limits);
     }
@@ -256,7 +169,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::domain::LimitState;
     use crate::domain::Memo;
+    use crate::domain::Mode;
+    use crate::domain::Period;
+    use crate::domain::Units;
     use crate::domain::decision::Hold;
     use crate::http::hold::ReservationBody;
     use crate::http::samples;
@@ -314,6 +231,7 @@ mod tests {
               "reserved": 0,
               "remaining": 15,
               "granted_remaining": 0,
+              "window_start": "2025-11-01T00:00:00Z",
               "resets_at": "2025-12-01T00:00:00Z",
               "mode": "hard",
               "warning": "warning"
@@ -327,6 +245,7 @@ mod tests {
               "used": 7,
               "reserved": 0,
               "granted_remaining": 0,
+              "window_start": null,
               "resets_at": null,
               "mode": "hard",
               "warning": "none"
@@ -432,6 +351,7 @@ mod tests {
               "reserved": 0,
               "remaining": 0,
               "granted_remaining": 0,
+              "window_start": "2025-11-01T00:00:00Z",
               "resets_at": "2025-12-01T00:00:00Z",
               "mode": "hard",
               "warning": "critical"
@@ -445,6 +365,7 @@ mod tests {
               "used": 7,
               "reserved": 0,
               "granted_remaining": 0,
+              "window_start": "2025-11-22T00:00:00Z",
               "resets_at": "2025-11-23T00:00:00Z",
               "mode": "hard",
               "warning": "none"

@@ -12,8 +12,10 @@ use utoipa::openapi::Response;
 use utoipa::openapi::ResponseBuilder;
 use utoipa::openapi::example::ExampleBuilder;
 
+use super::body::BatchBytes;
 use super::error::ApiError;
 use super::problem::Problem;
+use super::problem_code::ProblemCode;
 use crate::domain::Permission;
 use crate::domain::Units;
 use crate::quota::HoldEnd;
@@ -31,6 +33,10 @@ pub struct ReadProblems;
 /// Why a request gets no decision.
 #[derive(Debug)]
 pub struct DecisionProblems;
+
+/// Why nothing of a batch is decided.
+#[derive(Debug)]
+pub struct BatchProblems;
 
 /// Why a subject's profile cannot be changed.
 #[derive(Debug)]
@@ -171,6 +177,24 @@ impl IntoResponses for DecisionProblems {
             ApiError::IdempotencyMismatch,
         ];
         documented(own.into_iter().chain(of_bodies()))
+    }
+}
+
+impl IntoResponses for BatchProblems {
+    fn responses() -> Responses {
+        let mismatch = "items[3].idempotency_key stands for another payload before";
+        documented([
+            ApiError::invalid("items[3].amount", "must be between 0 and 2147483648"),
+            ApiError::PermissionDenied(Permission::Consume),
+            ApiError::unfit(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                ProblemCode::IdempotencyMismatch,
+                mismatch,
+            ),
+            ApiError::BodyTimeout,
+            ApiError::BodyTooLarge { bytes_max: BatchBytes::MAX },
+            ApiError::UnsupportedMediaType,
+        ])
     }
 }
 

@@ -9,9 +9,9 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use serde::Serialize;
 
 use super::hold_end::ended;
+use super::problem_code::ProblemCode;
 use crate::domain::Permission;
 use crate::domain::SubjectError;
 use crate::quota::MissingFeature;
@@ -87,9 +87,17 @@ pub enum ApiError {
     /// The subject does not have a feature that the request needs.
     #[error("the subject does not have the feature {0}")]
     FeatureNotEntitled(MissingFeature),
-    /// A level of the subject is blocked.
+    /// An admin has blocked a level of the subject.
     #[error("{0} is blocked")]
     SubjectBlocked(String),
+    /// A rule against abuse has blocked a level of the subject for a while.
+    #[error("{level} is blocked for a while, because of what it did")]
+    AbuseDetected {
+        /// Which.
+        level: String,
+        /// When that ends.
+        retry_after_s: u64,
+    },
     /// Plans and profiles give a level of the subject more limits than a level may have.
     #[error("{0}")]
     TooManyLimits(String),
@@ -137,106 +145,6 @@ pub enum ApiError {
     Internal(#[source] Cause),
 }
 
-/// What a problem is, for programs. The set only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ProblemCode {
-    /// A limit leaves no room for the request.
-    LimitExceeded,
-    /// Only what others hold leaves no room for the request.
-    ReservedByOthers,
-    /// No such reservation.
-    UnknownReservation,
-    /// The reservation was committed before.
-    ReservationAlreadyCommitted,
-    /// The reservation was released before.
-    ReservationAlreadyReleased,
-    /// The reservation has expired.
-    ReservationExpired,
-    /// There is a reservation of that id.
-    ReservationExists,
-    /// The amount is above what is held, and does not fit.
-    CommitDoesNotFit,
-    /// No such event.
-    UnknownEvent,
-    /// An event of that kind cannot be refunded.
-    NotRefundable,
-    /// The event was refunded before.
-    AlreadyRefunded,
-    /// Nothing of the event can be given back.
-    NothingToRefund,
-    /// No such grant.
-    UnknownGrant,
-    /// The subject has as many open grants as it may.
-    TooManyGrants,
-    /// No such transfer.
-    UnknownTransfer,
-    /// A rule for gifts does not allow the transfer.
-    TransferRefused,
-    /// The grants do not have as much.
-    InsufficientGrant,
-    /// The request breaks a rule of its form.
-    InvalidRequest,
-    /// The body is not declared as JSON.
-    UnsupportedMediaType,
-    /// The body is longer than the service reads.
-    BodyTooLarge,
-    /// The body did not arrive in time.
-    BodyTimeout,
-    /// No credential, or one that is not valid.
-    Unauthenticated,
-    /// The credential does not go that far.
-    PermissionDenied,
-    /// The subject does not exist or lies outside the caller's reach.
-    UnknownSubject,
-    /// The catalogue does not define the plan.
-    UnknownPlan,
-    /// No such route.
-    UnknownRoute,
-    /// The route does not answer the method.
-    MethodNotAllowed,
-    /// The catalogue does not define the metric.
-    UnknownMetric,
-    /// The subject may not use the model.
-    ModelNotAllowed,
-    /// The subject has no plan.
-    NoPlan,
-    /// The catalogue does not define the feature.
-    UnknownFeature,
-    /// The subject does not have a feature that the request needs.
-    FeatureNotEntitled,
-    /// A level of the subject is blocked.
-    SubjectBlocked,
-    /// Plans and profiles give a level of the subject more limits than a level may have.
-    TooManyLimits,
-    /// What comes after that event of the feed is not there.
-    FeedGone,
-    /// No such rule.
-    UnknownRule,
-    /// There are as many rules as there may be.
-    TooManyRules,
-    /// No such API key in force.
-    UnknownKey,
-    /// No such webhook.
-    UnknownWebhook,
-    /// There are as many webhooks as there may be.
-    TooManyWebhooks,
-    /// What an admin's write is based on is not in force.
-    StaleWrite,
-    /// An admin's write does not say what it is based on.
-    PreconditionRequired,
-    /// The idempotency key was used with another payload.
-    IdempotencyMismatch,
-    /// A store is away.
-    StoreUnavailable,
-    /// More requests wait than the service is set to hold.
-    Overloaded,
-    /// The request took longer than it may.
-    TimedOut,
-    /// A bug; the log has the cause under the same request id.
-    Internal,
-}
-
 impl ApiError {
     /// A field, parameter or header that breaks a rule: `invalid("subject", "must not be empty")`.
     pub fn invalid(field: impl Into<Cow<'static, str>>, rule: impl fmt::Display) -> Self {
@@ -256,6 +164,20 @@ impl ApiError {
         let text = error.body_text();
         let cause = text.split_once(": ").map_or(text.as_str(), |(_, cause)| cause);
         Self::invalid("the query", format_args!("is not valid: {cause}"))
+    }
+
+    /// The same mistake as that of an item of a batch: `items[3].amount` in place of `amount`.
+    #[must_use]
+    pub fn of_item(self, at: usize) -> Self {
+        match self {
+            Self::InvalidRequest { field, rule } if field == "the body" => {
+                Self::invalid(format!("items[{at}]"), rule)
+            }
+            Self::InvalidRequest { field, rule } => {
+                Self::invalid(format!("items[{at}].{field}"), rule)
+            }
+            other => other,
+        }
     }
 
     /// A text that is not a subject.
@@ -291,6 +213,7 @@ impl ApiError {
             Self::UnknownFeature => (StatusCode::NOT_FOUND, Code::UnknownFeature),
             Self::FeatureNotEntitled(_) => (StatusCode::FORBIDDEN, Code::FeatureNotEntitled),
             Self::SubjectBlocked(_) => (StatusCode::FORBIDDEN, Code::SubjectBlocked),
+            Self::AbuseDetected { .. } => (StatusCode::TOO_MANY_REQUESTS, Code::AbuseDetected),
             Self::TooManyLimits(_) => (StatusCode::FORBIDDEN, Code::TooManyLimits),
             Self::StaleWrite { .. } => (StatusCode::PRECONDITION_FAILED, Code::StaleWrite),
             Self::PreconditionRequired => {
@@ -313,7 +236,8 @@ impl ApiError {
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::StoreUnavailable { retry_after_s, .. } => Some((*retry_after_s).max(1)),
+            Self::StoreUnavailable { retry_after_s, .. }
+            | Self::AbuseDetected { retry_after_s, .. } => Some((*retry_after_s).max(1)),
             Self::Overloaded | Self::TimedOut => Some(1),
             _ => None,
         }
@@ -402,6 +326,9 @@ impl From<QuotaError> for ApiError {
             QuotaError::UnknownFeature => Self::UnknownFeature,
             QuotaError::FeatureNotEntitled(feature) => Self::FeatureNotEntitled(feature),
             QuotaError::Blocked(level) => Self::SubjectBlocked(level),
+            QuotaError::Restrained { level, retry_after_s } => {
+                Self::AbuseDetected { level, retry_after_s }
+            }
             QuotaError::Misconfigured(error) => Self::TooManyLimits(error.to_string()),
             QuotaError::UnknownSubject => Self::UnknownSubject,
             QuotaError::BadProfile(error) => Self::wrong("the profile", error),

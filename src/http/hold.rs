@@ -8,8 +8,8 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::decision::DecisionBody;
-use super::decision::LimitBody;
 use super::idempotency::IDEMPOTENT_REPLAYED;
+use super::limit_body::LimitBody;
 use super::limit_texts::LimitTexts;
 use super::rate_limit_headers;
 use super::reply::reply;

@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 
 use super::error::ApiError;
-use super::error::ProblemCode;
+use super::problem_code::ProblemCode;
 use crate::domain::Units;
 use crate::quota::HoldEnd;
 
@@ -17,7 +17,7 @@ pub(super) fn ended(end: HoldEnd, amount: Units) -> ApiError {
             format!("the reservation was committed before, with the amount {amount}"),
         ),
         HoldEnd::Released => (
-            StatusCode::GONE,
+            StatusCode::CONFLICT,
             ProblemCode::ReservationAlreadyReleased,
             "the reservation was released before".to_owned(),
         ),

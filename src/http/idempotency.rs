@@ -54,13 +54,22 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> 
 }
 
 fn unquoted(value: &HeaderValue) -> Result<String, ApiError> {
-    let text = value.to_str().map_err(|_| invalid("must be visible ascii characters"))?.trim();
+    let text = value.to_str().map_err(|_| invalid("must be visible ascii characters"))?;
+    key_of(text.trim()).map_err(invalid)
+}
+
+/// The key that a text names, quoted or not.
+///
+/// # Errors
+///
+/// The rule that it breaks.
+pub(super) fn key_of(text: &str) -> Result<String, &'static str> {
     let key = match text.strip_prefix('"') {
-        Some(rest) => unescaped(rest).ok_or_else(|| invalid("is not a quoted string"))?,
+        Some(rest) => unescaped(rest).ok_or("is not a quoted string")?,
         None => text.to_owned(),
     };
     if !(1..=KEY_BYTES_MAX).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(invalid("must be 1 to 255 visible ascii characters"));
+        return Err("must be 1 to 255 visible ascii characters");
     }
     Ok(key)
 }

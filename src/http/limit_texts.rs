@@ -9,6 +9,7 @@ use super::rate_limit_headers::policy;
 use super::text::Text;
 use crate::domain::LimitState;
 use crate::domain::Period;
+use crate::domain::Window;
 
 /// What the answers of all decisions on the same limits have in common.
 pub struct LimitTexts {
@@ -20,13 +21,13 @@ pub struct LimitTexts {
     pub(super) limits: Vec<LimitText>,
 }
 
-/// What the [`LimitBody`](super::decision::LimitBody) of a limit is in all answers, in three pieces.
+/// What the [`LimitBody`](super::limit_body::LimitBody) of a limit is in all answers, in three pieces.
 pub(super) struct LimitText {
     /// `{"name":"messages-month","subject":"`
     head: Box<[u8]>,
     /// `","metric":"messages","period":"month","limit":100,"used":`
     middle: Box<[u8]>,
-    /// `,"resets_at":"2026-12-01T00:00:00Z","mode":"hard"`
+    /// `,"window_start":"2026-11-01T00:00:00Z","resets_at":"2026-12-01T00:00:00Z","mode":"hard"`
     tail: Box<[u8]>,
 }
 
@@ -87,9 +88,10 @@ fn middle(state: &LimitState) -> Box<[u8]> {
 }
 
 fn tail(state: &LimitState) -> Box<[u8]> {
-    let resets_at = (state.period != Period::Lifetime).then(|| state.window.end_at());
-    let mut text = Text::with_capacity(64);
-    text.raw(r#","resets_at":"#).second(resets_at);
+    let window = (state.period != Period::Lifetime).then_some(state.window);
+    let mut text = Text::with_capacity(128);
+    text.raw(r#","window_start":"#).second(window.map(Window::start_at));
+    text.raw(r#","resets_at":"#).second(window.map(Window::end_at));
     text.raw(if state.sliding { r#","sliding":true"# } else { "" });
     text.raw(r#","mode":"#).string(state.mode.as_str());
     text.finish().into()

@@ -5,6 +5,8 @@
 //! one piece of code on its way in and out.
 
 pub mod auth;
+pub mod batch_body;
+pub mod batch_results;
 pub mod body;
 pub mod decision;
 pub mod docs;
@@ -17,11 +19,13 @@ mod hold_end;
 pub mod idempotency;
 pub mod jwt;
 pub mod layers;
+pub mod limit_body;
 mod limit_texts;
 pub mod order_body;
 mod patience;
 pub mod precondition;
 pub mod problem;
+pub mod problem_code;
 pub mod rate_limit_headers;
 pub mod reply;
 pub mod request_id;

@@ -84,6 +84,17 @@ pub fn parse(bytes: &[u8]) -> Result<Wanted, ApiError> {
     })
 }
 
+/// Refuses what can only be checked.
+///
+/// # Errors
+///
+/// [`ApiError::InvalidRequest`] for a feature.
+pub fn chargeable(wanted: &Wanted) -> Result<(), ApiError> {
+    let rule = "can only be checked; a consume charges a model or a metric";
+    let is_feature = matches!(wanted.ask, Ask::Feature(_));
+    if is_feature { Err(ApiError::invalid("feature", rule)) } else { Ok(()) }
+}
+
 pub(super) fn ask(
     model: Option<Text<'_>>,
     metric: Option<Text<'_>>,
@@ -190,10 +201,7 @@ pub(super) fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> 
     let text = value.get();
     let is_null = text == "null";
     match name {
-        "subject" | "model" | "metric" | "feature" => {
-            let is_text = is_null || serde_json::from_str::<String>(text).is_ok();
-            (!is_text).then_some("must be a text")
-        }
+        "subject" | "model" | "metric" | "feature" => broken_text(value),
         "amount" => {
             let is_count = is_null || text.parse::<u64>().is_ok();
             (!is_count).then_some(AMOUNT_RULE)
@@ -204,6 +212,11 @@ pub(super) fn broken_rule(name: &str, value: &RawValue) -> Option<&'static str> 
             "is not a field; the fields are subject, model, metric, feature, amount and metadata",
         ),
     }
+}
+
+pub(super) fn broken_text(value: &RawValue) -> Option<&'static str> {
+    let is_text = serde_json::from_str::<Option<String>>(value.get()).is_ok();
+    (!is_text).then_some("must be a text")
 }
 
 /// An unknown field's name as it may stand in an answer: short and without control characters.

@@ -8,11 +8,10 @@ use axum::http::header;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::decision::LimitBody;
 use super::error::ApiError;
-use super::error::ProblemCode;
+use super::limit_body::LimitBody;
+use super::problem_code::ProblemCode;
 
-const IANA: &str = "https://iana.org/assignments/http-problem-types#";
 /// Longer paths are left out of a problem: they are the caller's own text.
 const INSTANCE_BYTES_MAX: usize = 1_024;
 
@@ -68,8 +67,8 @@ impl<'a> Problem<'a> {
     #[must_use]
     pub fn new(code: ProblemCode, status: StatusCode, detail: String) -> Self {
         Self {
-            kind: kind(code),
-            title: title(code),
+            kind: code.kind(),
+            title: code.title(),
             status: status.as_u16(),
             detail,
             instance: None,
@@ -124,91 +123,19 @@ pub const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// A body of JSON.
+pub fn json(value: &impl Serialize) -> Body {
+    Body::from(json_text(value))
+}
+
+/// The text of such a body.
 ///
 /// # Panics
 ///
 /// Never for the bodies of this API, which hold numbers, texts and lists only.
-pub fn json(value: &impl Serialize) -> Body {
+pub(super) fn json_text(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(1_024);
     serde_json::to_writer(&mut bytes, value).expect("numbers, texts and lists are json");
-    Body::from(bytes)
-}
-
-fn kind(code: ProblemCode) -> String {
-    let registered = match code {
-        ProblemCode::LimitExceeded | ProblemCode::ReservedByOthers => "quota-exceeded",
-        ProblemCode::StoreUnavailable | ProblemCode::Overloaded | ProblemCode::TimedOut => {
-            "temporary-reduced-capacity"
-        }
-        _ => "",
-    };
-    if registered.is_empty() {
-        format!("urn:headroom:problem:{}", code_text(code))
-    } else {
-        format!("{IANA}{registered}")
-    }
-}
-
-/// A code as it stands in answers.
-pub(super) fn code_text(code: ProblemCode) -> String {
-    serde_json::to_value(code)
-        .ok()
-        .and_then(|code| code.as_str().map(str::to_owned))
-        .unwrap_or_default()
-}
-
-/// Titles of registered kinds are those of draft-ietf-httpapi-ratelimit-headers-11.
-const fn title(code: ProblemCode) -> &'static str {
-    match code {
-        ProblemCode::LimitExceeded | ProblemCode::ReservedByOthers => {
-            "Request cannot be satisfied as assigned quota has been exceeded"
-        }
-        ProblemCode::StoreUnavailable | ProblemCode::Overloaded | ProblemCode::TimedOut => {
-            "Request cannot be satisfied due to temporary server capacity constraints"
-        }
-        ProblemCode::UnknownReservation => "The reservation is unknown",
-        ProblemCode::ReservationAlreadyCommitted => "The reservation is committed",
-        ProblemCode::ReservationAlreadyReleased => "The reservation is released",
-        ProblemCode::ReservationExpired => "The reservation has expired",
-        ProblemCode::UnknownRule => "The rule is unknown",
-        ProblemCode::TooManyRules => "Too many rules",
-        ProblemCode::UnknownKey => "The key is unknown",
-        ProblemCode::UnknownWebhook => "The webhook is unknown",
-        ProblemCode::TooManyWebhooks => "Too many webhooks",
-        ProblemCode::FeedGone => "The feed has moved on",
-        ProblemCode::ReservationExists => "The reservation exists",
-        ProblemCode::CommitDoesNotFit => "The amount does not fit",
-        ProblemCode::UnknownEvent => "The event is unknown",
-        ProblemCode::NotRefundable => "The event cannot be refunded",
-        ProblemCode::AlreadyRefunded => "The event is refunded",
-        ProblemCode::NothingToRefund => "Nothing can be given back",
-        ProblemCode::UnknownGrant => "The grant is unknown",
-        ProblemCode::TooManyGrants => "The subject has too many grants",
-        ProblemCode::UnknownTransfer => "The transfer is unknown",
-        ProblemCode::TransferRefused => "The transfer is not allowed",
-        ProblemCode::InsufficientGrant => "The grants do not have as much",
-        ProblemCode::InvalidRequest => "The request is not valid",
-        ProblemCode::UnsupportedMediaType => "The content type is not supported",
-        ProblemCode::BodyTooLarge => "The body is too large",
-        ProblemCode::BodyTimeout => "The body did not arrive in time",
-        ProblemCode::Unauthenticated => "A valid credential is needed",
-        ProblemCode::PermissionDenied => "The credential does not go that far",
-        ProblemCode::UnknownSubject => "The subject is unknown",
-        ProblemCode::UnknownPlan => "The plan is unknown",
-        ProblemCode::UnknownRoute => "The route is unknown",
-        ProblemCode::MethodNotAllowed => "The method is not allowed",
-        ProblemCode::UnknownMetric => "The metric is unknown",
-        ProblemCode::ModelNotAllowed => "The model is not allowed",
-        ProblemCode::NoPlan => "The subject has no plan",
-        ProblemCode::UnknownFeature => "The feature is unknown",
-        ProblemCode::FeatureNotEntitled => "The subject does not have the feature",
-        ProblemCode::SubjectBlocked => "The subject is blocked",
-        ProblemCode::TooManyLimits => "A level has too many limits",
-        ProblemCode::StaleWrite => "Another version is in force",
-        ProblemCode::PreconditionRequired => "The write must say what it is based on",
-        ProblemCode::IdempotencyMismatch => "The idempotency key was used before",
-        ProblemCode::Internal => "Something is wrong with the service",
-    }
+    bytes
 }
 
 #[cfg(test)]

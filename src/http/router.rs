@@ -17,6 +17,7 @@ use super::layers;
 use super::routes::alerts;
 use super::routes::analytics;
 use super::routes::audit;
+use super::routes::batches;
 use super::routes::catalogue;
 use super::routes::chat;
 use super::routes::counts;
@@ -47,6 +48,8 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(docs::Document::openapi())
         .routes(routes!(decisions::check))
         .routes(routes!(decisions::consume))
+        .routes(routes!(batches::check))
+        .routes(routes!(batches::consume))
         .routes(routes!(forward_auth::ask))
         .merge(reservations())
         .merge(grants())

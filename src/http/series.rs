@@ -21,6 +21,10 @@ const STATUSES: [u16; 20] = [
     503,
 ];
 
+/// Routes whose use-cases all begin at once, each with a deadline.
+const DECISIONS: [&str; 5] =
+    ["/v1/consume", "/v1/check", "/v1/consume:batch", "/v1/check:batch", "/v1/forward-auth"];
+
 /// One route and method, with its metrics at hand: looking them up by their labels for each request would cost more
 /// than authentication.
 pub struct Series {
@@ -40,7 +44,7 @@ impl Series {
             seconds: histogram!(names::HTTP_REQUEST_SECONDS, "route" => route.clone()),
             by_status: [const { OnceLock::new() }; STATUSES.len()],
             is_work: path.starts_with("/v1/") || path.starts_with("/api/"),
-            is_decision: matches!(path, "/v1/consume" | "/v1/check" | "/v1/forward-auth"),
+            is_decision: DECISIONS.contains(&path),
             route,
         }
     }
@@ -124,6 +128,9 @@ mod tests {
         let consume = all.find(&Method::POST, Some("/v1/consume"));
         assert_eq!(consume.route(), "POST /v1/consume");
         assert!(consume.is_decision && consume.is_work);
+        let batch = all.find(&Method::POST, Some("/v1/consume:batch"));
+        assert_eq!(batch.route(), "POST /v1/consume:batch");
+        assert!(batch.is_decision && batch.is_work);
         assert!(!all.find(&Method::GET, Some("/livez")).is_work);
         let decrement = all.find(&Method::POST, Some("/v1/subjects/{subject}/usage/{metric}"));
         assert_eq!(decrement.route(), "POST /v1/subjects/{subject}/usage/{metric}:decrement");

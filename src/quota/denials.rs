@@ -157,7 +157,7 @@ fn denial_of(order: &Order, outcome: &Result<Decision, QuotaError>, now_ms: i64)
 /// The code of a refusal by catalogue or profile; no other error is one.
 const fn code_of(error: &QuotaError) -> Option<DenialCode> {
     match error {
-        QuotaError::Blocked(_) => Some(DenialCode::SubjectBlocked),
+        QuotaError::Blocked(_) | QuotaError::Restrained { .. } => Some(DenialCode::SubjectBlocked),
         QuotaError::FeatureNotEntitled(_) => Some(DenialCode::FeatureNotEntitled),
         QuotaError::ModelNotAllowed | QuotaError::AnonymousModel => {
             Some(DenialCode::ModelNotAllowed)

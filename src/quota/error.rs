@@ -61,9 +61,17 @@ pub enum QuotaError {
     /// The subject does not have a feature that the request needs.
     #[error("the subject does not have the feature {0}")]
     FeatureNotEntitled(MissingFeature),
-    /// A level of the subject is blocked.
+    /// An admin has blocked a level of the subject.
     #[error("{0} is blocked")]
     Blocked(String),
+    /// A rule against abuse has blocked a level of the subject for a while.
+    #[error("{level} is blocked for a while, because of what it did")]
+    Restrained {
+        /// Which.
+        level: String,
+        /// When that ends.
+        retry_after_s: u64,
+    },
     /// The subject's profiles do not fit the catalogue (any more).
     #[error("the subject's profiles do not fit the catalogue")]
     Misconfigured(#[source] LevelLimitsError),
@@ -168,7 +176,11 @@ impl QuotaError {
     pub(super) const fn may_depend_on_profiles(&self) -> bool {
         matches!(
             self,
-            Self::NoPlan | Self::FeatureNotEntitled(_) | Self::Blocked(_) | Self::Misconfigured(_)
+            Self::NoPlan
+                | Self::FeatureNotEntitled(_)
+                | Self::Blocked(_)
+                | Self::Restrained { .. }
+                | Self::Misconfigured(_)
         )
     }
 

@@ -13,6 +13,7 @@ use chrono::Utc;
 
 use crate::counters::PackedSheet;
 use crate::domain::Amount;
+use crate::domain::Block;
 use crate::domain::Calendar;
 use crate::domain::Catalogue;
 use crate::domain::GrantLine;
@@ -71,8 +72,8 @@ pub(super) struct Resolved {
     pub(super) features: BTreeSet<String>,
     /// Where the subject can get more.
     pub(super) upgrade_url: Option<String>,
-    /// The level whose profile refuses every request.
-    pub(super) blocked: Option<u8>,
+    /// The level whose profile refuses every request, and why. An admin's block is told of before a rule's.
+    pub(super) block: Option<(u8, Block)>,
     /// The calendar of the last level.
     pub(super) calendar: Calendar,
 }
@@ -106,8 +107,8 @@ impl Edition {
         let charge = self.charge(subject, ask)?;
         let needed_feature = self.needed_feature(ask, &charge);
         let resolved = self.resolve(subject, profiles, charge, at)?;
-        if let Some(depth) = resolved.blocked {
-            return Err(QuotaError::Blocked(subject.level(depth).to_owned()));
+        if let Some((depth, block)) = resolved.block {
+            return Err(blocked(subject.level(depth), block, at));
         }
         if let Some(feature) = needed_feature
             && !resolved.features.contains(feature)
@@ -222,7 +223,7 @@ impl Edition {
             memo: Arc::default(),
             features: features.into_iter().flatten().collect(),
             upgrade_url: plan.and_then(|plan| plan.upgrade_url.clone()),
-            blocked: levels.iter().find(|level| level.is_blocked).map(|level| level.depth),
+            block: block(&levels),
             calendar: last.map_or(Calendar::UTC, |level| level.calendar),
         })
     }
@@ -317,4 +318,20 @@ fn of_levels(error: LevelLimitsError) -> QuotaError {
 /// Asks for nothing, to find out whether profiles are as they are believed to be.
 pub(super) fn nothing(depth: u8) -> Arc<PackedSheet> {
     Arc::new(PackedSheet::charge(Sheet { depth, ..Sheet::default() }))
+}
+/// The block of the first level that an admin has blocked, or else of the first that a rule has.
+fn block(levels: &[LevelLimits<'_>]) -> Option<(u8, Block)> {
+    let blocks = || levels.iter().filter_map(|level| Some((level.depth, level.block?)));
+    blocks().find(|(_, block)| *block == Block::ByAdmin).or_else(|| blocks().next())
+}
+
+fn blocked(level: &str, block: Block, at: DateTime<Utc>) -> QuotaError {
+    let level = level.to_owned();
+    match block {
+        Block::ByAdmin => QuotaError::Blocked(level),
+        Block::ByRule { ends_s } => {
+            let left_s = ends_s.saturating_sub(at.timestamp());
+            QuotaError::Restrained { level, retry_after_s: u64::try_from(left_s).unwrap_or(0) }
+        }
+    }
 }

@@ -8,7 +8,9 @@ use chrono::Utc;
 use crate::counters::OperationKind;
 use crate::counters::Outcome;
 use crate::domain::Calendar;
+use crate::domain::Decision;
 use crate::domain::LimitState;
+use crate::domain::Line;
 use crate::domain::Sheet;
 use crate::domain::Subject;
 use crate::domain::Units;
@@ -75,15 +77,53 @@ impl Usage {
 
 /// The states of a sheet's lines, with those marked that would not accept one unit more.
 fn with_room(sheet: &Sheet, states: Vec<LimitState>) -> Vec<LimitState> {
-    let marked = states.into_iter().zip(&sheet.lines).map(|(state, line)| {
-        let room = line.limit.ceiling().map(|units| units.saturating_add(state.carried.get()));
-        let is_spent = room.is_some_and(|room| state.taken() >= room);
-        LimitState { violated: is_spent && state.granted == Units::ZERO, ..state }
-    });
-    marked.collect()
+    states.into_iter().zip(&sheet.lines).map(|(state, line)| marked(state, line)).collect()
+}
+
+fn marked(state: LimitState, line: &Line) -> LimitState {
+    let room = line.limit.ceiling().map(|units| units.saturating_add(state.carried.get()));
+    let is_spent = room.is_some_and(|room| state.taken() >= room);
+    LimitState { violated: is_spent && state.granted == Units::ZERO, ..state }
+}
+
+/// The states of those limits that a subject has, which a metric that nothing limits is not among.
+fn of_limits(subject: &Subject, sheet: &Sheet, states: &[LimitState]) -> Vec<LimitState> {
+    let of = |line: &Line| {
+        let is_of_line = |state: &&LimitState| {
+            state.metric == line.limit.metric
+                && state.period == line.limit.period
+                && *state.subject == *subject.level(line.depth)
+        };
+        states.iter().find(is_of_line).map(|state| marked(state.clone(), line))
+    };
+    sheet.lines.iter().filter_map(of).collect()
 }
 
 impl Quota {
+    /// What an accepted decision says of the subject's usage, without a look at the counters: of the limits that were
+    /// charged, as they were then. Which of them would refuse one unit more follows from the limits that this node knows.
+    #[must_use]
+    pub fn usage_after(&self, subject: &Subject, decision: &Decision) -> Usage {
+        let at = DateTime::from_timestamp_millis(decision.decided_at_ms).unwrap_or_default();
+        let profiles = self.profiles.of(subject);
+        let resolved = self.edition().resolve(subject, &profiles, Charge::Everything, at).ok();
+        let limits = resolved.as_ref().map_or_else(
+            || decision.limits.clone(),
+            |resolved| of_limits(subject, &resolved.sheet.sheet, &decision.limits),
+        );
+        Usage {
+            subject: subject.clone(),
+            plan: decision.plan.clone(),
+            limits,
+            features: BTreeMap::new(),
+            upgrade_url: decision.upgrade_url.clone(),
+            is_blocked: false,
+            calendar: resolved.map_or(Calendar::UTC, |resolved| resolved.calendar),
+            last_reset_at: None,
+            decided_at_ms: decision.decided_at_ms,
+        }
+    }
+
     /// The state of every limit of every level of the subject. Writes nothing but counters that were missing in Redis.
     ///
     /// # Errors
@@ -111,7 +151,7 @@ impl Quota {
             ),
             features: features.map(|it| (it.clone(), resolved.features.contains(it))).collect(),
             upgrade_url: resolved.upgrade_url.clone(),
-            is_blocked: resolved.blocked.is_some(),
+            is_blocked: resolved.block.is_some(),
             calendar: resolved.calendar,
             last_reset_at,
             decided_at_ms: now_ms,

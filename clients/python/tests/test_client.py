@@ -82,7 +82,7 @@ def test_a_strict_commit_that_does_not_fit_is_a_conflict(client: Headroom, subje
     assert client.release(reservation.reservation_id).returned == 50_000
     with pytest.raises(Conflict) as caught:
         client.commit(reservation.reservation_id, 1)
-    assert caught.value.problem.status == 410
+    assert caught.value.problem.status == 409
 
 
 def test_a_refund_gives_back_what_the_event_took_once(client: Headroom, service: Service, subject: str) -> None:

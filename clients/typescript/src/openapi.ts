@@ -179,7 +179,7 @@ export interface paths {
         put?: never;
         /**
          * Count a generation.
-         * @description Decides and charges at once, as a consume does. Answers the usage afterwards. With `Idempotency-Key` the same request
+         * @description Decides and charges at once, as a consume does. Answers the usage that the decision found. With `Idempotency-Key` the same request
          *     may be sent again: it is charged once.
          */
         post: operations["track_generation"];
@@ -506,6 +506,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/check:batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide many without charging.
+         * @description Each item is decided as a check of its own would be, all of them at once. A body in which any item breaks a rule is refused
+         *     as a whole. At most 100 items and 131,072 bytes.
+         */
+        post: operations["check"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/consume": {
         parameters: {
             query?: never;
@@ -519,6 +540,29 @@ export interface paths {
          * Decide and charge.
          * @description Charges every limit of every level of the subject, or none. With `Idempotency-Key` the same request may be sent
          *     again: it is charged once and gets the same answer. `amount` 0 looks without charging.
+         */
+        post: operations["consume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/consume:batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide and charge many.
+         * @description Each item is decided and charged as a consume of its own would be, all of them at once: one that is refused or fails changes
+         *     nothing for the others, and between items of one subject no order is promised. A body in which any item breaks a rule is
+         *     refused as a whole, and nothing is charged. Items of a subject with the same `idempotency_key` are charged once; the others
+         *     repeat that answer. At most 100 items and 131,072 bytes.
          */
         post: operations["consume"];
         delete?: never;
@@ -685,7 +729,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read all models. */
+        /**
+         * Read all models.
+         * @description End users may, too: they choose among them.
+         */
         get: operations["read_models"];
         /**
          * Put all models.
@@ -706,7 +753,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read all plans. */
+        /**
+         * Read all plans.
+         * @description End users see those that are listed.
+         */
         get: operations["read_plans"];
         put?: never;
         post?: never;
@@ -723,7 +773,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Read a plan. */
+        /**
+         * Read a plan.
+         * @description For end users only those that are listed exist.
+         */
         get: operations["read_plan"];
         /**
          * Put a plan.
@@ -1343,6 +1396,68 @@ export interface components {
             acts: components["schemas"]["Act"][];
             /** @description Where the next page begins; `null` after the last. */
             next_cursor: string | null;
+        };
+        /** @description Orders, each to be decided by itself. */
+        Batch: {
+            /** @description The orders. Their results come in the same order. */
+            items: components["schemas"]["BatchItem"][];
+        };
+        /** @description One order of a batch. Exactly one of `model`, `metric` and, for a check, `feature` is given. */
+        BatchItem: {
+            /**
+             * Format: int64
+             * @description How often; the catalogue's weights multiply it. 0 looks without charging.
+             * @default 1
+             */
+            amount?: number | null;
+            /**
+             * @description A feature, in a check only: whether the subject has it. An amount has no meaning beside it.
+             * @example export
+             */
+            feature?: string | null;
+            /**
+             * @description What `Idempotency-Key` is to a consume of its own, by the same rules: both know the same keys. A check has no use for it.
+             * @example 8e03978e-40d5-43e8-bc93-6894a57f9324
+             */
+            idempotency_key?: string | null;
+            /** @description The caller's own data for the message log, at most 2,048 bytes of JSON. */
+            metadata?: Record<string, unknown> | null;
+            /**
+             * @description One metric.
+             * @example messages
+             */
+            metric?: string | null;
+            /**
+             * @description A chat model; the catalogue says which metrics it charges.
+             * @example claude-sonnet-4
+             */
+            model?: string | null;
+            /**
+             * @description Who is charged: 1–4 segments `scope:id` joined by `/`. Absent for a caller who has not signed in.
+             * @example user:u_1
+             */
+            subject?: string | null;
+        };
+        /** @description What an item would have been answered by itself. */
+        BatchResult: {
+            body: components["schemas"]["Decision"] | components["schemas"]["Problem"];
+            /** @description Whether the answer repeats an earlier one, as `Idempotent-Replayed` says elsewhere. */
+            replayed: boolean;
+            /**
+             * Format: int64
+             * @description Seconds after which the item may succeed, as `Retry-After` says elsewhere; absent when it says nothing.
+             */
+            retry_after_s?: number | null;
+            /**
+             * Format: int32
+             * @description The status that it would have been answered with.
+             */
+            status: number;
+        };
+        /** @description The answer to a batch. */
+        BatchResults: {
+            /** @description A result for each item, in the order of the items. */
+            results: components["schemas"]["BatchResult"][];
         };
         /** @description Subjects that used about as much. */
         Bucket: {
@@ -2395,6 +2510,11 @@ export interface components {
             used: number;
             /** @description How near the count is to the limit. */
             warning: components["schemas"]["Warning"];
+            /**
+             * Format: date-time
+             * @description When the window began, or the current slice of a sliding limit; `null` for a lifetime limit.
+             */
+            window_start: string | null;
             /** @description `true` when the limit lets the request pass only because it is in shadow mode. */
             would_deny?: boolean | null;
         };
@@ -2940,7 +3060,7 @@ export interface components {
          * @description What a problem is, for programs. The set only grows.
          * @enum {string}
          */
-        ProblemCode: "limit_exceeded" | "reserved_by_others" | "unknown_reservation" | "reservation_already_committed" | "reservation_already_released" | "reservation_expired" | "reservation_exists" | "commit_does_not_fit" | "unknown_event" | "not_refundable" | "already_refunded" | "nothing_to_refund" | "unknown_grant" | "too_many_grants" | "unknown_transfer" | "transfer_refused" | "insufficient_grant" | "invalid_request" | "unsupported_media_type" | "body_too_large" | "body_timeout" | "unauthenticated" | "permission_denied" | "unknown_subject" | "unknown_plan" | "unknown_route" | "method_not_allowed" | "unknown_metric" | "model_not_allowed" | "no_plan" | "unknown_feature" | "feature_not_entitled" | "subject_blocked" | "too_many_limits" | "feed_gone" | "unknown_rule" | "too_many_rules" | "unknown_key" | "unknown_webhook" | "too_many_webhooks" | "stale_write" | "precondition_required" | "idempotency_mismatch" | "store_unavailable" | "overloaded" | "timed_out" | "internal";
+        ProblemCode: "limit_exceeded" | "reserved_by_others" | "unknown_reservation" | "reservation_already_committed" | "reservation_already_released" | "reservation_expired" | "reservation_exists" | "commit_does_not_fit" | "unknown_event" | "not_refundable" | "already_refunded" | "nothing_to_refund" | "unknown_grant" | "too_many_grants" | "unknown_transfer" | "transfer_refused" | "insufficient_grant" | "invalid_request" | "unsupported_media_type" | "body_too_large" | "body_timeout" | "unauthenticated" | "permission_denied" | "unknown_subject" | "unknown_plan" | "unknown_route" | "method_not_allowed" | "unknown_metric" | "model_not_allowed" | "no_plan" | "unknown_feature" | "feature_not_entitled" | "subject_blocked" | "abuse_detected" | "too_many_limits" | "feed_gone" | "unknown_rule" | "too_many_rules" | "unknown_key" | "unknown_webhook" | "too_many_webhooks" | "stale_write" | "precondition_required" | "idempotency_mismatch" | "store_unavailable" | "overloaded" | "timed_out" | "internal";
         /**
          * @description What is configured for one subject. A subject without a profile has [`Profile::NOTHING`].
          *
@@ -3486,6 +3606,10 @@ export type Alert = components['schemas']['Alert'];
 export type AlertRule = components['schemas']['AlertRule'];
 export type Alerts = components['schemas']['Alerts'];
 export type Audit = components['schemas']['Audit'];
+export type Batch = components['schemas']['Batch'];
+export type BatchItem = components['schemas']['BatchItem'];
+export type BatchResult = components['schemas']['BatchResult'];
+export type BatchResults = components['schemas']['BatchResults'];
 export type Bucket = components['schemas']['Bucket'];
 export type CanGenerate = components['schemas']['CanGenerate'];
 export type Catalogue = components['schemas']['Catalogue'];
@@ -4210,8 +4334,12 @@ export interface operations {
             /** @description counted: the usage afterwards */
             200: {
                 headers: {
-                    /** @description `true` when it was counted before */
+                    /** @description `true` when it was counted before: the answer is the same */
                     "Idempotent-Replayed"?: string;
+                    /** @description all limits: `r` units remain, the window ends in `t` seconds */
+                    RateLimit?: string;
+                    /** @description all limits: `q` units in windows of `w` seconds */
+                    "RateLimit-Policy"?: string;
                     [name: string]: unknown;
                 };
                 content: {
@@ -4267,7 +4395,8 @@ export interface operations {
                      *           "resets_at": "2024-01-16T00:00:00Z",
                      *           "subject": "user:123",
                      *           "used": 20,
-                     *           "warning": "critical"
+                     *           "warning": "critical",
+                     *           "window_start": "2024-01-15T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "PREMIUM",
@@ -5673,7 +5802,8 @@ export interface operations {
                      *           "resets_at": "2026-12-01T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 45,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-01T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -5755,10 +5885,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description a limit leaves no room */
+            /** @description a limit leaves no room, or a rule against abuse has blocked the subject for a while (`abuse_detected`) */
             429: {
                 headers: {
-                    /** @description seconds until the latest violated window ends */
+                    /** @description seconds until the latest violated window ends, or the block */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -5784,7 +5914,8 @@ export interface operations {
                      *           "resets_at": "2026-12-01T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 80,
-                     *           "warning": "warning"
+                     *           "warning": "warning",
+                     *           "window_start": "2026-11-01T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -5797,6 +5928,161 @@ export interface operations {
                      *       ]
                      *     }
                      */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check: {
+        parameters: {
+            query?: {
+                /**
+                 * @description `200` answers a refusal with 200 and `"allowed": false` instead of 429.
+                 * @example 200
+                 */
+                on_deny?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "items": [
+                 *         {
+                 *           "model": "claude-sonnet-4",
+                 *           "subject": "user:u_1"
+                 *         },
+                 *         {
+                 *           "amount": 30,
+                 *           "metric": "messages",
+                 *           "subject": "user:u_2"
+                 *         },
+                 *         {
+                 *           "feature": "export",
+                 *           "subject": "user:u_1"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Batch"];
+            };
+        };
+        responses: {
+            /** @description a result for each item, in their order */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "results": [
+                     *         {
+                     *           "body": {
+                     *             "allowed": true,
+                     *             "degraded": false,
+                     *             "event_id": null,
+                     *             "limits": [
+                     *               {
+                     *                 "granted_remaining": 0,
+                     *                 "limit": 100,
+                     *                 "metric": "messages",
+                     *                 "mode": "hard",
+                     *                 "name": "messages-month",
+                     *                 "period": "month",
+                     *                 "remaining": 55,
+                     *                 "reserved": 0,
+                     *                 "resets_at": "2026-12-01T00:00:00Z",
+                     *                 "subject": "user:u_1",
+                     *                 "used": 45,
+                     *                 "warning": "none",
+                     *                 "window_start": "2026-11-01T00:00:00Z"
+                     *               }
+                     *             ],
+                     *             "plan": "chat",
+                     *             "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"
+                     *           },
+                     *           "replayed": false,
+                     *           "status": 200
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["BatchResults"];
+                };
+            };
+            /** @description items[3].amount must be between 0 and 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission consume */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 131072 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description items[3].idempotency_key stands for another payload before */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -5876,7 +6162,8 @@ export interface operations {
                      *           "resets_at": "2026-12-01T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 45,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-01T00:00:00Z"
                      *         },
                      *         {
                      *           "granted_remaining": 0,
@@ -5889,7 +6176,8 @@ export interface operations {
                      *           "subject": "user:u_1",
                      *           "unlimited": true,
                      *           "used": 5120,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -5971,10 +6259,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description refused: nothing was charged */
+            /** @description refused, by a limit or because a rule against abuse has blocked the subject for a while (`abuse_detected`): nothing was charged */
             429: {
                 headers: {
-                    /** @description seconds until the latest violated window ends */
+                    /** @description seconds until the latest violated window ends, or the block */
                     "Retry-After"?: string;
                     [name: string]: unknown;
                 };
@@ -6000,7 +6288,8 @@ export interface operations {
                      *           "resets_at": "2026-12-01T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 20,
-                     *           "warning": "critical"
+                     *           "warning": "critical",
+                     *           "window_start": "2026-11-01T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -6015,6 +6304,134 @@ export interface operations {
                      *       ]
                      *     }
                      */
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a store is away; or: too many requests are waiting; or: the request took too long */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    consume: {
+        parameters: {
+            query?: {
+                /**
+                 * @description `200` answers a refusal with 200 and `"allowed": false` instead of 429.
+                 * @example 200
+                 */
+                on_deny?: string;
+            };
+            header?: {
+                /**
+                 * @description of the whole request: item `n`, counted from 0, that has no `idempotency_key` has this one and `:n`
+                 * @example "8e03978e-40d5-43e8-bc93-6894a57f9324"
+                 */
+                "Idempotency-Key"?: string | null;
+                /** @description 1 to 64 visible ASCII characters, sent back; made when absent */
+                "X-Request-Id"?: string | null;
+                /** @description W3C Trace Context, carried into logs and events */
+                traceparent?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "items": [
+                 *         {
+                 *           "idempotency_key": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+                 *           "model": "claude-sonnet-4",
+                 *           "subject": "user:u_1"
+                 *         },
+                 *         {
+                 *           "amount": 1200,
+                 *           "metric": "tokens",
+                 *           "subject": "user:u_2"
+                 *         }
+                 *       ]
+                 *     }
+                 */
+                "application/json": components["schemas"]["Batch"];
+            };
+        };
+        responses: {
+            /** @description a result for each item, in their order, whatever they are */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchResults"];
+                };
+            };
+            /** @description items[3].amount must be between 0 and 2147483648 */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description an API key or a token is needed */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the credential lacks the permission consume */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body must be at most 131072 bytes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the content type must be application/json */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description items[3].idempotency_key stands for another payload before */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
@@ -6374,12 +6791,12 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description refused: nothing was charged. With `deny=403` the status is 403, and all else the same */
+            /** @description a limit leaves no room, or a rule against abuse has blocked the subject for a while: nothing was charged. With `deny=403` the status is 403, and all else the same */
             429: {
                 headers: {
                     /** @description seconds until the latest violated window ends */
                     "Retry-After"?: string;
-                    /** @description `limit_exceeded` or `reserved_by_others` */
+                    /** @description `limit_exceeded`, `reserved_by_others` or `abuse_detected` */
                     "X-Headroom-Code"?: string;
                     /** @description 429 */
                     "X-Headroom-Status"?: string;
@@ -7520,7 +7937,8 @@ export interface operations {
                      *           "resets_at": "2026-11-23T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 12000,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -7632,7 +8050,8 @@ export interface operations {
                      *           "resets_at": "2026-11-23T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 12000,
-                     *           "warning": "critical"
+                     *           "warning": "critical",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -7720,7 +8139,8 @@ export interface operations {
                      *           "resets_at": "2026-11-23T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 13234,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "overage": false,
@@ -7780,7 +8200,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was committed before, with the amount 0; or: the amount is above what is held, and does not fit */
+            /** @description the reservation was committed before, with the amount 0; or: the reservation was released before; or: the amount is above what is held, and does not fit */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7789,7 +8209,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was released before; or: the reservation has expired */
+            /** @description the reservation has expired */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -7897,7 +8317,8 @@ export interface operations {
                      *           "resets_at": "2026-11-23T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 12000,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "overage": false,
@@ -7957,7 +8378,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was committed before, with the amount 0; or: the amount is above what is held, and does not fit */
+            /** @description the reservation was committed before, with the amount 0; or: the reservation was released before; or: the amount is above what is held, and does not fit */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7966,7 +8387,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was released before; or: the reservation has expired */
+            /** @description the reservation has expired */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -8070,7 +8491,8 @@ export interface operations {
                      *           "resets_at": "2026-11-23T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 12000,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-22T00:00:00Z"
                      *         }
                      *       ],
                      *       "overage": false,
@@ -8130,7 +8552,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was committed before, with the amount 0; or: the amount is above what is held, and does not fit */
+            /** @description the reservation was committed before, with the amount 0; or: the reservation was released before; or: the amount is above what is held, and does not fit */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -8139,7 +8561,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the reservation was released before; or: the reservation has expired */
+            /** @description the reservation has expired */
             410: {
                 headers: {
                     [name: string]: unknown;
@@ -9601,7 +10023,8 @@ export interface operations {
                      *           "resets_at": "2026-12-01T00:00:00Z",
                      *           "subject": "user:u_1",
                      *           "used": 45,
-                     *           "warning": "none"
+                     *           "warning": "none",
+                     *           "window_start": "2026-11-01T00:00:00Z"
                      *         }
                      *       ],
                      *       "plan": "chat",
@@ -9733,7 +10156,8 @@ export interface operations {
                      *             "resets_at": "2026-12-01T00:00:00Z",
                      *             "subject": "user:u_1",
                      *             "used": 0,
-                     *             "warning": "none"
+                     *             "warning": "none",
+                     *             "window_start": "2026-11-01T00:00:00Z"
                      *           }
                      *         ],
                      *         "plan": "chat",
@@ -9904,7 +10328,8 @@ export interface operations {
                      *             "resets_at": null,
                      *             "subject": "user:u_1",
                      *             "used": 5,
-                     *             "warning": "none"
+                     *             "warning": "none",
+                     *             "window_start": null
                      *           }
                      *         ],
                      *         "plan": "free",
@@ -10074,7 +10499,8 @@ export interface operations {
                      *             "resets_at": null,
                      *             "subject": "user:u_1",
                      *             "used": 4,
-                     *             "warning": "none"
+                     *             "warning": "none",
+                     *             "window_start": null
                      *           }
                      *         ],
                      *         "plan": "free",

@@ -8,6 +8,7 @@ use super::limit::Limit;
 use super::period::Period;
 use super::plan::Plan;
 use super::profile::Profile;
+use super::restraint::Block;
 use super::restraint::Restraint;
 use super::subject::Subject;
 use super::units::Metric;
@@ -27,8 +28,8 @@ pub struct LevelLimits<'a> {
     pub features: BTreeSet<&'a str>,
     /// The calendar that the level's windows follow.
     pub calendar: Calendar,
-    /// Whether the level's profile refuses every request.
-    pub is_blocked: bool,
+    /// Why the level's profile refuses every request, if it does.
+    pub block: Option<Block>,
 }
 
 impl LevelLimits<'_> {
@@ -152,7 +153,7 @@ fn last_of<'a>(
         limits,
         features: features(levels),
         calendar: level.profile.calendar(),
-        is_blocked: level.profile.is_blocked(),
+        block: level.profile.block(),
     })
 }
 

@@ -142,9 +142,9 @@ fn each_level_has_its_own_calendar_and_block() {
     ];
     let catalogue = teams();
     let levels = resolve(&catalogue, "org:a/user:u_1", &profiles).unwrap();
-    let told: Vec<_> = levels.iter().map(|it| (it.depth, it.is_blocked, it.calendar)).collect();
+    let told: Vec<_> = levels.iter().map(|it| (it.depth, it.block, it.calendar)).collect();
     let kolkata = Calendar::parse("Asia/Kolkata", 15).unwrap();
-    assert_eq!(told, [(1, true, Calendar::UTC), (2, false, kolkata)]);
+    assert_eq!(told, [(1, Some(Block::ByAdmin), Calendar::UTC), (2, None, kolkata)]);
 }
 
 #[test]
@@ -209,9 +209,15 @@ fn a_restraint_slows_or_blocks_its_level_alone() {
     assert_eq!(user, [format!("free: {wanted}")]);
 
     let block = r#"{"restraints": [
-        {"rule": "r", "reason": "", "ends_s": 1, "action": {"block": {"for_s": 60}}}]}"#;
-    let profiles = [Profile::NOTHING, Profile::parse(block).unwrap()];
+        {"rule": "r", "reason": "", "ends_s": 9, "action": {"block": {"for_s": 60}}},
+        {"rule": "q", "reason": "", "ends_s": 7, "action": {"block": {"for_s": 60}}}]}"#;
+    let mut profiles = [Profile::NOTHING, Profile::parse(block).unwrap()];
     let catalogue = teams();
-    let levels = resolve(&catalogue, "org:acme/user:u_1", &profiles).unwrap();
-    assert_eq!(levels.iter().map(|it| it.is_blocked).collect::<Vec<_>>(), [false, true]);
+    let blocks = |profiles: &[Profile]| {
+        let levels = resolve(&catalogue, "org:acme/user:u_1", profiles).unwrap();
+        levels.iter().map(|it| it.block).collect::<Vec<_>>()
+    };
+    assert_eq!(blocks(&profiles), [None, Some(Block::ByRule { ends_s: 9 })]);
+    profiles[1].blocked = true;
+    assert_eq!(blocks(&profiles), [None, Some(Block::ByAdmin)], "which has no end");
 }

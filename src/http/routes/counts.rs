@@ -116,7 +116,7 @@ pub struct ChangedBody<'a> {
                 "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "changed": [{"metric": "storage_bytes", "period": "lifetime", "window_start": "1970-01-01T00:00:00Z", "window_end": null, "units": 5}],
                 "usage": {"subject": "user:u_1", "plan": "free", "limits": [
-                    {"name": "storage_bytes-lifetime", "subject": "user:u_1", "metric": "storage_bytes", "period": "lifetime", "limit": 10, "used": 5, "reserved": 0, "remaining": 5, "granted_remaining": 0, "resets_at": null, "mode": "hard", "warning": "none"}
+                    {"name": "storage_bytes-lifetime", "subject": "user:u_1", "metric": "storage_bytes", "period": "lifetime", "limit": 10, "used": 5, "reserved": 0, "remaining": 5, "granted_remaining": 0, "window_start": null, "resets_at": null, "mode": "hard", "warning": "none"}
                 ], "features": {}, "blocked": false, "last_reset_at": null, "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"}
             })),
         ActProblems,
@@ -157,7 +157,7 @@ pub(crate) async fn set(
                 "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "changed": [{"metric": "storage_bytes", "period": "lifetime", "window_start": "1970-01-01T00:00:00Z", "window_end": null, "units": -1}],
                 "usage": {"subject": "user:u_1", "plan": "free", "limits": [
-                    {"name": "storage_bytes-lifetime", "subject": "user:u_1", "metric": "storage_bytes", "period": "lifetime", "limit": 10, "used": 4, "reserved": 0, "remaining": 6, "granted_remaining": 0, "resets_at": null, "mode": "hard", "warning": "none"}
+                    {"name": "storage_bytes-lifetime", "subject": "user:u_1", "metric": "storage_bytes", "period": "lifetime", "limit": 10, "used": 4, "reserved": 0, "remaining": 6, "granted_remaining": 0, "window_start": null, "resets_at": null, "mode": "hard", "warning": "none"}
                 ], "features": {}, "blocked": false, "last_reset_at": null, "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"}
             })),
         ActProblems,

@@ -27,14 +27,13 @@ use crate::http::order_body::Wanted;
 use crate::http::problem::Problem;
 use crate::http::request_id::RequestScope;
 use crate::http::state::Api;
-use crate::quota::Ask;
 use crate::quota::Order;
 
 /// What the head of a request for a decision says.
 #[derive(Debug)]
 pub struct Call {
-    scope: RequestScope,
-    idempotency_key: Option<String>,
+    pub(super) scope: RequestScope,
+    pub(super) idempotency_key: Option<String>,
     deny_with_200: bool,
 }
 
@@ -87,9 +86,12 @@ impl Call {
     }
 
     pub(super) fn answer(&self, decision: &Decision, path: &str, api: &Api) -> Response {
+        decision::response(decision, self.style(path, api))
+    }
+
+    pub(super) const fn style<'a>(&self, path: &'a str, api: &Api) -> Style<'a> {
         let legacy_headers = api.server.legacy_rate_limit_headers;
-        let deny_with_200 = self.deny_with_200;
-        decision::response(decision, Style { path, deny_with_200, legacy_headers })
+        Style { path, deny_with_200: self.deny_with_200, legacy_headers }
     }
 }
 
@@ -112,14 +114,14 @@ impl Call {
                 "allowed": true,
                 "event_id": null,
                 "limits": [
-                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "degraded": false,
                 "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "plan": "chat"
             })),
-        (status = 429, description = "a limit leaves no room", body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = String, description = "seconds until the latest violated window ends")),
+        (status = 429, description = "a limit leaves no room, or a rule against abuse has blocked the subject for a while (`abuse_detected`)", body = Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = String, description = "seconds until the latest violated window ends, or the block")),
             example = json!({
                 "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
                 "title": "Request cannot be satisfied as assigned quota has been exceeded",
@@ -132,7 +134,7 @@ impl Call {
                 "allowed": false,
                 "event_id": null,
                 "limits": [
-                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 80, "reserved": 0, "remaining": 20, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "warning"}
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 80, "reserved": 0, "remaining": 20, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "warning"}
                 ],
                 "degraded": false,
                 "plan": "chat"
@@ -178,15 +180,15 @@ pub(crate) async fn check(
                 "allowed": true,
                 "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "limits": [
-                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"},
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "unlimited": true, "used": 5120, "reserved": 0, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"},
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "unlimited": true, "used": 5120, "reserved": 0, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "degraded": false,
                 "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "plan": "chat"
             })),
-        (status = 429, description = "refused: nothing was charged", body = Problem, content_type = "application/problem+json",
-            headers(("Retry-After" = String, description = "seconds until the latest violated window ends")),
+        (status = 429, description = "refused, by a limit or because a rule against abuse has blocked the subject for a while (`abuse_detected`): nothing was charged", body = Problem, content_type = "application/problem+json",
+            headers(("Retry-After" = String, description = "seconds until the latest violated window ends, or the block")),
             example = json!({
                 "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
                 "title": "Request cannot be satisfied as assigned quota has been exceeded",
@@ -201,7 +203,7 @@ pub(crate) async fn check(
                 "allowed": false,
                 "event_id": null,
                 "limits": [
-                    {"name": "premium_messages-month", "subject": "user:u_1", "metric": "premium_messages", "period": "month", "limit": 20, "used": 20, "reserved": 0, "remaining": 0, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "critical"}
+                    {"name": "premium_messages-month", "subject": "user:u_1", "metric": "premium_messages", "period": "month", "limit": 20, "used": 20, "reserved": 0, "remaining": 0, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "critical"}
                 ],
                 "degraded": false,
                 "plan": "chat"
@@ -216,11 +218,9 @@ pub(crate) async fn consume(
     mut call: Call,
     body: JsonBytes,
 ) -> Result<Response, ApiError> {
-    let order = call.order(&caller, order_body::parse(&body.0)?)?;
-    if matches!(order.ask, Ask::Feature(_)) {
-        let rule = "can only be checked; a consume charges a model or a metric";
-        return Err(ApiError::invalid("feature", rule));
-    }
+    let wanted = order_body::parse(&body.0)?;
+    order_body::chargeable(&wanted)?;
+    let order = call.order(&caller, wanted)?;
     let decision = if order.amount == Amount::ZERO {
         api.quota.check(order).await?
     } else {

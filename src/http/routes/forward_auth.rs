@@ -67,11 +67,11 @@ const X_HEADROOM_DEGRADED: HeaderName = HeaderName::from_static("x-headroom-degr
                 ("X-Headroom-Degraded" = String, description = "`true` when the answer was given without the counters"),
                 ("Idempotent-Replayed" = String, description = "`true` when the answer repeats an earlier one"),
             )),
-        (status = 429, description = "refused: nothing was charged. With `deny=403` the status is 403, and all else the same", body = Problem, content_type = "application/problem+json",
+        (status = 429, description = "a limit leaves no room, or a rule against abuse has blocked the subject for a while: nothing was charged. With `deny=403` the status is 403, and all else the same", body = Problem, content_type = "application/problem+json",
             headers(
                 ("Retry-After" = String, description = "seconds until the latest violated window ends"),
                 ("X-Headroom-Status" = String, description = "429"),
-                ("X-Headroom-Code" = String, description = "`limit_exceeded` or `reserved_by_others`"),
+                ("X-Headroom-Code" = String, description = "`limit_exceeded`, `reserved_by_others` or `abuse_detected`"),
             )),
         DecisionProblems,
     ),
@@ -98,10 +98,17 @@ async fn decide(
     let denied = denied_status(query.deny.as_deref())?;
     let order = order(Forwarded::of(&gateway, headers, query)?, &gateway, scope)?;
     let subject = order.subject.clone();
-    let decision = if order.amount == Amount::ZERO {
-        api.quota.check(order).await?
+    let outcome = if order.amount == Amount::ZERO {
+        api.quota.check(order).await
     } else {
-        api.quota.consume(order).await?
+        api.quota.consume(order).await
+    };
+    let decision = match outcome.map_err(ApiError::from) {
+        Ok(decision) => decision,
+        Err(error @ ApiError::AbuseDetected { .. }) => {
+            return Ok(restrained(&error, scope, denied));
+        }
+        Err(error) => return Err(error),
     };
     let legacy_headers = api.server.legacy_rate_limit_headers;
     let style = Style { path: PATH, deny_with_200: false, legacy_headers };
@@ -153,18 +160,32 @@ fn insert_headers(headers: &mut HeaderMap, decision: &Decision, subject: &str) {
     insert(X_HEADROOM_DEGRADED, if decision.degraded { "true" } else { "" });
     if !decision.allowed {
         insert(X_HEADROOM_STATUS, StatusCode::TOO_MANY_REQUESTS.as_str());
-        insert(X_HEADROOM_CODE, &problem::code_text(decision::refusal_code(decision)));
+        insert(X_HEADROOM_CODE, &decision::refusal_code(decision).text());
     }
+}
+
+/// A block by a rule is a refusal, which some gateways only know as 403.
+fn restrained(error: &ApiError, scope: &RequestScope, denied: StatusCode) -> Response {
+    let mut headers = HeaderMap::new();
+    insert_reason(&mut headers, error);
+    let mut response = problem::response(error, scope.id(), PATH, headers);
+    *response.status_mut() = denied;
+    response
 }
 
 /// A gateway may show its callers none of the body, so that headers must say why.
 fn named(error: ApiError) -> Response {
-    let (status, code) = error.status_and_code();
+    let mut headers = HeaderMap::new();
+    insert_reason(&mut headers, &error);
     let mut response = error.into_response();
-    let headers = response.headers_mut();
+    response.headers_mut().extend(headers);
+    response
+}
+
+fn insert_reason(headers: &mut HeaderMap, error: &ApiError) {
+    let (status, code) = error.status_and_code();
     headers.insert(X_HEADROOM_STATUS, HeaderValue::from(status.as_u16()));
-    if let Ok(code) = HeaderValue::try_from(problem::code_text(code)) {
+    if let Ok(code) = HeaderValue::try_from(code.text()) {
         headers.insert(X_HEADROOM_CODE, code);
     }
-    response
 }

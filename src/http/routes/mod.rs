@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod analytics;
 pub mod audit;
+pub mod batches;
 pub mod catalogue;
 pub mod chat;
 pub mod counts;

@@ -35,7 +35,8 @@ pub struct PlansBody<'a> {
     /// The catalogue's version, the same as the `ETag`.
     version: u64,
     /// The plans by name.
-    plans: &'a BTreeMap<String, Plan>,
+    #[schema(value_type = BTreeMap<String, Plan>)]
+    plans: BTreeMap<&'a str, &'a Plan>,
 }
 
 /// One plan.
@@ -66,6 +67,8 @@ pub struct PlanBody<'a> {
 }
 
 /// Read all plans.
+///
+/// End users see those that are listed.
 #[utoipa::path(
     get,
     operation_id = "read_plans",
@@ -83,12 +86,15 @@ pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller<Read>,
 ) -> Result<Response, ApiError> {
-    caller.holds_key()?;
     let CatalogueView { version, catalogue } = api.quota.newest_catalogue().await?;
-    Ok(versioned(version, &PlansBody { version, plans: &catalogue.plans }))
+    let shown = catalogue.plans.iter().filter(|(_, plan)| is_shown(plan, &caller));
+    let plans = shown.map(|(name, plan)| (name.as_str(), plan)).collect();
+    Ok(versioned(version, &PlansBody { version, plans }))
 }
 
 /// Read a plan.
+///
+/// For end users only those that are listed exist.
 #[utoipa::path(
     get,
     operation_id = "read_plan",
@@ -111,10 +117,18 @@ pub(crate) async fn read(
     caller: Caller<Read>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    caller.holds_key()?;
     let Path(name) = path.map_err(|_| undecodable("name"))?;
     let view = api.quota.newest_catalogue().await?;
+    let is_hidden = |plan| !is_shown(plan, &caller);
+    if view.catalogue.plans.get(&name).is_some_and(is_hidden) {
+        return Err(ApiError::UnknownPlan);
+    }
     answer(&view, &name)
+}
+
+/// End users see what they may change to. Other plans may be made for somebody else.
+fn is_shown(plan: &Plan, caller: &Caller<Read>) -> bool {
+    plan.is_listed() || caller.holds_key().is_ok()
 }
 
 /// Put a plan.

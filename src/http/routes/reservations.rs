@@ -149,7 +149,7 @@ pub struct OpenBody<'a> {
                 "allowed": true,
                 "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "limits": [
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 4096, "remaining": 33904, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 4096, "remaining": 33904, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "degraded": false,
                 "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
@@ -172,7 +172,7 @@ pub struct OpenBody<'a> {
                 "allowed": false,
                 "event_id": null,
                 "limits": [
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 36864, "remaining": 1136, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "critical"}
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 36864, "remaining": 1136, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "critical"}
                 ],
                 "degraded": false,
                 "plan": "chat"
@@ -259,7 +259,7 @@ impl Settling<'_> {
                 "state": "committed", "amount": 1234, "reserved": 4096, "returned": 2862, "overage": false, "late": false,
                 "expires_at": "2026-11-22T08:28:41Z",
                 "limits": [
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 13234, "reserved": 0, "remaining": 36766, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 13234, "reserved": 0, "remaining": 36766, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "plan": "chat",
                 "request_id": "019aab7c-4a11-7c1a-9d53-0d1f0a2b3c4d"
@@ -300,7 +300,7 @@ pub(crate) async fn commit(settling: Settling<'_>, bytes: &[u8]) -> Result<Respo
                 "state": "released", "amount": 0, "reserved": 4096, "returned": 4096, "overage": false, "late": false,
                 "expires_at": "2026-11-22T08:28:41Z",
                 "limits": [
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 0, "remaining": 38000, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 0, "remaining": 38000, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "plan": "chat",
                 "request_id": "019aab7c-4a11-7c1a-9d53-0d1f0a2b3c4d"
@@ -341,7 +341,7 @@ pub(crate) async fn release(settling: Settling<'_>, bytes: &[u8]) -> Result<Resp
                 "state": "held", "amount": 0, "reserved": 4096, "returned": 0, "overage": false, "late": false,
                 "expires_at": "2026-11-22T08:33:12Z",
                 "limits": [
-                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 4096, "remaining": 33904, "granted_remaining": 0, "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "tokens-day", "subject": "user:u_1", "metric": "tokens", "period": "day", "limit": 50000, "used": 12000, "reserved": 4096, "remaining": 33904, "granted_remaining": 0, "window_start": "2026-11-22T00:00:00Z", "resets_at": "2026-11-23T00:00:00Z", "mode": "hard", "warning": "none"}
                 ],
                 "plan": "chat",
                 "request_id": "019aab7c-4a11-7c1a-9d53-0d1f0a2b3c4d"

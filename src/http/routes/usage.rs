@@ -20,7 +20,6 @@ use crate::domain::Period;
 use crate::http::auth::Admin;
 use crate::http::auth::Caller;
 use crate::http::auth::Read;
-use crate::http::decision::LimitBody;
 use crate::http::documented::ActHeaders;
 use crate::http::documented::ActProblems;
 use crate::http::documented::ReadProblems;
@@ -28,6 +27,7 @@ use crate::http::error::ApiError;
 use crate::http::fields::metric;
 use crate::http::fields::period;
 use crate::http::fields::subject;
+use crate::http::limit_body::LimitBody;
 use crate::http::rate_limit_headers::distinct_names;
 use crate::http::reply::reply;
 use crate::http::request_id::RequestScope;
@@ -119,7 +119,7 @@ pub struct ClearedBody<'a> {
     responses(
         (status = 200, description = "the usage", body = UsageBody,
             example = json!({"subject": "user:u_1", "plan": "chat", "limits": [
-                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 45, "reserved": 0, "remaining": 55, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
                 ], "features": {"export": true}, "blocked": false, "last_reset_at": null, "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"})),
         ReadProblems,
     ),
@@ -159,7 +159,7 @@ pub(crate) async fn read(
                 "event_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d",
                 "cleared": [{"metric": "messages", "period": "month", "window_start": "2026-11-01T00:00:00Z", "window_end": "2026-12-01T00:00:00Z", "units": 45}],
                 "usage": {"subject": "user:u_1", "plan": "chat", "limits": [
-                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 0, "reserved": 0, "remaining": 100, "granted_remaining": 0, "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
+                    {"name": "messages-month", "subject": "user:u_1", "metric": "messages", "period": "month", "limit": 100, "used": 0, "reserved": 0, "remaining": 100, "granted_remaining": 0, "window_start": "2026-11-01T00:00:00Z", "resets_at": "2026-12-01T00:00:00Z", "mode": "hard", "warning": "none"}
                 ], "features": {"export": true}, "blocked": false, "last_reset_at": "2026-11-22T08:26:40.500Z", "request_id": "019aab7c-3f4e-7c1a-9d53-0d1f0a2b3c4d"}
             })),
         ActProblems,
@@ -285,6 +285,7 @@ mod tests {
               "reserved": 0,
               "remaining": 4,
               "granted_remaining": 0,
+              "window_start": "2025-11-01T00:00:00Z",
               "resets_at": "2025-12-01T00:00:00Z",
               "mode": "hard",
               "warning": "critical"

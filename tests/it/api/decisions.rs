@@ -28,6 +28,7 @@ fn limit(name: &str, max: u64, used: u64, warning: &str) -> Value {
         "reserved": 0,
         "remaining": max - used,
         "granted_remaining": 0,
+        "window_start": "2027-02-01T00:00:00Z",
         "resets_at": "2027-03-01T00:00:00Z",
         "mode": "hard",
         "warning": warning,

@@ -3,6 +3,7 @@
 mod audit;
 mod bad_fields;
 pub(crate) mod bad_input;
+mod batches;
 mod bounds;
 mod catalogue;
 mod chat;

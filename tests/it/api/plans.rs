@@ -117,7 +117,8 @@ async fn a_plan_that_breaks_a_rule_is_refused_with_the_field_and_the_bound() {
     app.finish().await;
 }
 
-/// Guards that what holds for all subjects is changed by whoever may change all of them, and is not end users' business.
+/// Guards that what holds for all subjects is changed by whoever may change all of them, and that end users see what they may
+/// choose: models, and the plans that are listed.
 #[tokio::test]
 async fn plans_are_read_by_keys_and_changed_by_admins_of_the_whole_tree() {
     let app = TestApp::start_with(tokens::hs256()).await;
@@ -130,7 +131,6 @@ async fn plans_are_read_by_keys_and_changed_by_admins_of_the_whole_tree() {
     for path in ["/v1/plans", "/v1/plans/chat", "/v1/models", "/v1/catalogue"] {
         assert_eq!(reader.get(path).await.status, StatusCode::OK, "{path}");
         assert_eq!(fenced.get(path).await.status, StatusCode::OK, "{path}");
-        assert_eq!(told(&user.get(path).await), (403, "permission_denied"), "{path}");
         assert_eq!(told(&checker.get(path).await), (403, "permission_denied"), "{path}");
         let stranger = answer(reader.stranger(Method::GET, path)).await;
         assert_eq!(told(&stranger), (401, "unauthenticated"), "{path}");
@@ -142,5 +142,14 @@ async fn plans_are_read_by_keys_and_changed_by_admins_of_the_whole_tree() {
         }
     }
     assert_eq!(reader.get("/v1/catalogue").await.etag(), "\"1\"");
+    let listed = json!({ "listed": true, "limits": [daily(1)] });
+    assert_eq!(app.caller().put("/v1/plans/pro", "*", &listed).await.status, StatusCode::OK);
+    let models = user.get("/v1/models").await;
+    assert_eq!(models.body, reader.get("/v1/models").await.body);
+    let plans = user.get("/v1/plans").await;
+    assert_eq!(plans.body["plans"].as_object().unwrap().keys().collect::<Vec<_>>(), ["pro"]);
+    assert_eq!(user.get("/v1/plans/pro").await.body["name"], "pro");
+    assert_eq!(told(&user.get("/v1/plans/chat").await), (404, "unknown_plan"));
+    assert_eq!(told(&user.get("/v1/catalogue").await), (403, "permission_denied"));
     app.finish().await;
 }

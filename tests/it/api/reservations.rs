@@ -234,7 +234,7 @@ async fn what_has_ended_says_how() {
         assert_problem(&committed, StatusCode::CONFLICT, code, &words);
         let released = act(&caller, &other, action, &body).await;
         let code = "reservation_already_released";
-        assert_problem(&released, StatusCode::GONE, code, &["released before"]);
+        assert_problem(&released, StatusCode::CONFLICT, code, &["released before"]);
     }
     assert_eq!(usage(&caller).await, [7, 0, 93]);
     app.finish().await;

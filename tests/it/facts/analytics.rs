@@ -300,3 +300,23 @@ async fn analysts_questions_go_to_their_own_store() {
     assert!(app.postgres().await.query_one(who, &[]).await.unwrap().get::<_, i64>(0) > 0);
     app.finish().await;
 }
+
+/// Guards the table of names for dashboards that were written for another system: each of ours is there.
+#[tokio::test]
+async fn what_others_call_by_other_names_is_there_under_ours() {
+    let app = TestApp::start().await;
+    let page = include_str!("../../../docs/ANALYTICS.md");
+    let (_, table) = page.split_once("| there | here |").unwrap();
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let ours = rows.map(|row| row.split('|').nth(2).unwrap().split('`').nth(1).unwrap());
+    let ours: Vec<&str> = ours.collect();
+    let postgres = app.postgres().await;
+
+    assert_eq!(ours.len(), 7, "{ours:?}");
+    for name in ours {
+        let found = "SELECT to_regclass($1::text) IS NOT NULL";
+        let is_there: bool = postgres.query_one(found, &[&name]).await.unwrap().get(0);
+        assert!(is_there, "{name}");
+    }
+    app.finish().await;
+}

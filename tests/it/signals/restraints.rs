@@ -1,5 +1,7 @@
 //! What rules do to subjects, beside telling of them.
 
+use reqwest::Method;
+use reqwest::StatusCode;
 use serde_json::Value;
 use serde_json::json;
 
@@ -8,8 +10,10 @@ use super::alerts::evaluate;
 use super::alerts::only;
 use super::alerts::start;
 use super::streamed::Stream;
+use crate::api::bad_input::assert_problem;
 use crate::support::TestApp;
 use crate::support::caller::Caller;
+use crate::support::caller::answer;
 
 const SUBJECT: &str = "/v1/subjects/user:u_1";
 
@@ -58,7 +62,18 @@ async fn a_rule_blocks_a_subject_on_every_node_until_its_time_has_passed() {
 
     for node in 0..2 {
         let caller = app.caller_of(node);
-        assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "subject_blocked");
+        let refused = caller.consume("user:u_1", "gemini").await;
+        let words = ["user:u_1 is blocked for a while"];
+        assert_problem(&refused, StatusCode::TOO_MANY_REQUESTS, "abuse_detected", &words);
+        let kind = "https://iana.org/assignments/http-problem-types#abnormal-usage-detected";
+        assert_eq!(refused.body["type"], kind);
+        let retry_after_s: u64 = refused.header("retry-after").parse().unwrap();
+        assert!((3_000..=3_600).contains(&retry_after_s), "{refused:?}");
+        let gateway = caller.request(Method::GET, "/v1/forward-auth?deny=403&metric=messages");
+        let gateway = answer(gateway.header("x-headroom-subject", "user:u_1")).await;
+        assert_eq!((gateway.status.as_u16(), gateway.code()), (403, "abuse_detected"));
+        assert_eq!(gateway.header("x-headroom-status"), "429");
+        assert_eq!(gateway.header("x-headroom-code"), "abuse_detected");
         assert!(caller.consume("user:u_2", "gemini").await.is_allowed());
     }
     let told = stream.next().await.unwrap();
@@ -127,9 +142,9 @@ async fn a_restraint_stays_until_it_ends_or_an_admin_lifts_it() {
     evaluate(&app, 1).await;
 
     let caller = app.caller();
-    assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "subject_blocked");
+    assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "abuse_detected");
     assert_eq!(caller.delete_if(SUBJECT, "*").await.status.as_u16(), 204);
-    assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "subject_blocked");
+    assert_eq!(caller.consume("user:u_1", "gemini").await.code(), "abuse_detected");
     for _ in 0..2 {
         let lifted = caller.delete(&format!("{SUBJECT}/restraints")).await;
         assert_eq!(lifted.status.as_u16(), 204, "{lifted:?}");

@@ -225,6 +225,35 @@ async fn a_generation_that_is_sent_again_counts_once() {
     app.finish().await;
 }
 
+/// Guards that a generation which was counted is answered by what the decision found: a second look could fail, and the caller
+/// would not know that it counted. The answer is the same as a look's, and says what is left in headers too.
+#[tokio::test]
+async fn a_generation_is_answered_without_a_second_look() {
+    let app = as_in_the_example().await;
+    let send = async || {
+        let path = "/api/usage-tracking/track-generation/123";
+        let request = app.caller().request(Method::POST, path);
+        answer(request.header("idempotency-key", "\"image-6\"")).await
+    };
+
+    let sixth = send().await;
+
+    assert_eq!(sixth.body, get(&app, "comprehensive", "123").await.body);
+    for left in ["\"image_generations-day\";r=14;t=", "\"image_generations-month\";r=54;t="] {
+        assert!(sixth.header("ratelimit").contains(left), "{sixth:?}");
+    }
+    assert_eq!(sixth.header("cache-control"), "no-store");
+    assert!(consume(&app, USER, "image_generations", 13).await.is_allowed());
+    let last = track(&app, "123").await;
+    assert_eq!(
+        (&last.body["canGenerate"], &last.body["dailyUsage"]["remaining"]),
+        (&json!(false), &json!(0))
+    );
+    assert_eq!(last.body, get(&app, "comprehensive", "123").await.body);
+    assert_eq!(send().await.body, sixth.body, "a look would find the day spent");
+    app.finish().await;
+}
+
 /// Guards the isolation of users: a token reads its own numbers, nobody else's, and changes none.
 #[tokio::test]
 async fn a_token_reads_its_own_user_alone() {

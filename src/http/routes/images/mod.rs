@@ -1,8 +1,8 @@
 //! `/api/usage-tracking/…`: the JSON that image generators know, over the same use-cases.
 //!
 //! The metric is [`IMAGE_GENERATIONS`] and the user `user:<userId>`. Whoever has no plan has no access: reads say so, and a
-//! generation is refused. Where a store is away nobody is let through, whatever the limits say, because each answer looks
-//! at the counters.
+//! generation is refused. Where Redis is away nobody is let through, whatever the limits say, because each answer has the
+//! counts.
 
 mod body;
 
@@ -11,7 +11,6 @@ use std::sync::Arc;
 use axum::extract::Path;
 use axum::extract::State;
 use axum::extract::rejection::PathRejection;
-use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use axum::response::Response;
 
@@ -29,7 +28,6 @@ use crate::http::documented::ActHeaders;
 use crate::http::documented::ReadProblems;
 use crate::http::error::ApiError;
 use crate::http::fields::undecodable;
-use crate::http::idempotency::IDEMPOTENT_REPLAYED;
 use crate::http::idempotency::idempotency_key;
 use crate::http::problem::Problem;
 use crate::http::reply::reply;
@@ -174,7 +172,7 @@ pub(crate) async fn generation_limits(
 
 /// Count a generation.
 ///
-/// Decides and charges at once, as a consume does. Answers the usage afterwards. With `Idempotency-Key` the same request
+/// Decides and charges at once, as a consume does. Answers the usage that the decision found. With `Idempotency-Key` the same request
 /// may be sent again: it is charged once.
 #[utoipa::path(
     post,
@@ -187,7 +185,11 @@ pub(crate) async fn generation_limits(
     ),
     responses(
         (status = 200, description = "counted: the usage afterwards", body = ImageUsage,
-            headers(("Idempotent-Replayed" = String, description = "`true` when it was counted before"))),
+            headers(
+                ("RateLimit-Policy" = String, description = "all limits: `q` units in windows of `w` seconds"),
+                ("RateLimit" = String, description = "all limits: `r` units remain, the window ends in `t` seconds"),
+                ("Idempotent-Replayed" = String, description = "`true` when it was counted before: the answer is the same"),
+            )),
         (status = 403, description = "the user has no plan or is blocked, or the credential may not consume", body = Problem, content_type = "application/problem+json",
             example = json!({
                 "type": "urn:headroom:problem:no_plan",
@@ -212,7 +214,7 @@ pub(crate) async fn generation_limits(
                 "allowed": false,
                 "event_id": null,
                 "limits": [
-                    {"name": "image_generations-day", "subject": "user:123", "metric": "image_generations", "period": "day", "limit": 20, "used": 20, "reserved": 0, "remaining": 0, "granted_remaining": 0, "resets_at": "2024-01-16T00:00:00Z", "mode": "hard", "warning": "critical"}
+                    {"name": "image_generations-day", "subject": "user:123", "metric": "image_generations", "period": "day", "limit": 20, "used": 20, "reserved": 0, "remaining": 0, "granted_remaining": 0, "window_start": "2024-01-15T00:00:00Z", "resets_at": "2024-01-16T00:00:00Z", "mode": "hard", "warning": "critical"}
                 ],
                 "degraded": false,
                 "plan": "PREMIUM"
@@ -239,15 +241,16 @@ pub(crate) async fn track(
         context: scope.context(),
     };
     let decision = api.quota.consume(order).await?;
+    let legacy_headers = api.server.legacy_rate_limit_headers;
+    let style = Style { path: head.uri.path(), deny_with_200: false, legacy_headers };
     if !decision.allowed {
-        let legacy_headers = api.server.legacy_rate_limit_headers;
-        let style = Style { path: head.uri.path(), deny_with_200: false, legacy_headers };
         return Ok(decision::response(&decision, style));
     }
-    let mut response = reply(&look(&api, &user).await?);
-    if decision.replayed {
-        response.headers_mut().insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    if decision.degraded {
+        return Ok(reply(&look(&api, &user).await?)); // nothing was counted, and nobody knows the counts
     }
+    let mut response = reply(&ImageUsage::of(&api.quota.usage_after(&user, &decision)));
+    decision::insert_headers(response.headers_mut(), &decision, style);
     Ok(response)
 }
 
