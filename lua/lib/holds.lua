@@ -18,7 +18,7 @@ do
   local function own_of(hold, index, line)
     local held = hold[H_HELD]
     if held == 0 or is_lapsed(hold) then return 0 end
-    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index] or 0
+    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index]
     return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
   end
 
@@ -172,7 +172,7 @@ do
   local function tell_again(at, hold, event, known)
     local entry = entry_at(KEYS[2], epoch, known)
     local made = entry.sheets[entry.events[known - entry.first + 1][1] + 1]
-    tell(hold, event, known, told(at, hold, unpack_all(hold[H_SHEET])[4], made[6] or 0))
+    tell(hold, event, known, told(at, hold, unpack_all(hold[H_SHEET])[4], made[6]))
   end
 
   -- A commit, release, expire or extend.

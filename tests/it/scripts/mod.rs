@@ -2,7 +2,9 @@
 
 mod acts;
 mod attempts;
+mod borders;
 mod charging;
+mod faulty;
 mod fields;
 mod gifts;
 mod grants;
@@ -13,11 +15,16 @@ mod holds;
 mod instants;
 mod keeping;
 mod loads;
+mod many;
+mod mixed;
 mod outbox;
+mod outlasting;
 mod paths;
+mod pending;
 mod profiles;
 mod refunds;
 mod rewriting;
 mod rollover;
+mod settling;
 mod sliding;
 mod writing;
