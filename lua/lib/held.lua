@@ -394,7 +394,8 @@ do
     local done, hold = done_of(it, head[at], amount, flags, is_all), it.hold
     made_sheets[head[at + 1]] = done.sheet
     keep(place_of_hold(at, depth), done.record, head[4] + hold[H_UNTIL] - now_s)
-    local values = pack(now, head[at + 4], unpack(counts, 1, 2 * it.asked[C_LINES])) .. done.tail
+    local used = pack(now, head[at + 4], epoch, seq, unpack(counts, 1, 2 * it.asked[C_LINES]))
+    local values = used .. done.tail
     tell(hold, event, seq, values)
     if head[at + 2] > 0 then record(at, event, hold[H_SHEET], values) end
   end

@@ -104,16 +104,15 @@ do
   end
 
   -- What a caller is told of a hold: the counts of its lines as they are now, until when it was
-  -- held, its amount and its flags.
-  local function told(at, hold, lines, flags)
+  -- held, its amount and its flags; and the place of the event that says so.
+  local function told(at, hold, lines, flags, at_seq)
     local groups, by_line = claims_of_hold(hold, lines, 0)
     share_out(groups)
     local used, held, carried, granted = {}, {}, {}, {}
     for i, it in ipairs(by_line) do
       used[i], held[i], carried[i], granted[i] = it.used, it.held, it.carried, it.group.granted
     end
-    -- Without a key the script is not told of the request.
-    local values = { now, head[at + 4] == 0 and '' or head[at + 4] }
+    local values = { now, head[at + 4], epoch, at_seq }
     for _, column in ipairs({ used, held, carried, granted }) do
       for i = 1, #lines do values[#values + 1] = column[i] end
     end
@@ -132,7 +131,7 @@ do
     local is_committed = status == COMMITTED or status == COMMITTED_LATE
     hold[H_ENDED] = is_committed and head[at + 6] or 0
     keep_hold(place, hold)
-    local values = told(at, hold, asked[4], flags)
+    local values = told(at, hold, asked[4], flags, seq)
     tell(hold, event, seq, values)
     record(at, event, hold[H_SHEET], values)
   end
@@ -172,7 +171,8 @@ do
   local function tell_again(at, hold, event, known)
     local entry = entry_at(KEYS[2], epoch, known)
     local made = entry.sheets[entry.events[known - entry.first + 1][1] + 1]
-    tell(hold, event, known, told(at, hold, unpack_all(hold[H_SHEET])[4], made[6]))
+    local lines, flags = unpack_all(hold[H_SHEET])[4], made[6]
+    tell(hold, event, known, told(at, hold, lines, flags, known))
   end
 
   -- A commit, release, expire or extend.

@@ -248,7 +248,7 @@ end
 
 -- Makes an accepted request known by the counts of its answer, which begin there.
 local function record_answer(at, event, first, more)
-  local values = pack(now, head[at + 4], unpack(results, first, filled))
+  local values = pack(now, head[at + 4], epoch, seq, unpack(results, first, filled))
   record(at, event, given_sheet(head[at + 1]), values .. (more or ''))
 end
 

@@ -167,7 +167,7 @@ do
     made_sheets[number] = pack_made(asked, plan, lines, depth, 0)
     emit(ACCEPTED, seq)
     for i = 1, #lines do counts[i] = lines[i][6] or 0 end
-    record(at, event, made_sheets[number], pack(now, head[at + 4], unpack(counts)))
+    record(at, event, made_sheets[number], pack(now, head[at + 4], epoch, seq, unpack(counts)))
     return true
   end
 

@@ -170,7 +170,7 @@ impl Lane {
             self.whole_until = Instant::now() + WHOLE_FOR;
             return Box::pin(self.attempt(group)).await;
         }
-        self.note(&reply, group)?;
+        self.note(&reply)?;
         Ok(reply)
     }
 
@@ -178,7 +178,7 @@ impl Lane {
     ///
     /// A higher epoch than ours was opened after another node's recovery: the same call under the new epoch may pass,
     /// so this one counts as not executed. A lower epoch is a restored snapshot.
-    fn note(&self, reply: &GroupReply, group: &[Ticket]) -> Result<(), CountersError> {
+    fn note(&self, reply: &GroupReply) -> Result<(), CountersError> {
         if reply.code == Code::OtherEpoch && reply.epoch > self.shard.sight().epoch {
             self.shard.saw(reply.epoch, 0, None);
             return Err(CountersError::Unavailable { ambiguous: false, source: None });
@@ -186,7 +186,7 @@ impl Lane {
         if reply.code != Code::Ok {
             return Ok(());
         }
-        self.shard.saw(reply.epoch, reply.seq, own_of(reply, group));
+        self.shard.saw(reply.epoch, reply.seq, own_of(reply));
         let delta_ms = reply.now_ms - self.parts.clock.now_ms();
         self.parts.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
         Ok(())
@@ -229,15 +229,10 @@ fn mark_unknown(group: &mut [Ticket], seen_seq: u64) {
     }
 }
 
-/// What the call did for this node, if anything.
-fn own_of(reply: &GroupReply, group: &[Ticket]) -> Option<Own> {
-    let mut own: Option<Own> = None;
-    for (result, ticket) in reply.results.iter().zip(group) {
-        let Ok((_, Some(seq))) = result else { continue };
-        let events = own.map_or(0, |own| own.events) + 1;
-        own = Some(Own { seq: *seq, event_id: ticket.operation.event_id, events });
-    }
-    own
+/// What the call acknowledged to this node, if anything.
+fn own_of(reply: &GroupReply) -> Option<Own> {
+    let events = reply.results.iter().filter_map(|result| result.as_ref().ok()?.1);
+    Own::of(events)
 }
 
 /// Answers the requests that would write, and keeps those that only look: Redis decides these all the same. Waiting for

@@ -211,6 +211,10 @@ impl Operation {
 pub struct StoredAnswer {
     /// The event that was accepted.
     pub event_id: Uuid,
+    /// The epoch in which it was.
+    pub epoch: u64,
+    /// Its place there.
+    pub seq: u64,
     /// The request that was answered.
     pub request_id: String,
     /// When Redis decided, in Unix milliseconds.

@@ -21,8 +21,9 @@ use super::sheet::read_sheet;
 /// Added to an outcome that is followed by more than used units.
 const DETAILED: u64 = 16;
 
-/// One result: an outcome and, when an event was accepted, its place.
-pub(super) type GroupResult = Result<(Outcome, Option<u64>), CountersError>;
+/// One result: an outcome and, when it acknowledges an event of this epoch, the event's place and id. Whoever replays an
+/// answer acknowledges it, too, and may be the only one: the first answer may have been lost.
+pub(super) type GroupResult = Result<(Outcome, Option<(u64, Uuid)>), CountersError>;
 
 /// The answer to a whole call.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ pub(super) fn read(bytes: &[u8], operations: &[&Operation]) -> Result<GroupReply
     if code == Code::Ok {
         results.reserve(operations.len());
         for operation in operations {
-            results.push(read_result(&mut input, operation, now_ms)?);
+            results.push(read_result(&mut input, operation, epoch, now_ms)?);
         }
     }
     Ok(GroupReply { code, epoch, seq, now_ms, results })
@@ -61,25 +62,29 @@ pub(super) fn read(bytes: &[u8], operations: &[&Operation]) -> Result<GroupReply
 fn read_result(
     input: &mut Unpacker<'_>,
     operation: &Operation,
+    epoch: u64,
     now_ms: i64,
 ) -> Result<GroupResult, CountersError> {
     let code = input.count()?;
     if code == 2 {
-        return Ok(Ok((Outcome::Replayed(read_record(input.bytes()?)?), None)));
+        let answer = read_record(input.bytes()?)?;
+        let event = (answer.epoch == epoch).then_some((answer.seq, answer.event_id));
+        return Ok(Ok((Outcome::Replayed(answer), event)));
     }
     let (outcome, is_detailed) = (code % DETAILED, code >= DETAILED);
     let extra = input.int()?;
     let again = |again| Ok((Outcome::Again(again), None));
+    let event = Some((extra.cast_unsigned(), operation.event_id));
     let depth = u8::try_from(extra).unwrap_or(1);
     Ok(match outcome {
         0 if operation.kind.has_own_sheet() => Ok((Outcome::Nothing, None)),
         1 if operation.kind.is_of_hold() => {
             let told = read_record(input.bytes()?)?;
-            Ok((Outcome::HoldEnded(told), Some(extra.cast_unsigned())))
+            Ok((Outcome::HoldEnded(told), event))
         }
         1 if operation.kind.rewrites() => {
             let lines = read_sheet(&mut Unpacker::new(input.bytes()?))?.lines;
-            Ok((Outcome::Rewritten { lines, now_ms }, Some(extra.cast_unsigned())))
+            Ok((Outcome::Rewritten { lines, now_ms }, event))
         }
         0 | 1 => {
             let decided = Decided { accepted: outcome == 1, extra, is_detailed, now_ms };
@@ -115,15 +120,15 @@ fn read_decided(
     input: &mut Unpacker<'_>,
     operation: &Operation,
     decided: Decided,
-) -> Result<(Outcome, Option<u64>), CountersError> {
+) -> Result<(Outcome, Option<(u64, Uuid)>), CountersError> {
     let Decided { accepted, extra, is_detailed, now_ms } = decided;
     let lines = operation.sheet.sheet.lines.len();
     let used = read_counts(input, lines)?;
     let more = is_detailed.then(|| read_more(input, lines)).transpose()?;
     let is_check = operation.kind == OperationKind::Check;
     let reset_at_ms = if is_check { extra } else { 0 };
-    let seq = (accepted && !is_check).then_some(extra.cast_unsigned());
-    Ok((Outcome::Decided { accepted, used, more, reset_at_ms, now_ms }, seq))
+    let event = (accepted && !is_check).then_some((extra.cast_unsigned(), operation.event_id));
+    Ok((Outcome::Decided { accepted, used, more, reset_at_ms, now_ms }, event))
 }
 
 fn read_counts(input: &mut Unpacker<'_>, lines: usize) -> Result<Vec<Units>, CountersError> {
@@ -147,7 +152,7 @@ fn read_units(input: &mut Unpacker<'_>) -> Result<Units, CountersError> {
         .map_err(|_| CountersError::malformed("a count"))
 }
 
-/// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id and counts; where
+/// A record is a fingerprint of 8 bytes, the event's id, and as `MessagePack` sheet, time, request id, epoch, seq and counts; where
 /// more than used units counted the rest of [`More`], and of a hold then its end, amount and flags.
 fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     let malformed = || CountersError::malformed("an idempotency record");
@@ -156,13 +161,14 @@ fn read_record(bytes: &[u8]) -> Result<StoredAnswer, CountersError> {
     let mut input = Unpacker::new(&bytes[24..]);
     let StoredSheet { plan, mut lines, .. } = read_sheet(&mut input)?;
     let (now_ms, request_id) = (input.int()?, input.text()?.to_owned());
+    let (epoch, seq) = (input.count()?, input.count()?);
     for line in &mut lines {
         line.used = read_units(&mut input)?;
     }
     let count = lines.len();
     let more = (!input.is_empty()).then(|| read_more(&mut input, count)).transpose()?;
     let hold = (!input.is_empty()).then(|| read_hold(&mut input)).transpose()?;
-    Ok(StoredAnswer { event_id, request_id, now_ms, plan, lines, more, hold })
+    Ok(StoredAnswer { event_id, epoch, seq, request_id, now_ms, plan, lines, more, hold })
 }
 
 fn read_hold(input: &mut Unpacker<'_>) -> Result<HoldTold, CountersError> {

@@ -14,19 +14,34 @@ pub struct Sight {
     pub epoch: u64,
     /// The highest place in the epoch that was acknowledged to this node.
     pub seq: u64,
-    /// The last event of this node that was acknowledged, and its place.
+    /// Of the events that were acknowledged to this node the one at the highest place, and that place.
     pub own: Option<(u64, Uuid)>,
 }
 
-/// A call of this node that was acknowledged. Redis keeps or loses all of its events.
+/// The events that a call acknowledged to this node. A Redis that has the last of them has them all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// The place of its last event.
+    /// The place of the first event. An answer that was replayed, or an earlier attempt that was found, has one before the call.
+    pub first: u64,
+    /// The place of the last event.
     pub seq: u64,
-    /// The id of its last event.
+    /// The id of the last event.
     pub event_id: Uuid,
-    /// How many events of this node it had.
+    /// How many events they are.
     pub events: u32,
+}
+
+impl Own {
+    /// Of places and ids, in any order.
+    pub(super) fn of(events: impl Iterator<Item = (u64, Uuid)>) -> Option<Self> {
+        let of_one = |(seq, event_id)| Self { first: seq, seq, event_id, events: 1 };
+        events.map(of_one).reduce(Self::and)
+    }
+
+    fn and(self, other: Self) -> Self {
+        let last = if self.seq < other.seq { other } else { self };
+        Self { first: self.first.min(other.first), events: self.events + other.events, ..last }
+    }
 }
 
 /// The last that was seen of an epoch that ended.
@@ -75,7 +90,7 @@ impl Shard {
             Ordering::Less => return,
             Ordering::Equal => {
                 sight.seq = sight.seq.max(seq);
-                sight.own = last.or(sight.own);
+                sight.own = sight.own.max(last);
             }
             Ordering::Greater => {
                 let own = std::mem::take(&mut *calls).into();
@@ -127,9 +142,20 @@ mod tests {
     }
 
     #[test]
+    fn the_own_event_at_the_highest_place_is_kept_whatever_is_replayed_later() {
+        let (old, new) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let both = Own::of([(9, new), (3, old)].into_iter());
+        assert_eq!(both, Some(Own { first: 3, seq: 9, event_id: new, events: 2 }));
+        let shard = Shard::new(0);
+        shard.saw(1, 9, both);
+        shard.saw(1, 9, Own::of([(3, old)].into_iter()));
+        assert_eq!(shard.sight().own, Some((9, new)));
+    }
+
+    #[test]
     fn the_last_of_an_ended_epoch_is_kept_until_it_is_told() {
         let shard = Shard::new(0);
-        let own = Own { seq: 9, event_id: Uuid::nil(), events: 2 };
+        let own = Own { first: 8, seq: 9, event_id: Uuid::nil(), events: 2 };
         shard.saw(1, 10, Some(own));
         shard.saw(3, 7, None);
         shard.saw(4, 0, None);

@@ -65,6 +65,17 @@ pub struct IncidentRow {
     pub detail: Value,
 }
 
+/// What a call acknowledged to a node: one or more events, of which Redis has all that come before one that it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnCall {
+    /// The place of the first event.
+    pub first: u64,
+    /// The id of the last event.
+    pub last_id: Uuid,
+    /// How many events they are.
+    pub events: u32,
+}
+
 /// The most incidents in one answer.
 const INCIDENTS_MAX: u32 = 1_000;
 
@@ -89,18 +100,18 @@ WHERE shard = $1 AND old_epoch = $2 AND expected_seq < $3";
 const RAISE_LOST: &str = "-- raise_lost
 UPDATE incidents
 SET lost_at_most = lost_at_most + (
-    SELECT coalesce(sum(own.events), 0)::bigint
-    FROM unnest($3::bigint[], $4::uuid[], $5::bigint[]) AS own (seq, event_id, events)
+    SELECT coalesce(sum(least(own.events, (incidents.detail ->> 'cursor_seq')::bigint - own.first + 1)), 0)::bigint
+    FROM unnest($3::bigint[], $4::uuid[], $5::bigint[]) AS own (first, event_id, events)
     WHERE
-        own.seq <= (incidents.detail ->> 'cursor_seq')::bigint
+        own.first <= (incidents.detail ->> 'cursor_seq')::bigint
         AND NOT EXISTS (SELECT FROM message_logs WHERE message_logs.event_id = own.event_id)
 )
 WHERE shard = $1 AND old_epoch = $2";
 
 impl Ledger {
     /// Raises the bound of the loss at the end of `epoch` by what was acknowledged to a node at places that Postgres had
-    /// passed, and is not in the log: Redis lost it, and gave the places again. `calls` are places, ids and numbers of events.
-    /// Done twice, the bound is higher than it need be.
+    /// passed, and is not in the log: Redis lost it, and gave the places again. Of a call that reaches beyond those places as many
+    /// of its events count as there are places. Done twice, the bound is higher than it need be.
     ///
     /// # Errors
     ///
@@ -109,13 +120,13 @@ impl Ledger {
         &self,
         shard: u16,
         epoch: u64,
-        calls: &[(u64, Uuid, u32)],
+        calls: &[OwnCall],
     ) -> Result<(), LedgerError> {
-        let seqs = calls.iter().map(|(seq, ..)| signed(*seq)).collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<Uuid> = calls.iter().map(|(_, id, _)| *id).collect();
-        let events: Vec<i64> = calls.iter().map(|(.., events)| i64::from(*events)).collect();
+        let firsts = calls.iter().map(|it| signed(it.first)).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<Uuid> = calls.iter().map(|it| it.last_id).collect();
+        let events: Vec<i64> = calls.iter().map(|it| i64::from(it.events)).collect();
         let connection = self.connection().await?;
-        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &seqs, &ids, &events];
+        let params: Params<'_> = &[&i64::from(shard), &signed(epoch)?, &firsts, &ids, &events];
         connection.execute(RAISE_LOST, params).await?;
         Ok(())
     }

@@ -85,6 +85,7 @@ pub use grants::GrantRow;
 pub use grants::NewGrant;
 pub use incidents::Incident;
 pub use incidents::IncidentRow;
+pub use incidents::OwnCall;
 #[doc(hidden)]
 pub use load::BASE;
 pub use load::Base;

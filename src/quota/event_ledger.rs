@@ -19,6 +19,7 @@ use crate::ledger::Incident;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::ledger::LoggedEvent;
+use crate::ledger::OwnCall;
 use crate::ledger::Previous;
 use crate::ledger::RecoveryTx;
 use crate::ledger::ReservationRow;
@@ -110,7 +111,7 @@ pub trait EventLedger: Send + Sync + 'static {
         &self,
         shard: u16,
         epoch: u64,
-        calls: &[(u64, Uuid, u32)],
+        calls: &[OwnCall],
     ) -> impl Future<Output = Answer<()>> + Send;
 }
 
@@ -210,7 +211,7 @@ impl EventLedger for Ledger {
         self.raise_expected(shard, epoch, seq).await
     }
 
-    async fn raise_lost(&self, shard: u16, epoch: u64, calls: &[(u64, Uuid, u32)]) -> Answer<()> {
+    async fn raise_lost(&self, shard: u16, epoch: u64, calls: &[OwnCall]) -> Answer<()> {
         self.raise_lost(shard, epoch, calls).await
     }
 }

@@ -14,10 +14,12 @@ use crate::counters::Counters;
 use crate::counters::Ended;
 use crate::counters::Fault;
 use crate::counters::Fenced;
+use crate::counters::Own;
 use crate::counters::ShardFault;
 use crate::ledger::Cursor;
 use crate::ledger::Incident;
 use crate::ledger::LedgerError;
+use crate::ledger::OwnCall;
 use crate::telemetry::Chain;
 use crate::telemetry::names;
 
@@ -220,7 +222,8 @@ pub(super) async fn own_up(
 ) -> Result<(), LedgerError> {
     let Some(Ended { epoch, seq, own }) = counters.ended(shard) else { return Ok(()) };
     ledger.raise_expected(shard, epoch, seq).await?;
-    let calls: Vec<_> = own.iter().map(|it| (it.seq, it.event_id, it.events)).collect();
+    let call = |it: &Own| OwnCall { first: it.first, last_id: it.event_id, events: it.events };
+    let calls: Vec<_> = own.iter().map(call).collect();
     ledger.raise_lost(shard, epoch, &calls).await?;
     counters.owned_up(shard, epoch);
     Ok(())

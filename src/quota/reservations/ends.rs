@@ -214,7 +214,7 @@ impl Measure for Asked {
 }
 
 fn ended(order: &EndOrder, answer: StoredAnswer, replayed: bool) -> Result<HoldEnded, QuotaError> {
-    let StoredAnswer { event_id, request_id, now_ms, plan, lines, more, hold } = answer;
+    let StoredAnswer { event_id, request_id, now_ms, plan, lines, more, hold, .. } = answer;
     let hold = hold.ok_or_else(|| QuotaError::Internal("a hold's end tells of no hold".into()))?;
     let request_id = if replayed { request_id } else { order.context.request_id.clone() };
     let limits = stored_states(&order.reservation.subject, lines, more.as_deref());

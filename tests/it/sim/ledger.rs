@@ -17,6 +17,7 @@ use headroom::ledger::Flushed;
 use headroom::ledger::Incident;
 use headroom::ledger::LedgerError;
 use headroom::ledger::LoggedEvent;
+use headroom::ledger::OwnCall;
 use headroom::ledger::Previous;
 use headroom::ledger::ReservationRow;
 use headroom::ledger::SubjectRow;
@@ -134,7 +135,7 @@ impl EventLedger for LedgerWay {
         self.ask("raise_expected", raise).await
     }
 
-    async fn raise_lost(&self, _shard: u16, epoch: u64, calls: &[(u64, Uuid, u32)]) -> Answer<()> {
+    async fn raise_lost(&self, _shard: u16, epoch: u64, calls: &[OwnCall]) -> Answer<()> {
         let calls = calls.to_vec();
         let raise = move |postgres: &mut Postgres| {
             postgres.raise_lost(epoch, &calls);

@@ -14,6 +14,7 @@ use headroom::ledger::FlushGuards;
 use headroom::ledger::Flushed;
 use headroom::ledger::Incident;
 use headroom::ledger::LedgerError;
+use headroom::ledger::OwnCall;
 use uuid::Uuid;
 
 use super::holds::Holds;
@@ -144,12 +145,13 @@ impl Postgres {
     }
 
     /// What `raise_lost` does.
-    pub fn raise_lost(&mut self, epoch: u64, calls: &[(u64, Uuid, u32)]) {
+    pub fn raise_lost(&mut self, epoch: u64, calls: &[OwnCall]) {
         for incident in self.incidents.iter_mut().filter(|it| it.old_epoch == epoch) {
-            let lost = calls
-                .iter()
-                .filter(|(seq, id, _)| *seq <= incident.cursor_seq && !self.log.contains_key(id));
-            incident.lost_at_most += lost.map(|(.., events)| u64::from(*events)).sum::<u64>();
+            let places = incident.cursor_seq + 1;
+            let lost =
+                calls.iter().filter(|it| it.first < places && !self.log.contains_key(&it.last_id));
+            let events = lost.map(|it| u64::from(it.events).min(places - it.first));
+            incident.lost_at_most += events.sum::<u64>();
         }
     }
 
