@@ -23,6 +23,8 @@ use super::acts::told;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 
+/// Another subject.
+const HOLDER: &str = "user:u_2";
 /// What the lanes' outbox holds at most, see `lanes::counters`.
 const OUTBOX_EVENTS_MAX: u64 = 1_000_000;
 
@@ -68,10 +70,12 @@ async fn the_outbox_takes_as_many_events_as_it_may() {
 #[tokio::test]
 async fn an_attempt_whose_fate_the_outbox_cannot_tell_is_not_made() {
     let lanes = start().await;
+    lanes.load(&[HOLDER], 0).await;
+    lanes.submit(order(&lanes, Consume)).await;
     let until_s = now_s(&lanes) + 60;
     let lines = || vec![lanes.line(1, "messages", Some(10))];
-    let hold = || reserve(SUBJECT, sheet(SUBJECT, lines()), 1, until_s);
-    let held = hold();
+    let hold = |subject| reserve(subject, sheet(subject, lines()), 1, until_s);
+    let held = hold(HOLDER);
     let id = held.event_id;
     lanes.submit(held).await;
     let mut command = redis::cmd("XTRIM");
@@ -83,8 +87,8 @@ async fn an_attempt_whose_fate_the_outbox_cannot_tell_is_not_made() {
         order(&lanes, Consume),
         of_grants(&lanes, Consume),
         order(&lanes, Set),
-        hold(),
-        end(Commit, SUBJECT, id, 1),
+        hold(SUBJECT),
+        end(Commit, HOLDER, id, 1),
     ];
     for order in orders {
         let kind = order.kind;

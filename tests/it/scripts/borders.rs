@@ -1,14 +1,18 @@
 //! Grants, holds and what is carried, where one unit more or less decides.
 
+use std::sync::Arc;
+
 use headroom::counters::Idempotency;
 use headroom::counters::LevelBase;
 use headroom::counters::Operation;
+use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Check;
 use headroom::counters::OperationKind::Commit;
 use headroom::counters::OperationKind::Consume;
 use headroom::counters::OperationKind::Release;
 use headroom::counters::OperationKind::Set;
 use headroom::counters::Outcome;
+use headroom::counters::PackedSheet;
 use headroom::domain::Amount;
 use headroom::domain::GrantLine;
 use headroom::domain::Line;
@@ -36,6 +40,7 @@ use super::acts::units;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::lanes::level;
+use crate::support::lanes::operation;
 
 const TTL_S: i64 = 60;
 
@@ -65,6 +70,11 @@ async fn consume(lanes: &Lanes, sheet: &Sheet, amount: u64) -> Outcome {
 
 async fn set(lanes: &Lanes, line: &Line, amount: u64) {
     lanes.submit(ask(Set, SUBJECT, sheet(SUBJECT, vec![line.clone()]), amount)).await;
+}
+
+fn give(grants: &[GrantLine], amount: u64) -> Operation {
+    let sheet = Arc::new(PackedSheet::give(1, grants));
+    Operation { amount: units(amount), ..operation(OperationKind::Give, SUBJECT, sheet) }
 }
 
 /// What the last event took of the plan and of each grant.
@@ -111,14 +121,32 @@ async fn a_grant_that_was_lowered_below_its_use_has_nothing() {
     assert_eq!(plain(&more(&consume(&lanes, &lowered, 7).await).granted), [6]);
     assert!(decided(&consume(&lanes, &lowered, 4).await).0);
     assert_eq!(taken(&lanes).await, [(None, 0), (Some(2), 4)]);
-    assert!(decided(&consume(&lanes, &lowered, 2).await).0);
+    let given = lanes.submit(give(&lowered.grants, 2)).await;
+    let Outcome::Rewritten { lines, .. } = &given else { panic!("{given:?}") };
+    assert_eq!(
+        lines.iter().map(|line| (line.grant, line.units)).collect::<Vec<_>>(),
+        [(Some(2), 2)]
+    );
+}
+
+/// Guards transfers: a gift of more than there is takes nothing, also for who is decided after it in the same call.
+#[tokio::test]
+async fn a_gift_of_too_much_takes_nothing() {
+    let lanes = start().await;
+    let sheet = with(month(&lanes, 0), &[5]);
+    let all = ask(Consume, SUBJECT, sheet.clone(), 5);
+
+    let outcomes = lanes.submit_together(vec![give(&sheet.grants, 6), all]).await;
+
+    assert_eq!(outcomes[0], Outcome::Nothing);
+    assert!(decided(&outcomes[1]).0);
 }
 
 /// Guards promise 1: above its limit a counter takes nothing, and stands in the way of nothing that comes from grants or weighs
 /// nothing.
 #[tokio::test]
 async fn a_counter_above_its_limit_stands_in_the_way_of_its_own_units_alone() {
-    for (is_held, amounts) in [(false, &[][..]), (true, &[]), (false, &[9])] {
+    for (is_held, amounts) in [(false, &[][..]), (true, &[][..]), (false, &[9][..])] {
         let lanes = start().await;
         let full = Line { weight: Amount::new(0).unwrap(), ..month(&lanes, 10) };
         set(&lanes, &full, 12).await;
@@ -126,10 +154,7 @@ async fn a_counter_above_its_limit_stands_in_the_way_of_its_own_units_alone() {
         if is_held {
             hold(&lanes, &sheet(SUBJECT, vec![tokens.clone()]), 1).await;
         }
-        let both = Sheet {
-            grants: grants(amounts),
-            ..sheet(SUBJECT, vec![full.clone(), tokens])
-        };
+        let both = Sheet { grants: grants(amounts), ..sheet(SUBJECT, vec![full.clone(), tokens]) };
 
         assert!(decided(&lanes.submit(ask(Check, SUBJECT, both.clone(), 3)).await).0);
         assert_eq!(decided(&consume(&lanes, &both, 3).await), (true, vec![12, 3]));
@@ -250,20 +275,19 @@ async fn a_hold_whose_counters_are_gone_takes_what_the_grant_has() {
 /// Guards promise 1: a commit passes a limit by what others hold beside it, by one unit or by none.
 #[tokio::test]
 async fn a_commit_passes_a_limit_by_a_single_unit() {
-    for (amount, is_overage) in [(1, false), (3, false), (4, true)] {
-        for amounts in [&[][..], &[1]] {
+    for (used, amount, is_overage) in [(5, 3, false), (5, 4, true), (7, 1, false), (8, 1, true)] {
+        for since_seq in [None, Some(3)] {
             let lanes = start().await;
-            let sheet = with(month(&lanes, 10), amounts);
-            let of_grants: u64 = amounts.iter().sum();
+            let sheet = with(month(&lanes, 10), &[]);
             let (id, _) = hold(&lanes, &sheet, 1).await;
             hold(&lanes, &sheet, 2).await;
-            set(&lanes, &month(&lanes, 10), 5).await;
+            set(&lanes, &month(&lanes, 10), used).await;
 
-            let asked = amount + if amount > 1 { of_grants } else { 0 };
-            let committed = lanes.submit(end(Commit, SUBJECT, id, asked)).await;
+            let order = Operation { since_seq, ..end(Commit, SUBJECT, id, amount) };
+            let committed = lanes.submit(order).await;
 
             let hold = told(&committed).hold.unwrap();
-            assert_eq!(hold.overage, is_overage, "{amount} {amounts:?}");
+            assert_eq!(hold.overage, is_overage, "{used} {amount} {since_seq:?}");
         }
     }
 }

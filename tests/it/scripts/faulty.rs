@@ -44,7 +44,7 @@ async fn load(lanes: &Lanes, epoch: u64, cursor_seq: u64) -> LoadOutcome {
 
 /// A trim of everything up to there, and a subject to forget.
 async fn settle(lanes: &Lanes, epoch: u64, seq: u64) -> Option<ShardFault> {
-    let forget = &[SUBJECT];
+    let forget = &[SUBJECT.to_owned()];
     let order = Settlement { shard: 0, epoch, cursor_seq: seq, trim_seq: seq, forget };
     lanes.counters.settle(&order).await.unwrap()
 }
@@ -95,8 +95,7 @@ async fn an_emptied_shard_is_told_as_such() {
     assert_eq!(load(&lanes, 1, 0).await, refused(Uninitialised, 0));
     assert_eq!(settle(&lanes, 1, 0).await, Some(Uninitialised));
 
-    let left: u64 =
-        redis::cmd("DBSIZE").query_async(&mut lanes.connection.clone()).await.unwrap();
+    let left: u64 = redis::cmd("DBSIZE").query_async(&mut lanes.connection.clone()).await.unwrap();
     assert_eq!(left, 0);
 }
 
@@ -115,7 +114,7 @@ async fn a_cursor_of_another_time_changes_nothing() {
     assert_eq!(load(&lanes, 3, 0).await, LoadOutcome::Fault(fault(OlderEpoch, 3, 0)));
 
     let page = lanes.counters.read_outbox(0, 2, 0, 10).await.unwrap();
-    assert_eq!((page.epoch, page.seq, page.floor), (2, 0, 0));
+    assert_eq!((page.epoch, page.seq, page.floor), (Some(2), 0, 0));
     assert_eq!(lanes.state(SUBJECT).await.last, 1);
 }
 

@@ -14,6 +14,7 @@ use headroom::counters::OperationKind::Release;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
 use headroom::counters::Taken;
+use headroom::counters::keys;
 use headroom::domain::Line;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
@@ -206,17 +207,27 @@ async fn nothing_is_given_back_or_away_in_the_second_at_which_it_ends() {
     }
 }
 
-/// Guards promise 7: a hold that ends as it is made is not kept.
+/// Guards promise 7: a hold that is over as it is made holds nothing, and is remembered no longer than an answer is.
 #[tokio::test]
-async fn a_hold_that_ends_in_this_very_second_is_not_kept() {
-    for grants in [Vec::new(), vec![grant(1, 7, "messages", 5, None)]] {
-        let lanes = start().await;
-        let asked = Sheet { grants, ..sheet(SUBJECT, ten(&lanes)) };
-        let order = reserve(SUBJECT, asked, 4, NOON_S);
+async fn a_hold_that_is_over_as_it_is_made_holds_nothing() {
+    const REMEMBERED_S: i64 = 60;
+    for until_s in [NOON_S, NOON_S - 1] {
+        for grants in [Vec::new(), vec![grant(1, 7, "messages", 5, None)]] {
+            let lanes = start().await;
+            let asked = Sheet { grants, ..sheet(SUBJECT, ten(&lanes)) };
+            let order = reserve(SUBJECT, asked, 4, until_s);
+            let key = keys::reservation(0, order.event_id.into_bytes());
 
-        assert!(decided(&lanes.submit(order).await).0);
-        let held = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, ten(&lanes)), 10)).await;
+            assert!(decided(&lanes.submit(order).await).0);
+            let ttl_s: i64 = redis::cmd("TTL")
+                .arg(key)
+                .query_async(&mut lanes.connection.clone())
+                .await
+                .unwrap();
+            let all = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, ten(&lanes)), 10)).await;
 
-        assert!(decided(&held).0, "{held:?}");
+            assert!(decided(&all).0, "{all:?}");
+            assert!((REMEMBERED_S - 1..=REMEMBERED_S).contains(&ttl_s), "{ttl_s}");
+        }
     }
 }

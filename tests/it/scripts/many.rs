@@ -22,9 +22,8 @@ fn month(lanes: &Lanes) -> Field {
 async fn start(count: usize, last: impl Fn(&Lanes) -> Field) -> Lanes {
     let lanes = Lanes::start().await;
     lanes.stop_at(NOON_S).await;
-    let others = (2..count).map(|number| {
-        Field::used(&format!("m{number}"), Period::Lifetime, false, 0)
-    });
+    let others =
+        (2..count).map(|number| Field::used(&format!("m{number}"), Period::Lifetime, false, 0));
     let fields = [month(&lanes)].into_iter().chain(others).chain([last(&lanes)]);
     let counters = fields.map(|field| (field, 1)).collect();
     lanes.load_levels(vec![LevelBase { counters, ..level(SUBJECT) }]).await;

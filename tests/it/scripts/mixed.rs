@@ -16,6 +16,7 @@ use headroom::counters::OperationKind::CommitLate;
 use headroom::counters::OperationKind::Consume;
 use headroom::counters::OperationKind::Decrement;
 use headroom::counters::OperationKind::Expire;
+use headroom::counters::OperationKind::Extend;
 use headroom::counters::OperationKind::Give;
 use headroom::counters::OperationKind::Refund;
 use headroom::counters::OperationKind::Release;
@@ -35,7 +36,6 @@ use headroom::domain::Sheet;
 use uuid::Uuid;
 
 use super::acts::end;
-use super::acts::extend;
 use super::acts::grant;
 use super::acts::sheet;
 use super::acts::units;
@@ -62,9 +62,19 @@ struct Case<'a> {
     lanes: &'a Lanes,
     dice: Dice,
     /// So many requests were made already.
-    made: u128,
+    made: u64,
     /// Requests that are attempted again, once each: a call has at most one attempt at a request.
     repeated: BTreeSet<u64>,
+}
+
+/// The id of the request of a number.
+fn id_of(number: u64) -> Uuid {
+    Uuid::from_u128(number.into())
+}
+
+/// Whose the hold of a number is.
+fn owner(hold: u64) -> &'static str {
+    SUBJECTS[usize::try_from(hold).unwrap() % SUBJECTS.len()]
 }
 
 impl Case<'_> {
@@ -117,12 +127,6 @@ impl Case<'_> {
         let rolling = if is_rolling { vec![self.day()] } else { Vec::new() };
         let lines = if is_rolling { vec![self.day()] } else { lines };
         Sheet { grants, rolling, ..sheet(subject, lines) }
-    }
-
-    /// A hold that may have been made.
-    fn hold(&mut self, is_strict: bool) -> HoldOf {
-        let id = Uuid::from_u128(1 + u128::from(self.number(ALONE + TOGETHER)));
-        HoldOf { id, until_s: NOON_S + 60, is_strict }
     }
 
     fn taken(&mut self, subject: &str) -> Vec<Taken> {
@@ -179,7 +183,7 @@ impl Case<'_> {
             CommitLate,
             Release,
             Expire,
-            OperationKind::Extend,
+            Extend,
             Refund,
             Give,
         ];
@@ -188,26 +192,26 @@ impl Case<'_> {
 
     fn next(&mut self) -> Operation {
         self.made += 1;
-        let (kind, subject) = (self.kind(), self.dice.choose(&SUBJECTS));
+        let kind = self.kind();
+        // The hold that is made, or one that may have been; its id says whose it is.
+        let hold = if kind.is_of_hold() { 1 + self.number(ALONE + TOGETHER) } else { self.made };
+        let is_held = kind.is_of_hold() || kind == Reserve;
+        let subject = if is_held { owner(hold) } else { self.dice.choose(&SUBJECTS) };
         let mut order = match kind {
             Check | Consume | Set | Decrement | Reserve => {
                 let sheet = Arc::new(PackedSheet::charge(self.sheet(subject)));
                 operation(kind, subject, sheet)
             }
-            OperationKind::Extend => {
-                extend(subject, Uuid::nil(), NOON_S + 90 + i64::try_from(self.made % 3).unwrap())
-            }
             kind if kind.is_of_hold() => end(kind, subject, Uuid::nil(), 0),
             kind => self.special(kind, subject),
         };
-        order.amount = units(self.number(4));
-        order.event_id = Uuid::from_u128(self.made);
-        if kind == Reserve {
-            let until_s = NOON_S + 60 * (1 + i64::try_from(self.number(2)).unwrap());
-            order.hold = Some(HoldOf { id: order.event_id, until_s, is_strict: false });
-        } else if let Some(known) = order.hold {
+        let has_amount = !matches!(kind, Release | Expire | Extend);
+        order.amount = units(if has_amount { self.number(4) } else { 0 });
+        order.event_id = id_of(self.made);
+        if is_held {
+            let until_s = NOON_S + 60 + 30 * i64::try_from(self.number(3)).unwrap();
             let is_strict = kind == Commit && self.number(3) == 0;
-            order.hold = Some(HoldOf { until_s: known.until_s, ..self.hold(is_strict) });
+            order.hold = Some(HoldOf { id: id_of(hold), until_s, is_strict });
         }
         self.repeat(&mut order);
         order
@@ -221,9 +225,10 @@ impl Case<'_> {
             order.idempotency = Some(Idempotency { key_hash: [key; 16], fingerprint });
         }
         let earlier = 1 + self.number(ALONE);
-        let is_again = self.made > ALONE.into() && order.kind != Check && self.number(4) == 0;
-        if is_again && self.repeated.insert(earlier) {
-            order.event_id = Uuid::from_u128(earlier.into());
+        let is_again = self.made > ALONE && order.kind != Check && self.number(4) == 0;
+        let is_same = order.kind != Reserve || owner(earlier) == order.subject.as_str();
+        if is_again && is_same && self.repeated.insert(earlier) {
+            order.event_id = id_of(earlier);
             order.since_seq = Some(self.number(4));
             if order.kind == Reserve {
                 order.hold = order.hold.map(|hold| HoldOf { id: order.event_id, ..hold });

@@ -2,6 +2,7 @@
 
 mod acts;
 mod attempts;
+mod beside;
 mod borders;
 mod charging;
 mod faulty;

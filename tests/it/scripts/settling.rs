@@ -26,8 +26,8 @@ async fn subjects_are_forgotten_that_were_loaded_up_to_the_cursor() {
         lanes.load_at(seq, vec![crate::support::lanes::level(subject)]).await;
     }
 
-    let order =
-        Settlement { shard: 0, epoch: 1, cursor_seq: 2, trim_seq: 1, forget: &SUBJECTS };
+    let forget = &SUBJECTS.map(str::to_owned);
+    let order = Settlement { shard: 0, epoch: 1, cursor_seq: 2, trim_seq: 1, forget };
     assert_eq!(lanes.counters.settle(&order).await.unwrap(), None);
 
     let mut left = Vec::new();
