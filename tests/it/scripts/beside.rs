@@ -127,7 +127,9 @@ async fn nothing_is_left_of_holds_that_ended_in_any_order() {
         ids.rotate_left(last);
 
         for (place, id) in ids.into_iter().enumerate() {
-            let (kind, amount) = if place == 1 { (Commit, 1) } else { (Release, 0) };
+            // What a commit opens takes the place of what was left there.
+            let is_commit = place == 1 && last == 1;
+            let (kind, amount) = if is_commit { (Commit, 1) } else { (Release, 0) };
             told(&lanes.submit(end(kind, SUBJECT, id, amount)).await);
             let counters = lanes.state(SUBJECT).await.counters;
             assert!(counters.iter().all(|(_, units)| *units > 0), "{last}: {counters:?}");
@@ -192,6 +194,27 @@ async fn ends_of_one_call_that_find_less_say_so() {
     assert_eq!(lines.collect::<Vec<_>>(), [vec![-3, 2], vec![-1, 2], vec![1], vec![]]);
     let overage = outcomes.iter().map(|outcome| told(outcome).hold.unwrap().overage);
     assert_eq!(overage.collect::<Vec<_>>(), [false, false, true, true]);
+}
+
+/// Guards I3: of ends that would be alike and pass the largest count, each charges what there was room for.
+#[tokio::test]
+async fn ends_of_one_call_charge_what_there_is_room_for() {
+    let lanes = start().await;
+    let of = vec![lanes.line(1, "messages", None)];
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(hold(&lanes, of.clone(), 1).await);
+    }
+    set(&lanes, &of[0], Units::MAX.get() - 3).await;
+
+    let orders = ids.iter().map(|id| end(Commit, SUBJECT, *id, 2));
+    lanes.submit_together(orders.collect()).await;
+
+    let events = lanes.events().await;
+    let lines = events[4..]
+        .iter()
+        .map(|event| event.deltas.lines.iter().map(|line| line.units).collect::<Vec<_>>());
+    assert_eq!(lines.collect::<Vec<_>>(), [vec![-1, 2], vec![-1, 1], vec![-1]]);
 }
 
 /// Guards I8: where two holds end at once and one is of fewer limits, each keeps its own; on a path whose upper level has no limit,
@@ -298,7 +321,9 @@ async fn a_counter_ends_at_the_largest_count() {
 /// to roll over.
 #[tokio::test]
 async fn windows_that_are_over_go_with_a_reserve_and_not_with_the_end_of_a_hold() {
-    for (kind, is_kept) in [(Reserve, false), (Commit, true)] {
+    for (kind, ttl_s, is_kept) in
+        [(Reserve, 60, false), (Reserve, 2 * DAY_S, false), (Commit, 0, true)]
+    {
         let lanes = Lanes::start().await;
         lanes.load(&[SUBJECT], 0).await;
         lanes.move_to("2027-03-03T12:00:00Z");
@@ -312,7 +337,10 @@ async fn windows_that_are_over_go_with_a_reserve_and_not_with_the_end_of_a_hold(
 
         let order = match kind {
             Commit => end(Commit, SUBJECT, id, 1),
-            _ => reserve(SUBJECT, limits(), 1, now_s(&lanes) + 60),
+            _ => {
+                let both = [lanes.line(1, "images", None), lanes.line(1, "tokens", None)];
+                reserve(SUBJECT, sheet(SUBJECT, both.to_vec()), 1, now_s(&lanes) + ttl_s)
+            }
         };
         lanes.submit(order).await;
 

@@ -17,6 +17,7 @@ use headroom::domain::Amount;
 use headroom::domain::GrantLine;
 use headroom::domain::Line;
 use headroom::domain::Mode;
+use headroom::domain::Period;
 use headroom::domain::Portion;
 use headroom::domain::Sheet;
 use headroom::domain::Tally;
@@ -290,6 +291,55 @@ async fn a_commit_passes_a_limit_by_a_single_unit() {
             assert_eq!(hold.overage, is_overage, "{used} {amount} {since_seq:?}");
         }
     }
+}
+
+/// Guards I3: after its end a hold has nothing, so that a late commit fits beside others to the last unit.
+#[tokio::test]
+async fn a_late_commit_fits_to_the_last_unit() {
+    for (amount, is_overage) in [(3, false), (4, true)] {
+        let lanes = start().await;
+        let sheet = with(month(&lanes, 10), &[]);
+        let (id, _) = hold(&lanes, &sheet, 1).await;
+        lanes.submit(reserve(SUBJECT, sheet, 2, now_s(&lanes) + 10 * TTL_S)).await;
+        set(&lanes, &month(&lanes, 10), 5).await;
+        pass(&lanes, TTL_S + 1);
+
+        let committed = lanes.submit(end(Commit, SUBJECT, id, amount)).await;
+
+        let hold = told(&committed).hold.unwrap();
+        assert_eq!((hold.late, hold.overage), (true, is_overage));
+    }
+}
+
+/// Guards I3 for sliding limits: a commit counts what is used and held in the slices of an hour, and not in the one before.
+#[tokio::test]
+async fn a_commit_counts_the_slices_of_an_hour() {
+    const SLICE_S: i64 = 600;
+    for (slices, used) in [(6, 11), (7, 8)] {
+        let lanes = start().await;
+        let sliding = || sheet(SUBJECT, vec![lanes.sliding(1, Period::Hour, "messages", Some(10))]);
+        consume(&lanes, &sliding(), 3).await;
+        pass(&lanes, 6 * SLICE_S);
+        let order = reserve(SUBJECT, sliding(), 2, now_s(&lanes) + 2 * SLICE_S);
+        let id = order.event_id;
+        lanes.submit(order).await;
+        pass(&lanes, (slices - 6) * SLICE_S);
+
+        let committed = lanes.submit(end(Commit, SUBJECT, id, 8)).await;
+
+        assert_eq!(told(&committed).lines[0].used, units(used), "{slices}");
+        assert_eq!(told(&committed).hold.unwrap().overage, used > 10);
+    }
+    let lanes = start().await;
+    let sliding = || sheet(SUBJECT, vec![lanes.sliding(1, Period::Hour, "messages", Some(10))]);
+    lanes.submit(reserve(SUBJECT, sliding(), 4, now_s(&lanes) + 3 * SLICE_S)).await;
+    pass(&lanes, SLICE_S);
+    let order = reserve(SUBJECT, sliding(), 2, now_s(&lanes) + 2 * SLICE_S);
+    let id = order.event_id;
+    lanes.submit(order).await;
+    let committed = lanes.submit(end(Commit, SUBJECT, id, 7)).await;
+    assert!(told(&committed).hold.unwrap().overage);
+    assert_eq!(told(&committed).more.as_ref().unwrap().held, [units(4)]);
 }
 
 /// Guards the order of use for commits: a soft limit begins to use grants at its max, also at none, and one without a max never

@@ -196,7 +196,12 @@ impl Case<'_> {
         // The hold that is made, or one that may have been; its id says whose it is.
         let hold = if kind.is_of_hold() { 1 + self.number(ALONE + TOGETHER) } else { self.made };
         let is_held = kind.is_of_hold() || kind == Reserve;
-        let subject = if is_held { owner(hold) } else { self.dice.choose(&SUBJECTS) };
+        let subject = match kind {
+            // Where something is carried, other parts of the script decide.
+            OperationKind::Roll => OTHER,
+            _ if is_held => owner(hold),
+            _ => self.dice.choose(&SUBJECTS),
+        };
         let mut order = match kind {
             Check | Consume | Set | Decrement | Reserve => {
                 let sheet = Arc::new(PackedSheet::charge(self.sheet(subject)));

@@ -22,6 +22,7 @@ mod outbox;
 mod outlasting;
 mod paths;
 mod pending;
+mod probing;
 mod profiles;
 mod refunds;
 mod rewriting;

@@ -207,7 +207,7 @@ async fn a_day_leaves_all_that_was_neither_used_nor_held() {
         lanes.load(&[SUBJECT], 0).await;
         lanes.move_to("2027-03-03T12:00:00Z");
         let mut line = day(&lanes);
-        line.limit.rollover = Some(Portion::Units(units(10)));
+        line.limit.rollover = Some(Portion::Units(units(20)));
         if held > 0 {
             let limits = sheet(SUBJECT, vec![line.clone()]);
             lanes.submit(reserve(SUBJECT, limits, held, now_s(&lanes) + 3 * DAY_S)).await;

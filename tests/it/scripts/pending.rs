@@ -145,29 +145,28 @@ fn name(line: &Line) -> String {
 /// whatever it has, nothing when it has nothing, and not when it is over.
 #[tokio::test]
 async fn a_repair_leaves_hours_as_they_are() {
-    let lanes = start().await;
-    let of = hour_and_month(&lanes);
-    for _ in 0..2 {
-        lanes.submit(Lanes::consume(SUBJECT, of.to_vec())).await;
-    }
-    let key = keys::subject(0, SUBJECT);
-    let repair = async |hour: Option<i64>| {
+    let cases =
+        [(Some(50), 0, Some(50)), (Some(1), 0, Some(1)), (None, 0, None), (Some(50), 3_600, None)];
+    for (hour, seconds, expected) in cases {
+        let lanes = start().await;
+        let of = hour_and_month(&lanes);
+        for _ in 0..2 {
+            lanes.submit(Lanes::consume(SUBJECT, of.to_vec())).await;
+        }
         let mut state = lanes.state(SUBJECT).await;
-        let hour = hour.map(|used| (name(&of[0]), used));
-        state.counters = hour.into_iter().chain([(name(&of[1]), 100)]).collect();
-        state.write(&lanes.connection, &key).await;
+        let of_hour = hour.map(|used| (name(&of[0]), used));
+        state.counters = of_hour.into_iter().chain([(name(&of[1]), 100)]).collect();
+        state.write(&lanes.connection, &keys::subject(0, SUBJECT)).await;
+        pass(&lanes, seconds);
         let counters = vec![(Field::used("messages", Period::Lifetime, false, 0), 7)];
         let levels = vec![LevelBase { counters, ..level(SUBJECT) }];
+
         let snapshot = Snapshot { levels, ..lanes.snapshot() };
         let outcome = lanes.counters.repair(0, &snapshot).await.unwrap();
+
         assert_eq!(outcome, LoadOutcome::Loaded(1));
         let state = lanes.state(SUBJECT).await;
-        [name(&of[0]), name(&of[1]), "messages:l:0".to_owned()].map(|name| state.used(&name))
-    };
-
-    assert_eq!(repair(Some(50)).await, [Some(50), Some(2), Some(7)]);
-    assert_eq!(repair(Some(1)).await, [Some(1), Some(2), Some(7)]);
-    assert_eq!(repair(None).await, [None, Some(2), Some(7)]);
-    pass(&lanes, 3_600);
-    assert_eq!(repair(Some(50)).await, [None, Some(2), Some(7)]);
+        let seen = [name(&of[0]), name(&of[1]), "messages:l:0".to_owned()];
+        assert_eq!(seen.map(|name| state.used(&name)), [expected, Some(2), Some(7)], "{hour:?}");
+    }
 }
