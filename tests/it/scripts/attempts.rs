@@ -35,8 +35,8 @@ fn order(lanes: &Lanes, kind: OperationKind) -> Operation {
 /// The same with bonus units beside the limit.
 fn of_grants(lanes: &Lanes, kind: OperationKind) -> Operation {
     let grants = vec![grant(1, 7, "messages", 5, None)];
-    let lines = vec![lanes.line(1, "messages", Some(10))];
-    ask(kind, SUBJECT, Sheet { grants, ..sheet(SUBJECT, lines) }, 1)
+    let limits = vec![lanes.line(1, "messages", Some(10))];
+    ask(kind, SUBJECT, Sheet { grants, ..sheet(SUBJECT, limits) }, 1)
 }
 
 async fn refusal(lanes: &Lanes, order: Operation) -> CountersError {
@@ -73,11 +73,11 @@ async fn an_attempt_whose_fate_the_outbox_cannot_tell_is_not_made() {
     lanes.load(&[HOLDER], 0).await;
     lanes.submit(order(&lanes, Consume)).await;
     let until_s = now_s(&lanes) + 60;
-    let lines = || vec![lanes.line(1, "messages", Some(10))];
-    let hold = |subject| reserve(subject, sheet(subject, lines()), 1, until_s);
-    let held = hold(HOLDER);
-    let id = held.event_id;
-    lanes.submit(held).await;
+    let limits = || vec![lanes.line(1, "messages", Some(10))];
+    let hold = |subject| reserve(subject, sheet(subject, limits()), 1, until_s);
+    let first = hold(HOLDER);
+    let id = first.event_id;
+    lanes.submit(first).await;
     let mut command = redis::cmd("XTRIM");
     command.arg(keys::outbox(0)).arg(&["MAXLEN", "0"]);
     command.exec_async(&mut lanes.connection.clone()).await.unwrap();
@@ -135,8 +135,8 @@ async fn a_trimmed_outbox_has_room_again() {
 async fn an_attempt_at_a_commit_is_told_its_flags_again() {
     for (seconds, amount) in [(0, 1), (0, 20), (61, 1), (61, 20)] {
         let lanes = start().await;
-        let lines = vec![lanes.line(1, "messages", Some(10))];
-        let hold = reserve(SUBJECT, sheet(SUBJECT, lines), 4, now_s(&lanes) + 60);
+        let limits = vec![lanes.line(1, "messages", Some(10))];
+        let hold = reserve(SUBJECT, sheet(SUBJECT, limits), 4, now_s(&lanes) + 60);
         let id = hold.event_id;
         lanes.submit(hold).await;
         pass(&lanes, seconds);

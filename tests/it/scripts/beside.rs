@@ -114,22 +114,16 @@ async fn nothing_is_left_of_holds_that_ended_in_any_order() {
         let of = two(&lanes);
         lanes.submit(order(&lanes, Reserve, of.clone(), 0)).await;
         assert!(lanes.state(SUBJECT).await.counters.is_empty());
-        let mut ids = Vec::new();
-        for ttl_s in [100, 200, 300] {
-            let limits = sheet(SUBJECT, of.clone());
-            let order = reserve(SUBJECT, limits, 1, now_s(&lanes) + ttl_s);
-            ids.push(order.event_id);
-            lanes.submit(order).await;
-            if ttl_s == 200 {
-                lanes.submit(order_of_images(&lanes)).await;
-            }
-        }
+        let mut ids = vec![hold_for(&lanes, 100).await, hold_for(&lanes, 200).await];
+        lanes.submit(order_of_images(&lanes)).await;
+        ids.push(hold_for(&lanes, 300).await);
         ids.rotate_left(last);
 
         for (place, id) in ids.into_iter().enumerate() {
             // What a commit opens takes the place of what was left there.
             let is_commit = place == 1 && last == 1;
-            let (kind, amount) = if is_commit { (Commit, 1) } else { (Release, 0) };
+            let kind = is_commit.then_some(Commit).unwrap_or(Release);
+            let amount = u64::from(is_commit);
             told(&lanes.submit(end(kind, SUBJECT, id, amount)).await);
             let counters = lanes.state(SUBJECT).await.counters;
             assert!(counters.iter().all(|(_, units)| *units > 0), "{last}: {counters:?}");
@@ -137,6 +131,14 @@ async fn nothing_is_left_of_holds_that_ended_in_any_order() {
             assert_eq!(held, 2 * (2 - place), "{last}: {counters:?}");
         }
     }
+}
+
+/// Holds one of each for so many seconds.
+async fn hold_for(lanes: &Lanes, ttl_s: i64) -> Uuid {
+    let order = reserve(SUBJECT, sheet(SUBJECT, two(lanes)), 1, now_s(lanes) + ttl_s);
+    let id = order.event_id;
+    lanes.submit(order).await;
+    id
 }
 
 /// A consume of one image.
@@ -161,8 +163,8 @@ async fn holds_with_one_end_give_back_their_own() {
     state.write(&lanes.connection, &key).await;
     let committed = lanes.submit(end(Commit, SUBJECT, second, 2)).await;
 
-    let lines = &lanes.events().await.pop().unwrap().deltas.lines;
-    assert_eq!(lines.iter().map(|line| line.units).collect::<Vec<_>>(), [-1, 2, 2]);
+    let deltas = &lanes.events().await.pop().unwrap().deltas;
+    assert_eq!(deltas.lines.iter().map(|line| line.units).collect::<Vec<_>>(), [-1, 2, 2]);
     assert_eq!(told(&committed).lines[0].used, units(2));
 }
 
@@ -188,10 +190,10 @@ async fn ends_of_one_call_that_find_less_say_so() {
     let outcomes = lanes.submit_together(orders.collect()).await;
 
     let events = lanes.events().await;
-    let lines = events[4..]
+    let changes = events[4..]
         .iter()
         .map(|event| event.deltas.lines.iter().map(|line| line.units).collect::<Vec<_>>());
-    assert_eq!(lines.collect::<Vec<_>>(), [vec![-3, 2], vec![-1, 2], vec![1], vec![]]);
+    assert_eq!(changes.collect::<Vec<_>>(), [vec![-3, 2], vec![-1, 2], vec![1], vec![]]);
     let overage = outcomes.iter().map(|outcome| told(outcome).hold.unwrap().overage);
     assert_eq!(overage.collect::<Vec<_>>(), [false, false, true, true]);
 }
@@ -211,10 +213,10 @@ async fn ends_of_one_call_charge_what_there_is_room_for() {
     lanes.submit_together(orders.collect()).await;
 
     let events = lanes.events().await;
-    let lines = events[4..]
+    let changes = events[4..]
         .iter()
         .map(|event| event.deltas.lines.iter().map(|line| line.units).collect::<Vec<_>>());
-    assert_eq!(lines.collect::<Vec<_>>(), [vec![-1, 2], vec![-1, 1], vec![-1]]);
+    assert_eq!(changes.collect::<Vec<_>>(), [vec![-1, 2], vec![-1, 1], vec![-1]]);
 }
 
 /// Guards I8: where two holds end at once and one is of fewer limits, each keeps its own; on a path whose upper level has no limit,
@@ -335,13 +337,9 @@ async fn windows_that_are_over_go_with_a_reserve_and_not_with_the_end_of_a_hold(
         lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, vec![day.clone()]), 8)).await;
         pass(&lanes, DAY_S);
 
-        let order = match kind {
-            Commit => end(Commit, SUBJECT, id, 1),
-            _ => {
-                let both = [lanes.line(1, "images", None), lanes.line(1, "tokens", None)];
-                reserve(SUBJECT, sheet(SUBJECT, both.to_vec()), 1, now_s(&lanes) + ttl_s)
-            }
-        };
+        let both = [lanes.line(1, "images", None), lanes.line(1, "tokens", None)];
+        let reserve = reserve(SUBJECT, sheet(SUBJECT, both.to_vec()), 1, now_s(&lanes) + ttl_s);
+        let order = if kind == Commit { end(Commit, SUBJECT, id, 1) } else { reserve };
         lanes.submit(order).await;
 
         let before_s = day.window.start_s;

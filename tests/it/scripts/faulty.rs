@@ -149,7 +149,7 @@ async fn a_fence_that_is_joined_keeps_what_says_most_of_the_loss() {
 
             let known = fault(expected, of_both.0, of_both.1);
             assert_eq!((joined.token, joined.fault), (token, known), "{first:?} {second:?}");
-            epoch = if epoch == 1 { 2 } else { 1 };
+            epoch = 3 - epoch;
             assert!(open(&lanes, token, epoch).await);
         }
     }

@@ -92,7 +92,7 @@ impl Case<'_> {
         line
     }
 
-    fn grants(&self, subject: &str) -> Vec<GrantLine> {
+    fn grants(subject: &str) -> Vec<GrantLine> {
         let depth = Self::depth(subject);
         vec![
             grant(depth, 7, "messages", 6, Some(NOON_S + 600)),
@@ -122,7 +122,7 @@ impl Case<'_> {
     fn sheet(&mut self, subject: &str) -> Sheet {
         let lines = self.lines(subject);
         let has_grants = self.number(3) == 0;
-        let grants = if has_grants { self.grants(subject) } else { Vec::new() };
+        let grants = if has_grants { Self::grants(subject) } else { Vec::new() };
         let is_rolling = subject == OTHER && self.number(2) == 0;
         let rolling = if is_rolling { vec![self.day()] } else { Vec::new() };
         let lines = if is_rolling { vec![self.day()] } else { lines };
@@ -149,7 +149,7 @@ impl Case<'_> {
                 let taken = self.taken(subject);
                 PackedSheet::refund(depth, "test", &taken)
             }
-            Give => PackedSheet::give(depth, &self.grants(subject)[..2]),
+            Give => PackedSheet::give(depth, &Self::grants(subject)[..2]),
             OperationKind::Roll => {
                 let line = Line { depth, ..self.day() };
                 let before = Before::Used(i64::try_from(self.number(9)).unwrap(), 0);

@@ -130,8 +130,8 @@ async fn a_commit_opens_no_window_that_is_over() {
                 state.names().into_iter().filter(|name| !name.contains('@')).collect();
             assert_eq!(kept, [month], "{ttl_s} {amounts:?}");
             assert_eq!(state.used(kept[0]), Some(2));
-            let lines = lines_of(&lanes.events().await.pop().unwrap());
-            assert!(lines.contains(&(None, Tally::Used, 2)), "{lines:?}");
+            let charged = lines_of(&lanes.events().await.pop().unwrap());
+            assert!(charged.contains(&(None, Tally::Used, 2)), "{charged:?}");
         }
     }
 }

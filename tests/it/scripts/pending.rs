@@ -108,8 +108,8 @@ async fn levels_find_their_events_among_those_of_others() {
     lanes.move_past_the_hour();
     let order = |path: &str, amount| {
         let depth = if path == MEMBER { 2 } else { 1 };
-        let lines = (1..=depth).map(|depth| lanes.line(depth, "messages", None)).collect();
-        Operation { amount: units(amount), ..Lanes::consume(path, lines) }
+        let limits = (1..=depth).map(|depth| lanes.line(depth, "messages", None)).collect();
+        Operation { amount: units(amount), ..Lanes::consume(path, limits) }
     };
     let paths = [MEMBER, SUBJECT, TEAM, MEMBER, TEAM, SUBJECT, MEMBER];
     let mut expected = Vec::new();
