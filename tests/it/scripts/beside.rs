@@ -122,7 +122,7 @@ async fn nothing_is_left_of_holds_that_ended_in_any_order() {
         for (place, id) in ids.into_iter().enumerate() {
             // What a commit opens takes the place of what was left there.
             let is_commit = place == 1 && last == 1;
-            let kind = is_commit.then_some(Commit).unwrap_or(Release);
+            let kind = [Release, Commit][usize::from(is_commit)];
             let amount = u64::from(is_commit);
             told(&lanes.submit(end(kind, SUBJECT, id, amount)).await);
             let counters = lanes.state(SUBJECT).await.counters;
