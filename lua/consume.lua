@@ -25,7 +25,7 @@ ARGV: 1 + 2 sheets + requests
               the lines, which are 0
   …  a sheet as the outbox has it: msgpack { start_ms, end_ms, plan, lines, depth }; a line is
               { depth, field, weight, ceiling or -1, end_s, … }, with more for readers. To clear:
-              { start_ms, end_ms, metric or '', { { letter, from_s, to_s, end_s } … }, depth }. To
+              { start_ms, end_ms, metric or '', { { letter, from_s, end_s } … }, depth }. To
               refund, roll or give: lines as lib/rewrites.lua says. To end a hold: its record as
               the caller knows it, or nothing
   …  an event msgpack, opaque but for its sheet's number (byte 2) and its id (bytes 5 to 20); of

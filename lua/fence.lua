@@ -23,8 +23,8 @@ local fault, epoch, seq = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 -- faults a rollback says most about the loss, and a fence nothing.
 local function join_known()
   local known = call('HMGET', KEYS[1], 'fault', 'fault_epoch', 'fault_seq')
-  local known_epoch, known_seq = tonumber(known[2]) or 0, tonumber(known[3]) or 0
-  if known[1] and known[1] ~= 'fenced' and fault ~= 'rollback' then fault = known[1] end
+  local known_epoch, known_seq = tonumber(known[2]), tonumber(known[3])
+  if known[1] ~= 'fenced' and fault ~= 'rollback' then fault = known[1] end
   if known_epoch > epoch then
     epoch, seq = known_epoch, known_seq
   elseif known_epoch == epoch then

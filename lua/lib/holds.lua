@@ -18,7 +18,7 @@ do
   local function own_of(hold, index, line)
     local held = hold[H_HELD]
     if held == 0 or is_lapsed(hold) then return 0 end
-    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index] or 0
+    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index]
     return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
   end
 
@@ -112,8 +112,7 @@ do
     for i, it in ipairs(by_line) do
       used[i], held[i], carried[i], granted[i] = it.used, it.held, it.carried, it.group.granted
     end
-    -- Without a key the script is not told of the request.
-    local values = { now, head[at + 4] == 0 and '' or head[at + 4], epoch, at_seq }
+    local values = { now, head[at + 4], epoch, at_seq }
     for _, column in ipairs({ used, held, carried, granted }) do
       for i = 1, #lines do values[#values + 1] = column[i] end
     end
@@ -172,7 +171,7 @@ do
   local function tell_again(at, hold, event, known)
     local entry = entry_at(KEYS[2], epoch, known)
     local made = entry.sheets[entry.events[known - entry.first + 1][1] + 1]
-    local lines, flags = unpack_all(hold[H_SHEET])[4], made[6] or 0
+    local lines, flags = unpack_all(hold[H_SHEET])[4], made[6]
     tell(hold, event, known, told(at, hold, lines, flags, known))
   end
 

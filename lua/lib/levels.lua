@@ -5,7 +5,7 @@
 -- parts those from lib/claims.lua on are one function, which is called when a request needs them.
 
 -- What is asked. From CLEAR on the script works out what changes, but for a RESERVE.
-local LOOK, ADD, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 1, 2, 3, 5, 6, 7
+local LOOK, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 2, 3, 5, 6, 7
 local RELEASE, EXPIRE, EXTEND, REFUND, ROLL, GIVE = 8, 9, 10, 11, 12, 13
 local LEVELS_AT = 7 -- a request's levels follow so many values
 -- Counters of a level, before a call. With 64 requests of 32 limits they stay below what a Lua

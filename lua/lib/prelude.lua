@@ -102,5 +102,5 @@ end
 -- The seq of the previous event of the level at `depth` before the entry's event at `index`; 0 for
 -- none. The links follow the time and the number of links an event.
 local function link_of(entry, index, depth)
-  return entry.links[2 + (index - 1) * entry.links[2] + depth] or 0
+  return entry.links[2 + (index - 1) * entry.links[2] + depth]
 end

@@ -19,7 +19,7 @@ do
       local window, used = windows[letter], state[place]
       local is_current = window and tonumber(start) >= window[2] and tonumber(start) < window[3]
       if is_current and (metric == '' or metric == name) and used > 0 then
-        local end_s = end_s_of(letter, start, window[4])
+        local end_s = end_s_of(letter, start, window[3])
         lines[#lines + 1] = { depth, field, -used, -1, end_s, 0 }
         state[place] = 0
       end

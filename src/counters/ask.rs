@@ -113,7 +113,7 @@ impl PackedSheet {
         for clearing in clearings {
             let letter = letter(clearing.period, clearing.sliding).to_string();
             let end_s = clearing.window.end_s;
-            packer.array(4).text(&letter).int(clearing.from_s).int(end_s).int(end_s);
+            packer.array(3).text(&letter).int(clearing.from_s).int(end_s);
         }
         packer.count(depth.into());
         Self::ask(depth, packer.finish(), current_ms)

@@ -244,4 +244,45 @@ mod tests {
         assert_eq!(of(Some(10), 10, 3), (Some(0), 3));
         assert_eq!(of(None, 10, 3), (None, 0));
     }
+
+    #[test]
+    fn a_warning_is_called_as_answers_have_it() {
+        let names = [Warning::None, Warning::Warning, Warning::Critical].map(Warning::as_str);
+        assert_eq!(names, ["none", "warning", "critical"]);
+    }
+
+    #[test]
+    fn a_limit_is_called_by_its_metric_and_period() {
+        assert_eq!(state(None, 0, 0).name(), "messages-lifetime");
+    }
+
+    #[test]
+    fn a_sliding_limit_counts_as_long_as_all_of_its_slices() {
+        let window = Window { start_s: 1_200, end_s: 1_800 };
+        let whole = LimitState { window, ..state(None, 0, 0) };
+        assert_eq!(whole.counted_s(), 600);
+        assert_eq!(LimitState { sliding: true, ..whole }.counted_s(), 3_600);
+    }
+
+    #[test]
+    fn a_refusal_lasts_until_the_last_violated_window_ends() {
+        let violated = |end_s, violated| {
+            let window = Window { start_s: 0, end_s };
+            LimitState { window, violated, ..state(None, 0, 0) }
+        };
+        let at = |limits, free_at_s| {
+            let decided_at_ms = 100_999;
+            Decision { limits, free_at_s, decided_at_ms, ..Decision::default() }.retry_after_s()
+        };
+        assert_eq!(
+            at(vec![violated(160, true), violated(130, true), violated(900, false)], None),
+            Some(60)
+        );
+        assert_eq!(at(vec![violated(160, true)], Some(107)), Some(7));
+        assert_eq!(at(vec![violated(100, true)], None), Some(1));
+        assert_eq!(at(vec![violated(99, true)], None), None);
+        assert_eq!(at(vec![violated(160, false)], None), None);
+        let never = LimitState { violated: true, ..state(None, 0, 0) };
+        assert_eq!(at(vec![never, violated(160, true)], None), None);
+    }
 }

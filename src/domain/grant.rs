@@ -87,3 +87,30 @@ pub struct GrantLine {
     /// What it is.
     pub grant: Grant,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_ends_when_it_expires_or_never() {
+        let grant = |expires_s| Grant {
+            id: 1,
+            metric: Metric::new("messages").unwrap(),
+            amount: Units::ZERO,
+            expires_s,
+            period: None,
+        };
+        assert_eq!(grant(Some(7)).end_s(), 7);
+        assert_eq!(grant(None).end_s(), Window::LIFETIME.end_s);
+    }
+
+    #[test]
+    fn each_source_is_found_by_the_name_that_it_has_in_json() {
+        for source in GrantSource::ALL {
+            assert_eq!(serde_json::to_value(source).unwrap(), source.as_str());
+            assert_eq!(GrantSource::named(source.as_str()), Some(source));
+        }
+        assert_eq!(GrantSource::named("nobody"), None);
+    }
+}

@@ -155,4 +155,9 @@ mod tests {
         assert_eq!((of(10, 19), of(10, 20), of(1_000, 3)), (1, 2, 30));
         assert_eq!(of(1_000, Units::MAX.get()), Units::MAX.get());
     }
+    #[test]
+    fn what_is_neither_units_nor_a_text_is_told_what_is_expected() {
+        let error = serde_json::from_str::<Portion>("[]").unwrap_err().to_string();
+        assert!(error.contains("units or a text such as \"10%\""), "{error}");
+    }
 }

@@ -118,4 +118,11 @@ mod tests {
         let limit = restraint.limit().unwrap();
         assert_eq!((limit.period, limit.max), (Period::Minute, Some(Units::MAX)));
     }
+    #[test]
+    fn a_restraint_is_in_force_for_31_days_at_most() {
+        assert_eq!(RuleAction::FOR_S_MAX, 2_678_400);
+        let metric = Metric::new("messages").unwrap();
+        let slow = RuleAction::Slow { metric, per_minute: Units::ZERO, for_s: 7 };
+        assert_eq!((slow.for_s(), RuleAction::Block { for_s: 9 }.for_s()), (7, 9));
+    }
 }

@@ -202,4 +202,8 @@ mod tests {
             assert_eq!(Metric::new(bad), Err(BadMetric), "{bad}");
         }
     }
+    #[test]
+    fn an_amount_is_as_many_units() {
+        assert_eq!(Units::from(Amount::new(7).unwrap()).get(), 7);
+    }
 }

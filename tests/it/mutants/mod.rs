@@ -39,7 +39,7 @@ const RECORDINGS: &str = "tests/it/mutants/recordings.zst";
 const SURVIVORS: &str = "tests/it/mutants/survivors.toml";
 /// As small as it gets: it is read often and written seldom.
 const COMPRESSION: i32 = 19;
-/// Mutants that are tried unless `HEADROOM_MUTANTS` says how many, or `all`.
+/// Mutants that are tried unless `HEADROOM_MUTANTS` says how many, or `all`, or `unseen`.
 const SAMPLE: usize = 80;
 /// Of the mutants in a sample.
 const SEED: u64 = 7;
@@ -69,7 +69,7 @@ fn setting(name: &str) -> Option<String> {
 /// sample; `make mutants-lua` tries all.
 #[test]
 fn a_mistake_in_a_script_is_noticed_unless_it_is_known_to_change_nothing() {
-    let known = known_survivors();
+    let known = names_in(&survivors());
     let recordings = setting("HEADROOM_MUTANTS_RECORDED").map_or_else(read, |from| gather(&from));
     let mutants = chosen(lua::mutants());
 
@@ -77,7 +77,8 @@ fn a_mistake_in_a_script_is_noticed_unless_it_is_known_to_change_nothing() {
 
     report(&mutants, &verdicts);
     if setting("HEADROOM_MUTANTS_RECORDED").is_some() {
-        keep(recordings, &verdicts);
+        let before = if is_unseen_only() { read() } else { Vec::new() };
+        keep(before, recordings, &verdicts);
     }
     if let Some(count) = setting("HEADROOM_MUTANTS_BESIDE") {
         beside::run(&mutants, &verdicts, count.parse().unwrap());
@@ -98,24 +99,39 @@ fn a_mistake_in_a_script_is_noticed_unless_it_is_known_to_change_nothing() {
 #[test]
 fn the_list_of_survivors_names_mutants_that_there_are() {
     let all: BTreeSet<String> = lua::mutants().into_iter().map(|mutant| mutant.name).collect();
-    let unknown: Vec<_> = known_survivors().into_iter().filter(|it| !all.contains(it)).collect();
+    let known = names_in(&survivors());
+    let unknown: Vec<_> = known.into_iter().filter(|it| !all.contains(it)).collect();
     assert_eq!(unknown, Vec::<String>::new());
 }
 
-fn known_survivors() -> BTreeSet<String> {
-    let list: Survivors = toml::from_str(&std::fs::read_to_string(SURVIVORS).unwrap()).unwrap();
+fn survivors() -> Survivors {
+    toml::from_str(&std::fs::read_to_string(SURVIVORS).unwrap()).unwrap()
+}
+
+fn names_in(list: &Survivors) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for group in list.equivalent.into_iter().chain(list.unseen) {
+    for group in list.equivalent.iter().chain(&list.unseen) {
         assert!(group.why.len() > 20, "no argument for {:?}", group.mutants);
-        for name in group.mutants {
+        for name in &group.mutants {
             assert!(names.insert(name.clone()), "{name} stands there twice");
         }
     }
     names
 }
 
-/// All mutants, or a sample.
+/// Whether only those mutants are wanted that nothing has noticed yet.
+fn is_unseen_only() -> bool {
+    setting("HEADROOM_MUTANTS").as_deref() == Some("unseen")
+}
+
+/// All mutants, those that nothing has noticed yet, or a sample.
 fn chosen(mut mutants: Vec<Mutant>) -> Vec<Mutant> {
+    if is_unseen_only() {
+        let unseen: BTreeSet<_> =
+            survivors().unseen.into_iter().flat_map(|it| it.mutants).collect();
+        mutants.retain(|mutant| unseen.contains(&mutant.name));
+        return mutants;
+    }
     let wanted = setting("HEADROOM_MUTANTS").unwrap_or_else(|| SAMPLE.to_string());
     if wanted == "all" {
         return mutants;
@@ -153,11 +169,12 @@ fn gather(folder: &str) -> Vec<Recording> {
     good
 }
 
-/// Keeps the recordings that noticed something first.
-fn keep(recordings: Vec<Recording>, verdicts: &[Verdict]) {
+/// Keeps the recordings that noticed something first, behind those that are kept already.
+fn keep(before: Vec<Recording>, recordings: Vec<Recording>, verdicts: &[Verdict]) {
     let useful = |index: &usize| verdicts.contains(&Verdict::Killed(*index));
     let numbered = recordings.into_iter().enumerate();
-    let kept: Vec<_> = numbered.filter(|(index, _)| useful(index)).map(|(_, it)| it).collect();
+    let useful = numbered.filter(|(index, _)| useful(index)).map(|(_, it)| it);
+    let kept: Vec<_> = before.into_iter().chain(useful).collect();
     let text = recording::to_text(&kept);
     let packed = zstd::encode_all(text.as_bytes(), COMPRESSION).unwrap();
     println!("{} recordings of {} bytes kept, {} packed", kept.len(), text.len(), packed.len());

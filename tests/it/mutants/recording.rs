@@ -9,7 +9,7 @@ const CHANGES: [&str; 13] = [
     "XADD", "XDEL", "XTRIM",
 ];
 /// Bytes of a recording; what came after them is left out.
-const BYTES_MAX: usize = 150_000;
+const BYTES_MAX: usize = 1_200_000;
 
 /// A command, and when it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]

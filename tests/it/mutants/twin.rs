@@ -19,8 +19,8 @@ const FRAME: &str = include_str!("frame.lua");
 /// After the steps: what Redis holds.
 const STATE: &str = include_str!("state.lua");
 const END: &[u8] = b"the end of the recording";
-/// A mistake may make a script run for ever. No recording takes a tenth of that.
-const HANGS_AFTER: Duration = Duration::from_secs(4);
+/// A mistake may make a script run for ever. No recording takes a tenth of that, also where others use the processor.
+const HANGS_AFTER: Duration = Duration::from_secs(30);
 const HASH_LENGTH: usize = 40;
 /// Redis forgets all scripts after so many mutants, since it keeps each.
 const LOADS_MAX: u32 = 64;

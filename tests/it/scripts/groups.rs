@@ -99,3 +99,26 @@ async fn a_reset_in_a_group_takes_back_what_came_before_it() {
     assert_eq!(decided(&outcomes[4]), (true, vec![1]));
     assert_eq!(lanes.outbox_entries().await, 1);
 }
+
+/// Guards I9: what is asked in place of a sheet does not stand in the outbox for one: not of a reset that was answered before,
+/// among others that are accepted.
+#[tokio::test]
+async fn a_reset_that_was_answered_before_leaves_nothing_in_an_entry() {
+    let lanes = Lanes::start().await;
+    lanes.load(&["user:u_1"], 0).await;
+    let window = Period::Month.window_at(lanes.clock.now(), &Calendar::UTC);
+    let clearing =
+        Clearing { period: Period::Month, sliding: false, from_s: window.start_s, window };
+    let reset = || {
+        let idempotency = Some(Idempotency { key_hash: [7; 16], fingerprint: [1; 8] });
+        Operation { idempotency, ..Lanes::reset("user:u_1", None, &[clearing]) }
+    };
+    let one = || Lanes::consume("user:u_1", vec![lanes.line(1, "messages", Some(9))]);
+    lanes.submit(reset()).await;
+
+    let outcomes = lanes.submit_together(vec![one(), reset(), one()]).await;
+
+    assert!(matches!(outcomes[1], Outcome::Replayed(_)), "{:?}", outcomes[1]);
+    assert_eq!(lanes.events().await.len(), 3);
+    assert_eq!(lanes.outbox_entries().await, 2);
+}

@@ -1,14 +1,20 @@
 //! What begins and ends in the very second in which it should: the time stands still here.
 
+use std::sync::Arc;
+
 use headroom::counters::Again;
 use headroom::counters::Field;
 use headroom::counters::LevelBase;
+use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Check;
 use headroom::counters::OperationKind::Commit;
 use headroom::counters::OperationKind::Consume;
 use headroom::counters::OperationKind::Expire;
 use headroom::counters::OperationKind::Release;
 use headroom::counters::Outcome;
+use headroom::counters::PackedSheet;
+use headroom::counters::Taken;
+use headroom::counters::keys;
 use headroom::domain::Line;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
@@ -29,6 +35,8 @@ use crate::support::lanes::IDLE_TTL_S;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::lanes::level;
+use crate::support::lanes::operation;
+use crate::support::lanes::rewritten;
 
 /// Noon of a Wednesday.
 const NOON_S: i64 = 1_804_680_000;
@@ -168,4 +176,58 @@ async fn a_grant_is_over_in_the_second_at_which_it_ends() {
     }
 
     assert_eq!(accepted, [true, false]);
+}
+
+/// Guards promise 1: what is given back or away is given up to the last second of its window or grant, and not in the one at
+/// which that ends.
+#[tokio::test]
+async fn nothing_is_given_back_or_away_in_the_second_at_which_it_ends() {
+    let lanes = start().await;
+    let day = Field::used("messages", Period::Day, false, NOON_S);
+    let line = lanes.line_of(1, Period::Day, "messages", None);
+    lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, vec![line.clone()]), 9)).await;
+    let field = Field { at_s: line.window.start_s, ..day };
+    let end_s = NOON_S + 60;
+    let refund = || {
+        let taken = Taken { depth: 1, field: field.clone(), units: 1, refund_max: None, end_s };
+        operation(OperationKind::Refund, SUBJECT, Arc::new(PackedSheet::refund(1, "", &[taken])))
+    };
+    let give = || {
+        let grants = [grant(1, 7, "messages", 5, Some(end_s))];
+        operation(OperationKind::Give, SUBJECT, Arc::new(PackedSheet::give(1, &grants)))
+    };
+
+    lanes.pass_stopped(59).await;
+    for order in [refund(), give()] {
+        assert_eq!(rewritten(&lanes.submit(order).await).len(), 1);
+    }
+    lanes.pass_stopped(1).await;
+    for order in [refund(), give()] {
+        assert_eq!(lanes.submit(order).await, Outcome::Nothing);
+    }
+}
+
+/// Guards promise 7: a hold that is over as it is made holds nothing, and is remembered no longer than an answer is.
+#[tokio::test]
+async fn a_hold_that_is_over_as_it_is_made_holds_nothing() {
+    const REMEMBERED_S: i64 = 60;
+    for until_s in [NOON_S, NOON_S - 1] {
+        for grants in [Vec::new(), vec![grant(1, 7, "messages", 5, None)]] {
+            let lanes = start().await;
+            let asked = Sheet { grants, ..sheet(SUBJECT, ten(&lanes)) };
+            let order = reserve(SUBJECT, asked, 4, until_s);
+            let key = keys::reservation(0, order.event_id.into_bytes());
+
+            assert!(decided(&lanes.submit(order).await).0);
+            let ttl_s: i64 = redis::cmd("TTL")
+                .arg(key)
+                .query_async(&mut lanes.connection.clone())
+                .await
+                .unwrap();
+            let all = lanes.submit(ask(Consume, SUBJECT, sheet(SUBJECT, ten(&lanes)), 10)).await;
+
+            assert!(decided(&all).0, "{all:?}");
+            assert!((REMEMBERED_S - 1..=REMEMBERED_S).contains(&ttl_s), "{ttl_s}");
+        }
+    }
 }

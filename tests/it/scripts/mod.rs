@@ -2,7 +2,10 @@
 
 mod acts;
 mod attempts;
+mod beside;
+mod borders;
 mod charging;
+mod faulty;
 mod fields;
 mod gifts;
 mod grants;
@@ -13,11 +16,17 @@ mod holds;
 mod instants;
 mod keeping;
 mod loads;
+mod many;
+mod mixed;
 mod outbox;
+mod outlasting;
 mod paths;
+mod pending;
+mod probing;
 mod profiles;
 mod refunds;
 mod rewriting;
 mod rollover;
+mod settling;
 mod sliding;
 mod writing;

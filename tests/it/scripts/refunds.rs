@@ -114,6 +114,8 @@ async fn refunds_of_a_window_stay_below_their_bound() {
     };
     let (taken_back, counted) = (|units| (Tally::Used, units), |units| (Tally::Refunded, units));
 
+    let none = [of_line(&of[1], 1, Some(0))];
+    assert_eq!(lanes.submit(refund(&none)).await, Outcome::Nothing);
     assert_eq!(give_back(3).await, [taken_back(-3), taken_back(-3), counted(3)]);
     assert_eq!(give_back(3).await, [taken_back(-3)]);
     assert_eq!(give_back(2).await, [taken_back(-2), taken_back(-2), counted(2)]);

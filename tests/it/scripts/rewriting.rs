@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use headroom::counters::Clearing;
+use headroom::counters::Field;
+use headroom::counters::LevelBase;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Decrement;
@@ -291,4 +293,24 @@ async fn a_decrement_of_a_sliding_limit_takes_the_latest_units_first() {
 
     assert_eq!(added, [vec![-2], vec![-3, -3], vec![0, -1, -3]]);
     assert_eq!(used(&lanes, sliding(&lanes)).await, [0]);
+}
+
+/// Guards I3: a reset clears windows that begin before the current one ends; one that begins as it ends is the next.
+#[tokio::test]
+async fn a_reset_leaves_the_next_window_alone() {
+    let lanes = Lanes::start().await;
+    let window = lanes.line(1, "messages", None).window;
+    let of = |start_s| (Field::used("messages", Period::Month, false, start_s), 4);
+    let counters = vec![of(window.start_s), of(window.end_s)];
+    lanes.load_levels(vec![LevelBase { counters, ..level(SUBJECT) }]).await;
+    let clearing =
+        Clearing { period: Period::Month, sliding: false, from_s: window.start_s, window };
+
+    let outcome = lanes.submit(Lanes::reset(SUBJECT, None, &[clearing])).await;
+
+    assert_eq!(rewritten(&outcome), [-4]);
+    let state = lanes.state(SUBJECT).await;
+    let mut left: Vec<i64> = state.counters.iter().map(|(_, used)| *used).collect();
+    left.sort_unstable();
+    assert_eq!(left, [0, 4]);
 }

@@ -52,11 +52,11 @@ pub const IDLE_TTL_S: u64 = 800;
 
 /// One open shard, its lane, and the Redis below.
 pub struct Lanes {
+    _recorder: Option<Recorder>,
     pub redis: RedisServer,
     pub connection: MultiplexedConnection,
     pub counters: Counters,
     pub clock: Clock,
-    _recorder: Option<Recorder>,
     _folder: TempDir,
 }
 
@@ -100,7 +100,7 @@ impl Lanes {
         let client = redis::Client::open(redis.url()).unwrap();
         let connection = client.get_multiplexed_async_connection().await.unwrap();
         let lanes =
-            Self { redis, connection, counters, clock, _recorder: recorder, _folder: folder };
+            Self { _recorder: recorder, redis, connection, counters, clock, _folder: folder };
         lanes.open(&lanes.counters, 1).await;
         lanes
     }

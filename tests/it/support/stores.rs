@@ -39,11 +39,11 @@ struct Shared {
 
 /// The stores of one test.
 pub struct Stores {
+    _recorder: Option<Recorder>,
     pub redis: RedisServer,
     /// The server behind `postgres_url`, when it is the test's own.
     pub postgres: Option<PostgresServer>,
     pub postgres_url: String,
-    _recorder: Option<Recorder>,
     folder: TempDir,
 }
 
@@ -63,7 +63,7 @@ impl Stores {
         };
         let redis = redis.unwrap();
         let recorder = Recorder::start(&redis);
-        Self { redis, postgres, postgres_url, _recorder: recorder, folder }
+        Self { _recorder: recorder, redis, postgres, postgres_url, folder }
     }
 
     /// A folder that goes with the test.
