@@ -272,7 +272,7 @@ mod tests {
         };
         let at = |limits, free_at_s| {
             let decided_at_ms = 100_999;
-            Decision { limits, free_at_s, decided_at_ms, ..Decision::default() }.retry_after_s()
+            Decision { limits, decided_at_ms, free_at_s, ..Decision::default() }.retry_after_s()
         };
         assert_eq!(
             at(vec![violated(160, true), violated(130, true), violated(900, false)], None),
