@@ -20,6 +20,7 @@ use super::message_logs;
 use super::message_logs::Logged;
 use super::reservations;
 use super::rollups;
+use super::transfers;
 use super::tx::Tx;
 use super::usage_counters;
 
@@ -156,6 +157,7 @@ pub(super) async fn write_events<'a>(
     )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
     grants::add_used(tx, &logged.fresh).await?;
+    transfers::reopen(tx, &logged.fresh).await?;
     feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
     Ok(logged)

@@ -21,6 +21,7 @@ use crate::ledger::subjects;
 use crate::ledger::tx::Tx;
 use crate::ledger::tx::column;
 
+use super::LOCK_TRANSFER;
 use super::TRANSFER;
 use super::TransferRow;
 use super::TransferState;
@@ -38,12 +39,6 @@ pub struct Completed {
     /// What nodes go by: the receiver's profile with the open grants.
     pub for_nodes: String,
 }
-
-const LOCK_TRANSFER: &str = "-- lock_transfer
-SELECT
-    id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
-    request_id
-FROM transfers WHERE id = $1 FOR UPDATE";
 
 const ENDS_OF_GRANTS: &str = "-- ends_of_grants
 SELECT id, extract(EPOCH FROM expires_at)::bigint AS expires_s FROM grants

@@ -5,6 +5,7 @@
 
 mod begin;
 mod complete;
+mod refuse;
 
 use chrono::DateTime;
 use chrono::TimeDelta;
@@ -26,6 +27,7 @@ pub use begin::NewTransfer;
 pub use begin::TransferRefusal;
 pub use begin::TransferRules;
 pub use complete::Completed;
+pub(super) use refuse::reopen;
 
 /// Where a transfer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,8 +97,11 @@ SELECT
 FROM transfers WHERE state = 'pending' AND requested_at NOT BETWEEN $1 AND $2
 ORDER BY requested_at, id LIMIT $3";
 
-const REFUSE_TRANSFER: &str = "-- refuse_transfer
-UPDATE transfers SET state = 'refused', ended_at = $2 WHERE id = $1 AND state = 'pending'";
+const LOCK_TRANSFER: &str = "-- lock_transfer
+SELECT
+    id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
+    request_id
+FROM transfers WHERE id = $1 FOR UPDATE";
 
 impl Ledger {
     /// The transfer with that id.
@@ -125,23 +130,6 @@ impl Ledger {
         let limit = i64::from(limit.min(ROWS_MAX));
         let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&from, &to, &limit]).await?;
         rows.iter().map(read).collect()
-    }
-
-    /// Ends a pending transfer of which Redis took nothing, at the instant `at`. Answers the transfer as it is then: one that
-    /// ended before stays as it ended. None when there is none with that id.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Unavailable`] and the like.
-    pub async fn refuse_transfer(
-        &self,
-        id: Uuid,
-        at: DateTime<Utc>,
-    ) -> Result<Option<TransferRow>, LedgerError> {
-        let connection = self.connection().await?;
-        connection.execute(REFUSE_TRANSFER, &[&id, &at]).await?;
-        let rows = connection.rows(TRANSFER, &[&id]).await?;
-        rows.first().map(read).transpose()
     }
 }
 

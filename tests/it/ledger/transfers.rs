@@ -194,6 +194,11 @@ async fn a_refused_transfer_gives_nothing_unless_the_log_has_what_was_taken() {
     assert_eq!(unknown, None);
     assert_agrees(&ledger).await;
     flush(&ledger, &batch(0, vec![debit(1, new.id, &[(id, 4)])])).await.unwrap();
+    let refused = ledger.refuse_transfer(new.id, noon()).await.unwrap().unwrap();
+    assert_eq!(refused.state, TransferState::Pending, "somebody has to go on with it");
+    let later = noon() + TimeDelta::minutes(1);
+    let pending = ledger.pending_transfers(later, TimeDelta::seconds(1), 10).await.unwrap();
+    assert_eq!(pending, [refused]);
 
     let done = complete(&ledger, new.id, &[(id, 4)]).await;
 
