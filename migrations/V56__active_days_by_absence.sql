@@ -1,7 +1,8 @@
 -- Purpose  Has active_days say for how many days subjects were away, so that the distinct subjects of any days up to 92 are a sum
 --          over a few rows a day, and not a look at each subject (docs/adr/0015). Counted anew from subject_months.
--- Phase    contract: nodes of before cannot fold until they are replaced. What they flush waits in rollup_queue; nothing is lost
--- Locks    ACCESS EXCLUSIVE on active_days, and folds wait; about 2 s a million subjects and months
+-- Phase    contract
+-- Locks    nodes of before cannot fold until they are replaced: what they flush waits in rollup_queue, and nothing is lost.
+--          ACCESS EXCLUSIVE on active_days, and folds wait; about 2 s a million subjects and months
 -- Size     at most 93 rows a day and metric
 -- Undo     sum active_days up by day and metric, make these the primary key, drop away; the two views as in V33
 SET LOCAL lock_timeout = '5s';

@@ -85,7 +85,7 @@ impl<'a> Collector<'a> {
 
     /// The place of the hold's record among the keys of records, from 1; 0 when the operation is of none.
     fn hold(&mut self, operation: &Operation) -> usize {
-        operation.hold.map_or(0, |hold| {
+        operation.named_hold().map_or(0, |hold| {
             place_of(&mut self.records, keys::reservation(self.shard, hold.id.into_bytes()))
         })
     }
@@ -130,7 +130,7 @@ fn pack_request(head: &mut Packer, operation: &Operation, places: &Places, level
         head.count(*place as u64);
         head.int(if goes_by_profiles { version.cast_signed() } else { -1 });
     }
-    if let Some(hold) = operation.hold {
+    if let Some(hold) = operation.named_hold() {
         let is_commit = matches!(operation.kind, OperationKind::Commit | OperationKind::CommitLate);
         let extra = if is_commit { hold.is_strict.into() } else { hold.until_s };
         head.count((levels + places.hold) as u64).int(extra);

@@ -164,6 +164,11 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The hold that the script is told of: none while what would make, end or move one is only looked at.
+    pub(super) fn named_hold(&self) -> Option<HoldOf> {
+        self.hold.filter(|_| self.kind == OperationKind::Reserve || self.kind.is_of_hold())
+    }
+
     /// The request's id, unless it is the event's: an id that the service made serves for both.
     fn own_request_id(&self) -> Option<&str> {
         let is_same = Uuid::try_parse(&self.request_id).is_ok_and(|id| id == self.event_id);

@@ -50,7 +50,7 @@ impl<L: EventLedger> Quota<L> {
             let step = tokio::time::timeout_at(deadline.into(), flush).await;
             match step.map_err(|_late| QuotaError::away(Store::Postgres))?? {
                 FlushStep::Flushed(_) => {}
-                FlushStep::Idle | FlushStep::Again => tokio::time::sleep(LOOK_EVERY).await,
+                FlushStep::Idle | FlushStep::Again => self.clock.pause(LOOK_EVERY).await,
             }
         }
         Ok(())

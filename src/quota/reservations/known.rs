@@ -39,12 +39,9 @@ impl<L: EventLedger> Quota<L> {
     /// [`QuotaError::ReservationEnded`] when it has, [`QuotaError::UnknownReservation`] when that is no longer known, and
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
-        let mut row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
-        if row.is_none() {
-            // What Redis has of it beside the record may be in the outbox.
-            self.flush_now(id.subject.shard(self.shard_count())).await?;
-            row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
-        }
+        // Its record alone may be gone, as when a clock went a day ahead: what ended it may be on its way.
+        self.flush_now(id.subject.shard(self.shard_count())).await?;
+        let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
         let row = row.map(still_open).transpose()?;
         let is_expired = match &row {
             Some(row) => row.state == ReservationState::Expired,

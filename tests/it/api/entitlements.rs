@@ -266,8 +266,13 @@ async fn a_key_is_answered_after_its_model_is_gone() {
 
     let again = caller.consume_once("user:u_1", "gemini-2.0-flash", "k-1").await;
     let another = caller.consume_once("user:u_1", "gemini-2.0-flash", "k-2").await;
+    let hold = caller.request(Method::POST, "/v1/reservations").header("idempotency-key", "k-3");
+    let order = json!({ "subject": "user:u_1", "model": "gemini-2.0-flash" });
+    let hold = answer(hold.json(&order)).await;
 
     assert!(again.is_replayed() && again.body == first.body, "{again:?}");
-    assert_eq!((another.status, another.code()), (StatusCode::FORBIDDEN, "model_not_allowed"));
+    for refused in [another, hold] {
+        assert_eq!((refused.status, refused.code()), (StatusCode::FORBIDDEN, "model_not_allowed"));
+    }
     app.finish().await;
 }
