@@ -520,7 +520,7 @@ export interface paths {
          * @description Each item is decided as a check of its own would be, all of them at once. A body in which any item breaks a rule is refused
          *     as a whole. At most 100 items and 131,072 bytes.
          */
-        post: operations["check"];
+        post: operations["check_batch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -564,7 +564,7 @@ export interface paths {
          *     refused as a whole, and nothing is charged. Items of a subject with the same `idempotency_key` are charged once; the others
          *     repeat that answer. At most 100 items and 131,072 bytes.
          */
-        post: operations["consume"];
+        post: operations["consume_batch"];
         delete?: never;
         options?: never;
         head?: never;
@@ -5942,7 +5942,7 @@ export interface operations {
             };
         };
     };
-    check: {
+    check_batch: {
         parameters: {
             query?: {
                 /**
@@ -6318,7 +6318,7 @@ export interface operations {
             };
         };
     };
-    consume: {
+    consume_batch: {
         parameters: {
             query?: {
                 /**

@@ -33,6 +33,7 @@ use crate::telemetry::Chain;
 /// as a whole. At most 100 items and 131,072 bytes.
 #[utoipa::path(
     post,
+    operation_id = "check_batch",
     path = "/v1/check:batch",
     tag = "decisions",
     params(DecisionQuery),
@@ -82,6 +83,7 @@ pub(crate) async fn check(
 /// repeat that answer. At most 100 items and 131,072 bytes.
 #[utoipa::path(
     post,
+    operation_id = "consume_batch",
     path = "/v1/consume:batch",
     tag = "decisions",
     params(

@@ -76,3 +76,21 @@ async fn the_page_s_folder_has_no_way_out() {
     }
     app.finish().await;
 }
+
+/// Clients that are made from the document call an operation by its name.
+#[test]
+fn every_operation_of_the_document_has_a_name_of_its_own() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let methods = document["paths"].as_object().unwrap().values();
+    let operations = methods.flat_map(|methods| methods.as_object().unwrap().values());
+    let mut names: Vec<&str> =
+        operations.map(|operation| operation["operationId"].as_str().unwrap()).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+
+    assert!(count > 50, "{count}");
+    assert_eq!(names.len(), count);
+}
