@@ -150,6 +150,9 @@ local function write()
   write_outbox()
   write_states()
   call('HSET', KEYS[1], 'seq', format('%d', seq), 'now', format('%d', now))
+end
+
+local function write_records()
   for i = 1, record_count do
     local place = record_places[i]
     call('SET', KEYS[3 + place], stored[place], 'EX', format('%d', record_ttls[i]))
@@ -169,5 +172,6 @@ for i = 1, request_count do
   at = at + LEVELS_AT + 2 * sheet[C_DEPTH] + (is_of_hold and 2 or 0)
 end
 if event_count > 0 then write() end
+write_records()
 results[3] = seq
 return pack(results)

@@ -241,13 +241,15 @@ impl Stage {
 
     async fn drain(&mut self, database: &Database) -> Result<(), Failure> {
         let began_at = Instant::now();
-        while !is_drained(&mut self.redises, database).await? {
+        loop {
+            let Some(left) = left_to_drain(&mut self.redises, database).await? else {
+                return Ok(());
+            };
             if began_at.elapsed() > DRAIN_WITHIN {
-                return Err("the outbox does not drain".into());
+                return Err(format!("the outbox does not drain: {left}").into());
             }
             sleep(POLL).await;
         }
-        Ok(())
     }
 
     /// How far the last instants that the shards went by lie ahead of the time.
@@ -293,11 +295,15 @@ impl Stage {
     }
 }
 
-/// Whether Postgres has every event of every shard, and every gift was finished.
-async fn is_drained(redises: &mut Redises, database: &Database) -> Result<bool, Failure> {
-    let sql = "SELECT EXISTS (SELECT FROM transfers WHERE state = 'pending')";
-    if database.query_one(sql, &[]).await?.try_get(0)? {
-        return Ok(false);
+/// What Postgres does not have yet of a shard's events, or which gifts are not finished; none when it has all.
+async fn left_to_drain(
+    redises: &mut Redises,
+    database: &Database,
+) -> Result<Option<String>, Failure> {
+    let sql = "SELECT string_agg(transfers::text, ', ') FROM transfers WHERE state = 'pending'";
+    let pending: Option<String> = database.query_one(sql, &[]).await?.try_get(0)?;
+    if let Some(pending) = pending {
+        return Ok(Some(format!("gifts {pending}")));
     }
     let sql = "SELECT epoch, seq FROM outbox_cursors ORDER BY shard";
     let cursors = database.query(sql, &[]).await?;
@@ -305,9 +311,10 @@ async fn is_drained(redises: &mut Redises, database: &Database) -> Result<bool, 
         let primary = redises.primary(shard).await?;
         let words = ["HMGET", &keys::meta(shard), "epoch", "seq"];
         let at: (Option<i64>, Option<i64>) = primary.ask(&words).await?;
-        if at != (Some(cursor.try_get(0)?), Some(cursor.try_get(1)?)) {
-            return Ok(false);
+        let cursor = (Some(cursor.try_get(0)?), Some(cursor.try_get(1)?));
+        if at != cursor {
+            return Ok(Some(format!("shard {shard} is at {at:?}, its cursor at {cursor:?}")));
         }
     }
-    Ok(true)
+    Ok(None)
 }

@@ -43,8 +43,8 @@ impl Kept {
     }
 }
 
-/// Flushes events of realistic traffic, and in turn logs the same alone, round by round. Folds come when they are due, and
-/// after the last round for all that is left; that time counts, too.
+/// Flushes events of realistic traffic, and in turn logs the same alone, round by round. Folds come when they are due, what is
+/// left at the end of a round is folded in the next, and after the last round all is; that time counts, too.
 pub(crate) async fn keep(
     postgres: &PostgresServer,
     rounds: usize,
@@ -59,7 +59,7 @@ pub(crate) async fn keep(
         let traffic =
             Traffic { seed: round as u64 + 1, events, subjects, start_s: START_S, days: 1 };
         let events: Vec<Event> = traffic.events().collect();
-        let flushing = flush_all(&whole, &mut seq, &events).await?;
+        let flushing = flush_all(&whole, batches(&mut seq, &events)).await?;
         let started_at = Instant::now();
         for part in events.chunks(BATCH) {
             bare.log_alone(part).await?;
@@ -83,13 +83,24 @@ fn tell(what: &str, rows: usize, flushing: Duration, logging: Duration) {
     eprintln!("{what}: flushed {flushed:.0} rows/s, logged alone {logged:.0} rows/s");
 }
 
-/// Flushes events while rollups are folded as nodes would.
-async fn flush_all(ledger: &Ledger, seq: &mut u64, events: &[Event]) -> Result<Duration, Failure> {
+/// Batches as a flusher would have made them of the outbox.
+fn batches(seq: &mut u64, events: &[Event]) -> Vec<Batch> {
+    let batch = |part: &[Event]| {
+        let from_seq = *seq;
+        *seq += part.len() as u64;
+        let (to_seq, events) = (*seq, part.to_vec());
+        Batch { shard: 0, epoch: 1, from_seq, to_seq, events, ..Batch::default() }
+    };
+    events.chunks(BATCH).map(batch).collect()
+}
+
+/// Flushes batches while rollups are folded as nodes would.
+async fn flush_all(ledger: &Ledger, batches: Vec<Batch>) -> Result<Duration, Failure> {
     let started_at = Instant::now();
     let done = CancellationToken::new();
     let flushing = async {
-        for part in events.chunks(BATCH) {
-            *seq = flush(ledger, *seq, part.to_vec()).await?;
+        for batch in batches {
+            ledger.flush(&batch, FlushGuards::default()).await?;
         }
         done.cancel();
         Ok::<(), Failure>(())
@@ -98,19 +109,12 @@ async fn flush_all(ledger: &Ledger, seq: &mut u64, events: &[Event]) -> Result<D
     Ok(started_at.elapsed())
 }
 
-async fn flush(ledger: &Ledger, from_seq: u64, events: Vec<Event>) -> Result<u64, Failure> {
-    let to_seq = from_seq + events.len() as u64;
-    let batch = Batch { shard: 0, epoch: 1, from_seq, to_seq, events, ..Batch::default() };
-    ledger.flush(&batch, FlushGuards::default()).await?;
-    Ok(to_seq)
-}
-
 /// Folds when it is due, until all is flushed.
 async fn fold(ledger: &Ledger, done: &CancellationToken) -> Result<(), Failure> {
     while !done.is_cancelled() {
         let _done = tokio::time::timeout(FOLD_PAUSE, done.cancelled()).await;
         if !done.is_cancelled() && ledger.are_rollups_due().await? {
-            while ledger.fold_rollups().await? > 0 {}
+            while !done.is_cancelled() && ledger.fold_rollups().await? > 0 {}
         }
     }
     Ok(())

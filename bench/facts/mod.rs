@@ -33,7 +33,7 @@ pub(crate) async fn run(
     millions: &[u64],
 ) -> Result<String, Failure> {
     let kept =
-        keep::keep(postgres, plan.drain_rounds, plan.drain_events * 5, plan.subjects).await?;
+        keep::keep(postgres, plan.drain_rounds, plan.drain_events * 10, plan.subjects).await?;
     let mut columns = Vec::new();
     for &millions in millions {
         let database = database(postgres, &format!("facts_{millions}")).await?;

@@ -2,6 +2,10 @@
 -- that are made say what changed.
 
 do
+  -- The record of a gift that was refused, which is no gift's fingerprint: who asks for it again is
+  -- refused, too, though the giver has the units by then.
+  local NOT_GIVEN = 'refused!'
+
   -- Where the window of a counter ends: a slice by itself, any other with the current window.
   local function end_s_of(letter, start, current_end_s)
     local slice_s = SLICE_S[letter]
@@ -159,6 +163,7 @@ do
     local asked = unpack_all(given_sheet(number))
     local lines, refusal = lines_of(kind, number, depth, asked, head[at + 6])
     if not lines then
+      if kind == GIVE and head[at + 2] > 0 then keep(head[at + 2], NOT_GIVEN, head[4]) end
       emit(refusal, 0)
       return false
     end

@@ -44,13 +44,14 @@ async fn flush_until_stopped(
 ) -> Result<(), QuotaError> {
     let mut was_away = false;
     while !stop.is_cancelled() {
-        let pause = pause_after(quota.flush(shard, state).await, idle_poll)?;
-        let is_away = pause == AWAY_PAUSE;
-        if is_away && !was_away {
+        let step = quota.flush(shard, state).await;
+        let away = step.as_ref().err().map(ToString::to_string);
+        let pause = pause_after(step, idle_poll)?;
+        if let Some(error) = away.as_ref().filter(|_| !was_away) {
             // Said once, not five times a second.
-            tracing::warn!(shard, "the flusher waits for a store");
+            tracing::warn!(shard, error, "the flusher waits for a store");
         }
-        was_away = is_away;
+        was_away = away.is_some();
         if !pause.is_zero() {
             let _stopped = tokio::time::timeout(pause, stop.cancelled()).await;
         }

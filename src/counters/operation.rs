@@ -324,7 +324,7 @@ pub enum Outcome {
         /// When, in Unix milliseconds.
         now_ms: i64,
     },
-    /// The idempotency key was used with another payload.
+    /// The idempotency key was used with another payload; of a gift, that it was refused before.
     Mismatch,
     /// Nothing was decided: do what this says, then submit the operation again.
     Again(Again),

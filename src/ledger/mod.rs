@@ -118,6 +118,7 @@ pub use subjects::SubjectRow;
 pub use transfers::BeginOutcome;
 pub use transfers::Completed;
 pub use transfers::NewTransfer;
+pub use transfers::RefusedIn;
 pub use transfers::TransferRefusal;
 pub use transfers::TransferRow;
 pub use transfers::TransferRules;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::DateTime;
-use chrono::TimeDelta;
 use chrono::Utc;
 use uuid::Uuid;
 
@@ -26,6 +25,7 @@ use crate::domain::Subject;
 use crate::domain::Units;
 use crate::ledger::BeginOutcome;
 use crate::ledger::NewTransfer;
+use crate::ledger::RefusedIn;
 use crate::ledger::TransferRules;
 use crate::ledger::TransferState;
 
@@ -47,7 +47,7 @@ pub use crate::ledger::TransferRow;
 /// Unfinished transfers that are taken up at once.
 const PENDING_MAX: u32 = 100;
 /// How old a transfer is before somebody else takes it up.
-const PENDING_AFTER: TimeDelta = TimeDelta::seconds(5);
+const PENDING_AFTER: Duration = Duration::from_secs(5);
 
 /// What gifts must keep to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,18 +137,28 @@ impl Quota {
         };
         match row.state {
             TransferState::Done => Ok(row),
-            _ => Err(QuotaError::InsufficientGrant),
+            TransferState::Refused => Err(QuotaError::InsufficientGrant),
+            // Somebody took the units meanwhile, or Redis has lost that it refused them.
+            TransferState::Pending => Err(QuotaError::away(Store::Redis)),
         }
     }
 
     async fn finish(&self, row: TransferRow) -> Result<TransferRow, QuotaError> {
+        let misread = |error| QuotaError::Internal(Box::new(error));
+        let from = Subject::parse(&row.from).map_err(misread)?;
+        let shard = from.shard(self.shard_count());
+        let asked_in = RefusedIn { shard, epoch: self.counters.sight(shard).epoch };
+        // In an epoch before somebody may have refused it: that is told from here on.
+        let row = self.transfer_of(row.id).await?.ok_or_else(gone)?;
+        if row.state != TransferState::Pending {
+            return Ok(row);
+        }
         let now = self.redis_now();
-        let Some(taken) = self.take(&row).await? else {
-            let refused = self.ledger.refuse_transfer(row.id, now).await;
-            return Ok(refused.map_err(QuotaError::of_ledger)?.unwrap_or(row));
+        let Some(taken) = self.take(&row, &from, asked_in).await? else {
+            let refused = self.ledger.refuse_transfer(row.id, asked_in, now).await;
+            return refused.map_err(QuotaError::of_ledger)?.ok_or_else(gone);
         };
         let completed = self.ledger.complete_transfer(row.id, &taken, now).await;
-        let gone = || QuotaError::Internal("a transfer that was begun is gone".into());
         let done = completed.map_err(QuotaError::of_ledger)?.ok_or_else(gone)?;
         self.bring_into_force(level_profile(&row.to, done.version, done.for_nodes)).await?;
         Ok(done.transfer)
@@ -156,15 +166,18 @@ impl Quota {
 
     /// What is taken of which of the giver's grants, now or by an attempt before, once that is in the log: what Redis alone has
     /// it may lose. None when the grants do not have as much.
-    async fn take(&self, row: &TransferRow) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
+    async fn take(
+        &self,
+        row: &TransferRow,
+        from: &Subject,
+        asked_in: RefusedIn,
+    ) -> Result<Option<Vec<(u64, u64)>>, QuotaError> {
         if let Some(taken) = self.logged(row.id).await? {
             return Ok(Some(taken));
         }
-        let misread = |error| QuotaError::Internal(Box::new(error));
-        let from = Subject::parse(&row.from).map_err(misread)?;
-        let is_taken = self.ask_for(row, &from).await?;
+        let is_taken = self.ask_for(row, from, asked_in.epoch).await?;
         // An attempt before may have taken the units, and Redis may have lost its record.
-        self.flush_now(from.shard(self.shard_count())).await?;
+        self.flush_now(asked_in.shard).await?;
         match self.logged(row.id).await? {
             None if is_taken => Err(QuotaError::away(Store::Redis)),
             taken => Ok(taken),
@@ -180,9 +193,13 @@ impl Quota {
         }))
     }
 
-    /// Has Redis take the units, if it did not before; whether they are taken then.
-    async fn ask_for(&self, row: &TransferRow, from: &Subject) -> Result<bool, QuotaError> {
-        let epoch = self.counters.sight(from.shard(self.shard_count())).epoch;
+    /// Has Redis take the units, if it did not before; whether they are taken then. That they are not it remembers, too.
+    async fn ask_for(
+        &self,
+        row: &TransferRow,
+        from: &Subject,
+        epoch: u64,
+    ) -> Result<bool, QuotaError> {
         let giving = Giving { depth: from.depth(), grants: self.givable(row).await? };
         let context = RequestContext {
             request_id: row.request_id.clone().unwrap_or_else(|| row.id.to_string()),
@@ -197,7 +214,7 @@ impl Quota {
         };
         match self.settle_on(Box::new(operation), &giving).await?.outcome {
             Outcome::Rewritten { .. } | Outcome::Replayed(_) => Ok(true),
-            Outcome::Nothing => Ok(false),
+            Outcome::Nothing | Outcome::Mismatch => Ok(false),
             _ => Err(QuotaError::Internal("a gift ended in another's outcome".into())),
         }
     }
@@ -227,7 +244,7 @@ impl Quota {
     ///
     /// [`QuotaError::Unavailable`] when a store is away; try again.
     pub async fn finish_transfers(&self) -> Result<u64, QuotaError> {
-        let pending = self.ledger.pending_transfers(self.redis_now(), PENDING_AFTER, PENDING_MAX);
+        let pending = self.ledger.pending_transfers(PENDING_AFTER, PENDING_MAX);
         let (mut finished, mut failed) = (0, None);
         for row in pending.await.map_err(QuotaError::of_ledger)? {
             // One that cannot be finished must not keep the others.
@@ -247,6 +264,10 @@ impl Quota {
     pub async fn transfer_of(&self, id: Uuid) -> Result<Option<TransferRow>, QuotaError> {
         self.ledger.transfer(id).await.map_err(QuotaError::of_ledger)
     }
+}
+
+fn gone() -> QuotaError {
+    QuotaError::Internal("a transfer that was begun is gone".into())
 }
 
 fn is_as_asked(row: &TransferRow, order: &TransferOrder) -> bool {

@@ -7,8 +7,9 @@ mod begin;
 mod complete;
 mod refuse;
 
+use std::time::Duration;
+
 use chrono::DateTime;
-use chrono::TimeDelta;
 use chrono::Utc;
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -27,6 +28,7 @@ pub use begin::NewTransfer;
 pub use begin::TransferRefusal;
 pub use begin::TransferRules;
 pub use complete::Completed;
+pub use refuse::RefusedIn;
 pub(super) use refuse::reopen;
 
 /// Where a transfer is.
@@ -94,8 +96,11 @@ const PENDING_TRANSFERS: &str = "-- pending_transfers
 SELECT
     id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
     request_id
-FROM transfers WHERE state = 'pending' AND requested_at NOT BETWEEN $1 AND $2
-ORDER BY requested_at, id LIMIT $3";
+FROM transfers
+WHERE
+    state = 'pending'
+    AND begun_at NOT BETWEEN now() - make_interval(secs => $1) AND now() + make_interval(secs => $1)
+ORDER BY begun_at, id LIMIT $2";
 
 const LOCK_TRANSFER: &str = "-- lock_transfer
 SELECT
@@ -114,21 +119,19 @@ impl Ledger {
         rows.first().map(read).transpose()
     }
 
-    /// The pending transfers that were asked for earlier than `after` before `now`, the oldest first; at most `limit` and at most
-    /// 1,000. Those that lie as far ahead of `now` are among them: the clock was ahead then.
+    /// The pending transfers that are older than `after` by Postgres' clock, the oldest first; at most `limit` and at most 1,000.
+    /// Those that lie as far ahead are among them: the clock was ahead then.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
     pub async fn pending_transfers(
         &self,
-        now: DateTime<Utc>,
-        after: TimeDelta,
+        after: Duration,
         limit: u32,
     ) -> Result<Vec<TransferRow>, LedgerError> {
-        let (from, to) = (now - after, now + after);
-        let limit = i64::from(limit.min(ROWS_MAX));
-        let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&from, &to, &limit]).await?;
+        let (after_s, limit) = (after.as_secs_f64(), i64::from(limit.min(ROWS_MAX)));
+        let rows = self.connection().await?.rows(PENDING_TRANSFERS, &[&after_s, &limit]).await?;
         rows.iter().map(read).collect()
     }
 }

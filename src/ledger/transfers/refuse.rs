@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::domain::Event;
 use crate::domain::EventKind;
 use crate::ledger::Ledger;
+use crate::ledger::cursors;
 use crate::ledger::error::LedgerError;
 use crate::ledger::tx::Tx;
 
@@ -25,10 +26,19 @@ WHERE
 const REOPEN_TRANSFERS: &str = "-- reopen_transfers
 UPDATE transfers SET state = 'pending', ended_at = NULL WHERE id = ANY ($1) AND state <> 'done'";
 
+/// Where Redis said that there is nothing to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedIn {
+    /// The giver's shard.
+    pub shard: u16,
+    /// Its epoch, in which Redis says so to everybody.
+    pub epoch: u64,
+}
+
 impl Ledger {
-    /// Ends a pending transfer of which Redis took nothing, at the instant `at`. Answers the transfer as it is then: one that
-    /// ended before stays as it ended, and one whose units are taken by the log stays pending. None when there is none with
-    /// that id.
+    /// Ends a pending transfer of which Redis took nothing, at the instant `at`, if Redis would still say so: its epoch is the
+    /// cursor's. Answers the transfer as it is then: one that ended before stays as it ended; one whose units are taken by the
+    /// log, or of whose shard another epoch has begun, stays pending. None when there is none with that id.
     ///
     /// # Errors
     ///
@@ -36,18 +46,27 @@ impl Ledger {
     pub async fn refuse_transfer(
         &self,
         id: Uuid,
+        refused: RefusedIn,
         at: DateTime<Utc>,
     ) -> Result<Option<TransferRow>, LedgerError> {
         let tx = self.begin().await?;
-        let outcome = refuse(&tx, id, at).await;
+        let outcome = refuse(&tx, id, refused, at).await;
         tx.end(outcome).await
     }
 }
 
-async fn refuse(tx: &Tx, id: Uuid, at: DateTime<Utc>) -> Result<Option<TransferRow>, LedgerError> {
-    // A statement of its own: the next one sees what was logged while this one waited.
+async fn refuse(
+    tx: &Tx,
+    id: Uuid,
+    refused: RefusedIn,
+    at: DateTime<Utc>,
+) -> Result<Option<TransferRow>, LedgerError> {
+    // Statements of their own, in the order of a flush: the last one sees what was logged while these waited.
+    let cursor = cursors::lock(tx, refused.shard).await?;
     find(tx, LOCK_TRANSFER, id).await?;
-    tx.execute(REFUSE_TRANSFER, &[&id, &at]).await?;
+    if cursor.epoch == refused.epoch {
+        tx.execute(REFUSE_TRANSFER, &[&id, &at]).await?;
+    }
     find(tx, TRANSFER, id).await
 }
 

@@ -16,6 +16,7 @@ use headroom::ledger::Ledger;
 use headroom::ledger::NewDrift;
 use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
+use headroom::ledger::RefusedIn;
 use headroom::ledger::TransferRules;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -186,7 +187,7 @@ async fn live(ledger: &Ledger) {
     ledger.begin_transfer(&gift, &rules, at).await.unwrap();
     flush(ledger, &batch(5, vec![commit, debit])).await.unwrap();
     ledger.complete_transfer(gift.id, &[(1, 2)], at).await.unwrap();
-    ledger.refuse_transfer(gift.id, at).await.unwrap();
+    ledger.refuse_transfer(gift.id, RefusedIn { shard: 1, epoch: 1 }, at).await.unwrap();
     let given = ledger.grants_of("user:u_2").await.unwrap()[0].grant.id;
     let revoke = fixture::act(Action::GrantRevoke, "user:u_2");
     ledger.revoke_grant("user:u_2", given, at, &revoke).await.unwrap();

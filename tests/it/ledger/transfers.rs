@@ -19,6 +19,7 @@ use headroom::ledger::Ledger;
 use headroom::ledger::LedgerError;
 use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
+use headroom::ledger::RefusedIn;
 use headroom::ledger::TransferRefusal;
 use headroom::ledger::TransferRow;
 use headroom::ledger::TransferRules;
@@ -37,6 +38,8 @@ use super::lives::of_grant;
 use crate::support::poll::eventually;
 
 const RECEIVER: &str = "user:u_2";
+/// The epoch that has begun of every shard.
+const IN_FORCE: RefusedIn = RefusedIn { shard: 1, epoch: 1 };
 
 /// The first thing that happens in these tests: noon of the tests' day.
 fn noon() -> DateTime<Utc> {
@@ -171,7 +174,7 @@ async fn each_step_of_a_transfer_is_done_once() {
     assert_eq!(a, b);
     assert_eq!(complete(&ledger, new.id, &taken).await, a);
     assert_eq!(ledger.grants_of(RECEIVER).await.unwrap(), a.grants);
-    let refused = ledger.refuse_transfer(new.id, noon()).await.unwrap();
+    let refused = ledger.refuse_transfer(new.id, IN_FORCE, noon()).await.unwrap();
     assert_eq!(refused, Some(a.transfer), "it is done and stays so");
     assert_agrees(&ledger).await;
 }
@@ -185,25 +188,39 @@ async fn a_refused_transfer_gives_nothing_unless_the_log_has_what_was_taken() {
     let new = gift(&metric, 4);
     begin(&ledger, &new, &no_rules(), noon()).await.unwrap();
 
-    let refused = ledger.refuse_transfer(new.id, noon()).await.unwrap().unwrap();
+    let refused = ledger.refuse_transfer(new.id, IN_FORCE, noon()).await.unwrap().unwrap();
 
     assert_eq!((refused.state, refused.ended_at), (TransferState::Refused, Some(noon())));
     assert_eq!(ledger.grants_of(RECEIVER).await.unwrap(), []);
-    assert_eq!(ledger.refuse_transfer(Uuid::nil(), noon()).await.unwrap(), None);
+    assert_eq!(ledger.refuse_transfer(Uuid::nil(), IN_FORCE, noon()).await.unwrap(), None);
     let unknown = ledger.complete_transfer(Uuid::nil(), &[(id, 4)], noon()).await.unwrap();
     assert_eq!(unknown, None);
     assert_agrees(&ledger).await;
     flush(&ledger, &batch(0, vec![debit(1, new.id, &[(id, 4)])])).await.unwrap();
-    let refused = ledger.refuse_transfer(new.id, noon()).await.unwrap().unwrap();
+    let refused = ledger.refuse_transfer(new.id, IN_FORCE, noon()).await.unwrap().unwrap();
     assert_eq!(refused.state, TransferState::Pending, "somebody has to go on with it");
-    let later = noon() + TimeDelta::minutes(1);
-    let pending = ledger.pending_transfers(later, TimeDelta::seconds(1), 10).await.unwrap();
+    let pending = ledger.pending_transfers(Duration::ZERO, 10).await.unwrap();
     assert_eq!(pending, [refused]);
 
     let done = complete(&ledger, new.id, &[(id, 4)]).await;
 
     assert_eq!(done.transfer.state, TransferState::Done);
     assert_agrees(&ledger).await;
+}
+
+/// Guards I8: in another epoch Redis need not know that it said there is nothing to take.
+#[tokio::test]
+async fn a_transfer_is_refused_only_by_the_epoch_in_force() {
+    let (_database, ledger) = fixture::ledger().await;
+    let metric = Metric::new("messages").unwrap();
+    let new = gift(&metric, 4);
+    begin(&ledger, &new, &no_rules(), noon()).await.unwrap();
+
+    for epoch in [0, 2] {
+        let refused = RefusedIn { epoch, ..IN_FORCE };
+        let kept = ledger.refuse_transfer(new.id, refused, noon()).await.unwrap().unwrap();
+        assert_eq!((kept.state, kept.ended_at), (TransferState::Pending, None));
+    }
 }
 
 #[tokio::test]
@@ -262,7 +279,7 @@ async fn transfers_at_once_keep_to_the_rules_together() {
 
     let begun: Vec<_> = begun.into_iter().flatten().collect();
     assert_eq!(begun.len(), 2);
-    ledger.refuse_transfer(begun[0].id, noon()).await.unwrap();
+    ledger.refuse_transfer(begun[0].id, IN_FORCE, noon()).await.unwrap();
     assert!(begin(&ledger, &gift(&metric, 4), &rules, noon()).await.is_ok());
     let yesterday = TransferRules { day_start_at: noon() + TimeDelta::hours(12), ..rules };
     assert!(begin(&ledger, &gift(&metric, 10), &yesterday, noon()).await.is_ok());
@@ -332,24 +349,29 @@ async fn what_was_not_taken_of_the_giver_is_not_given() {
 
 #[tokio::test]
 async fn pending_transfers_are_found_the_oldest_first() {
-    let (_database, ledger) = fixture::ledger().await;
+    let (database, ledger) = fixture::ledger().await;
     let metric = Metric::new("messages").unwrap();
     let mut ids = Vec::new();
-    for minutes in [2, 0, 1, 3] {
+    for minutes_old in [20, 40, 30, -10, 0] {
         let new = gift(&metric, 4);
-        let at = noon() + TimeDelta::minutes(minutes);
-        ids.push(begin(&ledger, &new, &no_rules(), at).await.unwrap().id);
+        ids.push(begin(&ledger, &new, &no_rules(), noon()).await.unwrap().id);
+        let age =
+            format!("UPDATE transfers SET begun_at = begun_at - interval '{minutes_old} min'");
+        database.run(&format!("{age} WHERE id = '{}'", new.id)).await;
     }
-    ledger.refuse_transfer(ids[1], noon()).await.unwrap();
+    ledger.refuse_transfer(ids[1], IN_FORCE, noon()).await.unwrap();
     let pending = async |minutes, limit| {
-        let (now, after) = (noon() + TimeDelta::minutes(minutes), TimeDelta::seconds(1));
-        let rows = ledger.pending_transfers(now, after, limit).await.unwrap();
+        let rows = ledger.pending_transfers(Duration::from_mins(minutes), limit).await.unwrap();
         rows.into_iter().map(|row| row.id).collect::<Vec<Uuid>>()
     };
 
-    assert_eq!(pending(3, 10).await, [ids[2], ids[0]]);
-    assert_eq!(pending(3, 1).await, [ids[2]]);
-    assert_eq!(pending(1, 10).await, [ids[0], ids[3]], "the clock was ahead of what it is now");
+    assert_eq!(pending(15, 10).await, [ids[2], ids[0]]);
+    assert_eq!(pending(15, 1).await, [ids[2]]);
+    assert_eq!(
+        pending(5, 10).await,
+        [ids[2], ids[0], ids[3]],
+        "the clock was ahead of what it is now"
+    );
 }
 
 /// Guards the checker of transfers: one side without the other is found.

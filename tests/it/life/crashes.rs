@@ -6,6 +6,7 @@ use headroom::quota::Quota;
 use reqwest::Url;
 use serde_json::json;
 
+use super::fixture::age_gifts;
 use super::fixture::counts_of;
 use super::fixture::logged;
 use super::fixture::purchase;
@@ -103,7 +104,7 @@ async fn check(app: &TestApp) {
 
 /// Time passes, and another node takes up what was left.
 async fn finish_gifts(app: &TestApp, quota: &Quota) {
-    app.clock.advance(6_000);
+    age_gifts(app).await;
     quota.finish_transfers().await.unwrap();
     app.flush().await;
 }

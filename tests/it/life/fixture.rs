@@ -95,3 +95,9 @@ pub async fn logged(app: &TestApp, kind: &str) -> i64 {
     let counted = "SELECT count(*) FROM message_logs WHERE kind = $1";
     app.postgres().await.query_one(counted, &[&kind]).await.unwrap().get(0)
 }
+
+/// Time passes, so that another node takes up gifts that are not finished.
+pub async fn age_gifts(app: &TestApp) {
+    let sql = "UPDATE transfers SET begun_at = begun_at - interval '6 s' WHERE state = 'pending'";
+    app.postgres().await.execute(sql, &[]).await.unwrap();
+}

@@ -1,5 +1,7 @@
 //! Gifts of bonus units between subjects of different shards.
 
+use std::time::Duration;
+
 use headroom::domain::Units;
 use headroom::quota::QuotaError;
 use headroom::quota::TransferOrder;
@@ -7,6 +9,7 @@ use headroom::quota::TransferOrder;
 use futures_util::future::join_all;
 
 use super::fixture::USER;
+use super::fixture::age_gifts;
 use super::fixture::counts_of;
 use super::fixture::logged;
 use super::fixture::messages;
@@ -14,6 +17,7 @@ use super::fixture::purchase;
 use super::fixture::start;
 use crate::support::TestApp;
 use crate::support::orders;
+use crate::support::poll::eventually;
 
 fn gift(to: &str, amount: u64) -> TransferOrder {
     TransferOrder {
@@ -83,4 +87,35 @@ async fn a_gift_stays_whole_when_redis_is_lost_after_it() {
     assert_eq!(counts_of(app.quota(), USER).await.3, 7);
     assert_eq!(counts_of(app.quota(), "user:u_2").await.3, 3);
     app.finish().await;
+}
+
+/// Guards I8: a gift that Redis has refused is made by nobody, though the giver has the units by the time that the refusal
+/// is written down. Found by `headroom-torture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gift_that_is_being_refused_is_not_made_by_another() {
+    let mut app = start(5).await;
+    app.add_node().await;
+    let (app, postgres) = (&app, app.postgres().await);
+    let writing = || async move {
+        let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'";
+        app.postgres().await.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 1
+    };
+    postgres.batch_execute("BEGIN; SELECT FROM outbox_cursors FOR UPDATE").await.unwrap();
+    let (given, actor) = (gift("user:u_2", 3), orders::actor());
+    let refusing = app.quota().transfer(&given, &actor);
+    let meanwhile = async {
+        eventually("a refusal that waits", Duration::from_secs(10), writing).await;
+        grant(app, 10).await;
+        age_gifts(app).await;
+        let sweeping = app.quota_of(1).finish_transfers();
+        let release = async { postgres.batch_execute("COMMIT").await.unwrap() };
+        tokio::join!(sweeping, release).0
+    };
+
+    let (refused, swept) = tokio::join!(refusing, meanwhile);
+
+    assert!(matches!(refused, Err(QuotaError::InsufficientGrant)), "{refused:?}");
+    swept.unwrap();
+    assert_eq!(counts_of(app.quota(), USER).await.3, 10);
+    assert_eq!(counts_of(app.quota(), "user:u_2").await.3, 0);
 }

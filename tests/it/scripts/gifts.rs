@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headroom::counters::Idempotency;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Consume;
@@ -116,5 +117,24 @@ async fn a_gift_of_unknown_fate_is_made_once() {
         panic!("not made");
     };
     assert_eq!(told, lines);
+    assert_eq!(lanes.events().await.len(), 1);
+}
+
+/// Guards I8: whoever asks for a gift again learns that it was refused, though the giver has the units by then. Found by
+/// `headroom-torture`.
+#[tokio::test]
+async fn a_refused_gift_stays_refused() {
+    let lanes = start().await;
+    let grants = grants(&lanes);
+    let idempotency = Some(Idempotency { key_hash: [1; 16], fingerprint: [0; 8] });
+    let gift = |grants| Operation { idempotency, ..give(grants, 8) };
+    let another = Idempotency { key_hash: [2; 16], fingerprint: [0; 8] };
+
+    let refused = lanes.submit(gift(&grants[..2])).await;
+    let again = lanes.submit(gift(&grants)).await;
+    let made = lanes.submit(Operation { idempotency: Some(another), ..gift(&grants) }).await;
+
+    assert_eq!((refused, again), (Outcome::Nothing, Outcome::Mismatch));
+    assert!(matches!(made, Outcome::Rewritten { .. }), "{made:?}");
     assert_eq!(lanes.events().await.len(), 1);
 }
