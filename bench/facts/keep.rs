@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::traffic::Traffic;
 
 /// As many events as `flusher.batch_events_max` by default.
-const BATCH: usize = 10_000;
+const BATCH: usize = 20_000;
 const FOLD_PAUSE: Duration = Duration::from_secs(5);
 /// Midnight of 2026-11-01 (UTC).
 const START_S: i64 = 1_793_491_200;
