@@ -11,6 +11,8 @@ ALTER TABLE transfers ADD COLUMN begun_at timestamptz NOT NULL DEFAULT now();
 
 -- squawk-ignore require-concurrent-index-creation
 CREATE INDEX transfers_pending_begun_at_idx ON transfers (begun_at, id) WHERE state = 'pending';
+
+-- squawk-ignore require-concurrent-index-deletion
 DROP INDEX transfers_pending_idx;
 
 COMMENT ON COLUMN transfers.begun_at IS 'When the row was written, by Postgres'' clock';
