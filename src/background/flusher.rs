@@ -44,9 +44,9 @@ async fn flush_until_stopped(
 ) -> Result<(), QuotaError> {
     let mut was_away = false;
     while !stop.is_cancelled() {
-        let step = quota.flush(shard, state).await;
-        let away = step.as_ref().err().map(ToString::to_string);
-        let pause = pause_after(step, idle_poll)?;
+        let flushed = quota.flush(shard, state).await;
+        let away = flushed.as_ref().err().map(ToString::to_string);
+        let pause = pause_after(flushed, idle_poll)?;
         if let Some(error) = away.as_ref().filter(|_| !was_away) {
             // Said once, not five times a second.
             tracing::warn!(shard, error, "the flusher waits for a store");
