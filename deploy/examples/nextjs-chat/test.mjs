@@ -1,7 +1,7 @@
 // The example as a whole: the real service with the catalogue beside this file, the app as `next build` and
 // `next start` run it, and users.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -27,10 +27,9 @@ async function start(command, args, env) {
 }
 
 before(async () => {
-  const service = JSON.parse(await start(binary, ['dev', '--listen', '127.0.0.1:0', '--data-dir', data]));
-  execFileSync(binary, ['apply', here('catalogue.toml')], {
-    env: { ...process.env, DATABASE_URL: service.postgres_url, REDIS_URL: service.redis_url },
-  });
+  const settings = { HEADROOM_QUOTA_CATALOGUE: here('catalogue.toml') };
+  const dev = ['dev', '--listen', '127.0.0.1:0', '--data-dir', data];
+  const service = JSON.parse(await start(binary, dev, settings));
   const port = await freePort();
   const env = { HEADROOM_URL: service.url, HEADROOM_API_KEY: service.backend_key, NEXT_TELEMETRY_DISABLED: '1' };
   await start(process.execPath, [here('node_modules/next/dist/bin/next'), 'start', '--port', port], env);
