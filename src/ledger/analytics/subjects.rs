@@ -39,19 +39,32 @@ CROSS JOIN LATERAL (
 ) AS top (subject, events, own)
 ORDER BY top.own DESC, top.subject";
 
+// One look at the subjects: all else is about how many have the same units. A row a bucket, each with what is true of all.
 const DISTRIBUTION: &str = "-- distribution
-SELECT
-    count(*) AS subjects,
-    coalesce(sum(units), 0)::bigint AS units,
-    coalesce(max(units), 0) AS max,
-    coalesce(percentile_disc(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY units), ARRAY[0, 0, 0]::bigint[])
-        AS percentiles
-FROM subject_months WHERE month = $1 AND metric = $2";
-
-const BUCKET_COUNTS: &str = "-- bucket_counts
-SELECT width_bucket(units, $3::bigint[])::bigint AS bucket, count(*) AS subjects
-FROM subject_months WHERE month = $1 AND metric = $2
-GROUP BY 1 ORDER BY 1";
+WITH counts AS MATERIALIZED (
+    SELECT units, count(*) AS subjects FROM subject_months
+    WHERE month = $1 AND metric = $2 GROUP BY units
+),
+placed AS (
+    SELECT
+        units, subjects, sum(subjects) OVER (ORDER BY units) AS up_to,
+        sum(subjects) OVER () AS total
+    FROM counts
+),
+whole AS (
+    SELECT
+        sum(subjects)::bigint AS subjects, sum(units * subjects)::bigint AS units,
+        max(units) AS max, min(units) FILTER (WHERE up_to * 100 >= total * 50) AS p50,
+        min(units) FILTER (WHERE up_to * 100 >= total * 90) AS p90,
+        min(units) FILTER (WHERE up_to * 100 >= total * 99) AS p99
+    FROM placed
+),
+buckets AS (
+    SELECT
+        width_bucket(units, $3::bigint[])::bigint AS bucket, sum(subjects)::bigint AS in_bucket
+    FROM counts GROUP BY 1
+)
+SELECT whole.*, buckets.* FROM buckets CROSS JOIN whole ORDER BY bucket";
 
 const SUBJECT_USAGE: &str = "-- subject_usage
 SELECT day, model, units FROM usage_days
@@ -99,22 +112,20 @@ impl Ledger {
         month: NaiveDate,
         metric: &str,
     ) -> Result<Distribution, LedgerError> {
-        let connection = self.analyst().await?;
-        let row = connection.row(DISTRIBUTION, &[&month, &metric]).await?;
-        let percentiles: Vec<i64> = column(&row, "percentiles")?;
-        let percentile = |place: usize| percentiles.get(place).copied().unwrap_or_default();
-        let buckets = BUCKETS.as_slice();
-        let counted = connection.rows(BUCKET_COUNTS, &[&month, &metric, &buckets]).await?;
+        let bounds = BUCKETS.as_slice();
+        let rows = self.analyst().await?.rows(DISTRIBUTION, &[&month, &metric, &bounds]).await?;
+        // Nobody used anything when there is no row.
+        let whole = |name| rows.first().map_or(Ok(0), |row| column(row, name));
         Ok(Distribution {
             month,
             metric: metric.to_owned(),
-            subjects: column(&row, "subjects")?,
-            units: column(&row, "units")?,
-            p50: percentile(0),
-            p90: percentile(1),
-            p99: percentile(2),
-            max: column(&row, "max")?,
-            buckets: counted.iter().map(bucket).collect::<Result<_, _>>()?,
+            subjects: whole("subjects")?,
+            units: whole("units")?,
+            p50: whole("p50")?,
+            p90: whole("p90")?,
+            p99: whole("p99")?,
+            max: whole("max")?,
+            buckets: rows.iter().map(bucket).collect::<Result<_, _>>()?,
         })
     }
 
@@ -159,5 +170,5 @@ fn bucket(row: &Row) -> Result<Bucket, LedgerError> {
     let from = BUCKETS.get(place - 1).copied().unwrap_or_default();
     let from = if number < 1 { i64::MIN } else { from };
     let below = if number < 1 { Some(0) } else { BUCKETS.get(place).copied() };
-    Ok(Bucket { from, below, subjects: column(row, "subjects")? })
+    Ok(Bucket { from, below, subjects: column(row, "in_bucket")? })
 }
