@@ -249,7 +249,7 @@ impl Quota {
         for row in pending.await.map_err(QuotaError::of_ledger)? {
             // One that cannot be finished must not keep the others.
             match self.finish(row).await {
-                Ok(_) => finished += 1,
+                Ok(row) => finished += u64::from(row.state != TransferState::Pending),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
