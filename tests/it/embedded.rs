@@ -14,6 +14,7 @@ use headroom::embedded::PostgresServer;
 use headroom::embedded::RedisOptions;
 use headroom::embedded::RedisServer;
 use headroom::embedded::find::Search;
+use redis::AsyncConnectionConfig;
 use tempfile::TempDir;
 use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
@@ -38,7 +39,9 @@ fn postgres_options(folder: &TempDir) -> PostgresOptions {
 
 async fn redis_command(url: &str, words: &[&str]) -> redis::RedisResult<redis::Value> {
     let client = redis::Client::open(url).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    // Half a second is the library's patience, which a command that waits on a busy machine outlasts.
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    let mut connection = client.get_multiplexed_async_connection_with_config(&patient).await?;
     let mut command = redis::Cmd::new();
     command.arg(words);
     command.query_async(&mut connection).await
