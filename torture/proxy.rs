@@ -37,6 +37,8 @@ pub enum Loss {
     Silent,
     /// It comes so much later.
     Late(Duration),
+    /// It comes when [`Proxy::release`] says so.
+    Held,
     /// The first half of it comes, then the connection is closed.
     Torn,
 }
@@ -86,6 +88,7 @@ struct Shared {
     calls: Mutex<Calls>,
     network: watch::Sender<Network>,
     closing: watch::Sender<()>,
+    releasing: watch::Sender<()>,
 }
 
 /// A proxy in this process, on a port of its own. It ends with the runtime.
@@ -119,6 +122,7 @@ impl Proxy {
             calls: Mutex::default(),
             network: watch::Sender::new(Network::Up),
             closing: watch::Sender::new(()),
+            releasing: watch::Sender::new(()),
         });
         let accepting = shared.clone();
         let supervisor = Supervisor::new();
@@ -167,6 +171,11 @@ impl Proxy {
     /// Executes the next request that is waited for and loses its reply.
     pub fn lose_next(&self, loss: Loss) {
         self.shared.calls().plan = Plan::LoseNext(loss);
+    }
+
+    /// Lets replies come that are held.
+    pub fn release(&self) {
+        self.shared.releasing.send_replace(());
     }
 
     /// Executes every one and loses every `nth` reply.
@@ -241,6 +250,7 @@ impl Shared {
         let (mut from_server, mut to_server) = server.into_split();
         let (mut request, mut reply) = (vec![0; 1 << 16], vec![0; 1 << 16]);
         let (mut loss, mut is_dead) = (None, false);
+        let mut releasing = self.releasing.subscribe();
         loop {
             let is_written = tokio::select! {
                 read = from_client.read(&mut request) => {
@@ -267,6 +277,7 @@ impl Shared {
                             return;
                         }
                         Some(Loss::Late(delay)) => pass_time(delay).await,
+                        Some(Loss::Held) => drop(releasing.changed().await),
                         None => {}
                     }
                     is_dead |= self.is_black_hole();

@@ -44,8 +44,6 @@ use crate::usage;
 pub(crate) const SHARDS: u16 = 2;
 const KEY: &str = "the-admin-key-of-the-torture";
 const CLIENTS_PER_NODE: usize = 16;
-/// Loads after the last fault, so that each node tells what it knows of epochs that ended.
-const LAST_LOOKS: usize = 8;
 const DRAIN_WITHIN: Duration = Duration::from_mins(2);
 const VERIFY_WITHIN: Duration = Duration::from_mins(2);
 const POLL: Duration = Duration::from_millis(50);
@@ -152,7 +150,7 @@ impl Stage {
         }
         let addresses = self.nodes.iter().map(|node| node.address).collect();
         let is_elected = self.redises.elects();
-        let memory = Memory::new(addresses, KEY, catalogue::one_of_each(SHARDS), is_elected);
+        let memory = Memory::new(addresses, KEY, SHARDS, is_elected);
         let journal = Journal::new(&self.dir);
         let stores = Stores {
             redises: &mut self.redises,
@@ -220,9 +218,7 @@ impl Stage {
             node.ready().await?;
         }
         for node in &self.nodes {
-            for number in 0..LAST_LOOKS {
-                usage::read(node.address, KEY, &format!("user:last_{number}")).await?;
-            }
+            usage::await_telling(node.address, KEY, SHARDS).await?;
         }
         Ok(())
     }

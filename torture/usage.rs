@@ -8,6 +8,7 @@ use chrono::DateTime;
 use serde_json::Value;
 
 use crate::Failure;
+use crate::catalogue;
 use crate::evidence::Counter;
 use crate::evidence::CounterName;
 use crate::request::encoded;
@@ -41,13 +42,18 @@ pub(crate) async fn read(
     }
 }
 
-/// Waits until the node has decided something of the subject, so that it has noticed whatever its shard forgot. Not for one that
-/// is down, which remembers nothing.
-pub(crate) async fn await_decision(
-    node: SocketAddr,
-    key: &str,
-    subject: &str,
-) -> Result<(), Failure> {
+/// Waits until the node has noticed whatever each shard forgot, and has told Postgres what it remembers of that, which it does
+/// before it loads a subject. Not for a node that is down, which remembers nothing.
+pub(crate) async fn await_telling(node: SocketAddr, key: &str, shards: u16) -> Result<(), Failure> {
+    let (noticed, told) = (catalogue::one_of_each(shards), catalogue::one_of_each(shards));
+    for subject in noticed.iter().chain(&told) {
+        await_decision(node, key, subject).await?;
+    }
+    Ok(())
+}
+
+/// Waits until the node has decided something of the subject, unless it is down.
+async fn await_decision(node: SocketAddr, key: &str, subject: &str) -> Result<(), Failure> {
     let text = text_of(key, subject);
     let began_at = Instant::now();
     while began_at.elapsed() < NOTICED_WITHIN {

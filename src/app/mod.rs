@@ -411,6 +411,7 @@ fn start_upkeep(core: &Core, config: &Config) {
     });
     keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
     keep_up(core, "primary", FOLLOW_PAUSE, |quota| async move { quota.follow_primary().await });
+    keep_up(core, "losses", FOLLOW_PAUSE, |quota| async move { quota.own_up().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));

@@ -174,7 +174,7 @@ impl Lane {
             self.whole_until = Instant::now() + WHOLE_FOR;
             return Box::pin(self.attempt(group)).await;
         }
-        self.note(&reply)?;
+        self.note(&reply, group, sight)?;
         Ok(reply)
     }
 
@@ -182,7 +182,15 @@ impl Lane {
     ///
     /// A higher epoch than ours was opened after another node's recovery: the same call under the new epoch may pass,
     /// so this one counts as not executed. A lower epoch is a restored snapshot.
-    fn note(&self, reply: &GroupReply) -> Result<(), CountersError> {
+    ///
+    /// An answer whose epoch ended while it was under way is none: the recovery may have lost what was accepted, and nobody
+    /// would own up to that. The log tells.
+    fn note(
+        &self,
+        reply: &GroupReply,
+        group: &mut [Ticket],
+        sight: Sight,
+    ) -> Result<(), CountersError> {
         if reply.code == Code::OtherEpoch && reply.epoch > self.shard.sight().epoch {
             self.shard.saw(reply.epoch, 0, None);
             return Err(CountersError::Unavailable { ambiguous: false, source: None });
@@ -190,7 +198,10 @@ impl Lane {
         if reply.code != Code::Ok {
             return Ok(());
         }
-        self.shard.saw(reply.epoch, reply.seq, own_of(reply));
+        if !self.shard.saw(reply.epoch, reply.seq, own_of(reply)) {
+            mark_unknown(group, sight);
+            return Err(CountersError::Unavailable { ambiguous: true, source: None });
+        }
         let delta_ms = reply.now_ms - self.parts.clock.now_ms();
         self.parts.clock_delta_ms.store(delta_ms, Ordering::Relaxed);
         Ok(())

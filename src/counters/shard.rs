@@ -81,13 +81,13 @@ impl Shard {
         *self.sight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes in what Redis answered.
-    pub(super) fn saw(&self, epoch: u64, seq: u64, own: Option<Own>) {
+    /// Takes in what Redis answered. `false` when that epoch has ended, as this node knows: nothing is taken in then.
+    pub(super) fn saw(&self, epoch: u64, seq: u64, own: Option<Own>) -> bool {
         let mut sight = self.sight.lock().unwrap_or_else(PoisonError::into_inner);
         let mut calls = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let last = own.map(|own| (own.seq, own.event_id));
         match epoch.cmp(&sight.epoch) {
-            Ordering::Less => return,
+            Ordering::Less => return false,
             Ordering::Equal => {
                 sight.seq = sight.seq.max(seq);
                 sight.own = sight.own.max(last);
@@ -106,6 +106,7 @@ impl Shard {
             }
             calls.push_back(own);
         }
+        true
     }
 }
 
@@ -133,9 +134,9 @@ mod tests {
     #[test]
     fn a_sight_never_goes_back() {
         let shard = Shard::new(0);
-        shard.saw(2, 10, None);
-        shard.saw(2, 8, None);
-        shard.saw(1, 99, None);
+        assert!(shard.saw(2, 10, None));
+        assert!(shard.saw(2, 8, None));
+        assert!(!shard.saw(1, 99, None));
         assert_eq!((shard.sight().epoch, shard.sight().seq), (2, 10));
         shard.saw(3, 0, None);
         assert_eq!((shard.sight().epoch, shard.sight().seq), (3, 0));

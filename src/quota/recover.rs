@@ -125,6 +125,22 @@ impl<L: EventLedger> Quota<L> {
         Err(QuotaError::away(Store::Redis))
     }
 
+    /// Tells the ledger what this node saw of epochs that ended. A node that neither flushes nor loads has no other occasion.
+    ///
+    /// # Errors
+    ///
+    /// Never because Postgres is away: what it was not told it is told the next time.
+    pub async fn own_up(&self) -> Result<(), QuotaError> {
+        for shard in 0..self.shard_count() {
+            match own_up(&self.counters, &*self.ledger, shard).await.map_err(QuotaError::of_ledger)
+            {
+                Err(QuotaError::Unavailable { .. }) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the shard was recovered since the fault was met.
     async fn is_left_behind(&self, shard: u16, fault: Fault) -> Result<bool, QuotaError> {
         if self.counters.sight(shard).epoch > fault.epoch {
@@ -213,18 +229,19 @@ impl<L: EventLedger> Quota<L> {
     }
 }
 
-/// Tells the ledger what this node saw of an epoch that ended, if it has not yet: whoever recovered the shard may have seen
+/// Tells the ledger what this node saw of epochs that ended, if it has not yet: whoever recovered the shard may have seen
 /// less, and then the incident's bound is too low. So it is when lost places were given again and flushed.
 pub(super) async fn own_up(
     counters: &Counters,
     ledger: &impl EventLedger,
     shard: u16,
 ) -> Result<(), LedgerError> {
-    let Some(Ended { epoch, seq, own }) = counters.ended(shard) else { return Ok(()) };
-    let call = |it: &Own| OwnCall { first: it.first, last_id: it.event_id, events: it.events };
-    let calls: Vec<_> = own.iter().map(call).collect();
-    ledger.raise_loss(shard, epoch, seq, &calls).await?;
-    counters.owned_up(shard, epoch);
+    while let Some(Ended { epoch, seq, own }) = counters.ended(shard) {
+        let call = |it: &Own| OwnCall { first: it.first, last_id: it.event_id, events: it.events };
+        let calls: Vec<_> = own.iter().map(call).collect();
+        ledger.raise_loss(shard, epoch, seq, &calls).await?;
+        counters.owned_up(shard, epoch);
+    }
     Ok(())
 }
 

@@ -59,8 +59,7 @@ pub(crate) struct Memory {
     /// Where nodes answer, and their key.
     nodes: Vec<SocketAddr>,
     key: &'static str,
-    /// A subject of each shard.
-    subjects: Vec<String>,
+    shards: u16,
     is_elected: bool,
 }
 
@@ -69,10 +68,10 @@ impl Memory {
     pub(crate) fn new(
         nodes: Vec<SocketAddr>,
         key: &'static str,
-        subjects: Vec<String>,
+        shards: u16,
         is_elected: bool,
     ) -> Self {
-        Self { held: Mutex::default(), nodes, key, subjects, is_elected }
+        Self { held: Mutex::default(), nodes, key, shards, is_elected }
     }
 
     /// Held while Redis loses something, and while a node that may know of it is killed.
@@ -90,12 +89,10 @@ impl Memory {
         Ok(held)
     }
 
-    /// Waits until each node that runs has met each shard as it is now.
+    /// Waits until each node that runs has met each shard as it is now, and told what it remembers of it as it was.
     async fn refresh(&self) -> Result<(), Failure> {
         sleep(if self.is_elected { NOTICE_WHERE_ELECTED } else { NOTICE }).await;
-        let pairs =
-            self.nodes.iter().flat_map(|node| self.subjects.iter().map(move |it| (node, it)));
-        let asked = pairs.map(|(node, it)| usage::await_decision(*node, self.key, it));
-        try_join_all(asked).await.map(drop)
+        let told = self.nodes.iter().map(|node| usage::await_telling(*node, self.key, self.shards));
+        try_join_all(told).await.map(drop)
     }
 }

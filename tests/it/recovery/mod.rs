@@ -4,6 +4,7 @@ mod detection;
 mod duplicates;
 mod failover;
 mod interrupted;
+mod late_answers;
 mod losses;
 mod postgres_restored;
 mod startup;
