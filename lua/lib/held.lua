@@ -6,9 +6,10 @@ local DETAILED = 16 -- added to an outcome that is followed by more than used un
 
 -- A record of a hold: its status, epoch, end (s), amount, what was committed of it, the sheet that
 -- it was measured against, what it holds of each line (0 nothing, 1 weight x amount, or a list),
--- and its grants or false, each { depth, metric, field, amount, end_s, held }.
+-- and its grants or false, each { depth, metric, field, amount, end_s, held }. What a caller tells
+-- of a hold ends with the seq up to which it has read the log.
 local H_STATUS, H_EPOCH, H_UNTIL, H_AMOUNT = 1, 2, 3, 4
-local H_ENDED, H_SHEET, H_HELD, H_GRANTS = 5, 6, 7, 8
+local H_ENDED, H_SHEET, H_HELD, H_GRANTS, H_READ = 5, 6, 7, 8, 9
 local OPEN, COMMITTED, RELEASED, EXPIRED, COMMITTED_LATE = 0, 1, 2, 3, 4
 local LATE_FLAG, OVERAGE_FLAG = 1, 2
 local SHEETS_MAX = 128 -- of a call

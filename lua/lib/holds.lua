@@ -1,7 +1,7 @@
 -- The fourth part of consume: what ends a hold, or gives it more time, where lib/held.lua does not.
 
 do
-  -- The hold of a request: what Redis has, else what the caller knows of it.
+  -- The hold of a request: what Redis has, else what the caller knows of it, with H_READ.
   local function hold_at(place, number)
     local stored_hold = stored[place] and { unpack_all(stored[place]) }
     if stored_hold and stored_hold[H_EPOCH] == epoch then return stored_hold end
@@ -183,6 +183,10 @@ do
     local known = earlier_attempt(at, event, depth)
     if known == nil then return emit(UNSURE, 0) end
     if known then return tell_again(at, hold, event, known) end
+    -- Something has ended it since the caller read the log, which tells what once it is flushed.
+    local read = hold[H_READ]
+    if read and same_event(at, event, depth, read) ~= 0 then return emit(NO_HOLD, 0) end
+    hold[H_READ] = nil
     local status = hold_refuses(head[at], hold)
     if status then
       emit(ENDED, status)

@@ -147,23 +147,30 @@ local function not_ready(at, depth)
   end
 end
 
--- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
--- be told.
-local function earlier_attempt(at, event, depth)
-  local since = head[at + 5]
-  if since < 0 then return false end
+-- The seq and the event of the same id that the level of a request had after the seq `since`; 0 when
+-- it had none, nil when that cannot be told.
+local function same_event(at, event, depth, since)
   local place = head[at + LEVELS_AT + 2 * depth - 2]
   local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
   for _ = 1, head[7] do
-    if last <= since then return false end
+    if last <= since then return 0 end
     local entry = entry_at(KEYS[2], epoch, last)
     if not entry then return nil end
     local index = last - entry.first + 1
     local found = entry.events[index]
-    -- What ends a hold has one id: another act may have ended it meanwhile.
-    if found[3] == event_id then return found[2] == string.byte(event, 3) and last end
+    if found[3] == event_id then return last, found end
     last = link_of(entry, index, depth)
   end
+end
+
+-- Whether an earlier attempt at this operation was applied: its seq, false, or nil when that cannot
+-- be told.
+local function earlier_attempt(at, event, depth)
+  if head[at + 5] < 0 then return false end
+  local last, found = same_event(at, event, depth, head[at + 5])
+  if not found then return last and false end
+  -- What ends a hold has one id: another act may have ended it meanwhile.
+  return found[2] == string.byte(event, 3) and last
 end
 
 local function touch(place, version)

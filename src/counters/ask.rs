@@ -79,6 +79,8 @@ pub enum Held {
 pub struct KnownHold<'a> {
     /// The shard's epoch in which it is told.
     pub epoch: u64,
+    /// The place in that epoch up to which the log was read.
+    pub seq: u64,
     /// Until when it holds, in Unix seconds.
     pub until_s: i64,
     /// The amount that was asked.
@@ -203,5 +205,6 @@ fn pack_hold(hold: &KnownHold<'_>) -> Vec<u8> {
         packer.array(6).count((*depth).into()).text(grant.metric.as_str());
         packer.text(&field.to_string()).count(grant.amount.get()).int(grant.end_s()).count(*held);
     }
+    packer.count(hold.seq);
     packer.finish()
 }

@@ -40,7 +40,8 @@ impl<L: EventLedger> Quota<L> {
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
         // Its record alone may be gone, as when a clock went a day ahead: what ended it may be on its way.
-        self.flush_now(id.subject.shard(self.shard_count())).await?;
+        let shard = id.subject.shard(self.shard_count());
+        let (epoch, seq) = self.flush_now(shard).await?.unwrap_or_default();
         let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
         let row = row.map(still_open).transpose()?;
         let is_expired = match &row {
@@ -49,10 +50,10 @@ impl<L: EventLedger> Quota<L> {
         };
         self.learn_profiles(&id.subject).await?;
         let sheet = self.sheet_of(id, row.as_ref());
-        let shard = id.subject.shard(self.shard_count());
         let until_s = row.as_ref().map_or(id.until_s, |it| it.until.timestamp());
         let known = KnownHold {
-            epoch: self.counters.sight(shard).epoch,
+            epoch,
+            seq,
             until_s,
             amount: id.amount.into(),
             is_expired,

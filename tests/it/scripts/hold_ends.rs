@@ -1,14 +1,10 @@
 //! What ends a hold, once, or gives it more time.
 
-use std::sync::Arc;
-
 use headroom::counters::Again;
-use headroom::counters::Held;
 use headroom::counters::HoldEnd;
 use headroom::counters::HoldOf;
 use headroom::counters::HoldTold;
 use headroom::counters::Idempotency;
-use headroom::counters::KnownHold;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::OperationKind::Check;
@@ -20,7 +16,6 @@ use headroom::counters::OperationKind::Extend;
 use headroom::counters::OperationKind::Release;
 use headroom::counters::OperationKind::Set;
 use headroom::counters::Outcome;
-use headroom::counters::PackedSheet;
 use headroom::counters::StoredAnswer;
 use headroom::domain::Event;
 use headroom::domain::EventKind;
@@ -49,12 +44,12 @@ use crate::support::lanes::decided;
 /// How long holds last here, in seconds.
 const TTL_S: i64 = 60;
 
-fn ten(lanes: &Lanes) -> Vec<Line> {
+pub(super) fn ten(lanes: &Lanes) -> Vec<Line> {
     vec![lanes.line(1, "messages", Some(10))]
 }
 
 /// Holds messages, and answers the hold's id and end.
-async fn hold(lanes: &Lanes, amount: u64) -> (Uuid, i64) {
+pub(super) async fn hold(lanes: &Lanes, amount: u64) -> (Uuid, i64) {
     let until_s = now_s(lanes) + TTL_S;
     let order = reserve(SUBJECT, sheet(SUBJECT, ten(lanes)), amount, until_s);
     let id = order.event_id;
@@ -62,7 +57,7 @@ async fn hold(lanes: &Lanes, amount: u64) -> (Uuid, i64) {
     (id, until_s)
 }
 
-async fn finish(lanes: &Lanes, kind: OperationKind, id: Uuid, amount: u64) -> Outcome {
+pub(super) async fn finish(lanes: &Lanes, kind: OperationKind, id: Uuid, amount: u64) -> Outcome {
     lanes.submit(end(kind, SUBJECT, id, amount)).await
 }
 
@@ -72,7 +67,7 @@ fn strict(id: Uuid, amount: u64) -> Operation {
 }
 
 /// What is used and held of the messages.
-async fn used_and_held(lanes: &Lanes) -> (u64, u64) {
+pub(super) async fn used_and_held(lanes: &Lanes) -> (u64, u64) {
     let outcome = lanes.submit(ask(Check, SUBJECT, sheet(SUBJECT, ten(lanes)), 0)).await;
     let Outcome::Decided { used, more, .. } = &outcome else { panic!("{outcome:?}") };
     (used[0].get(), more.as_ref().map_or(0, |more| more.held[0].get()))
@@ -84,12 +79,12 @@ async fn consume(lanes: &Lanes, amount: u64) {
     assert!(matches!(outcome, Outcome::Decided { accepted: true, .. }), "{outcome:?}");
 }
 
-async fn last_event(lanes: &Lanes) -> Event {
+pub(super) async fn last_event(lanes: &Lanes) -> Event {
     lanes.events().await.pop().unwrap()
 }
 
 /// What an answer told: used and held of its line, and of the hold whether it was late or passed a limit.
-fn told_counts(told: &StoredAnswer) -> (u64, u64, bool, bool) {
+pub(super) fn told_counts(told: &StoredAnswer) -> (u64, u64, bool, bool) {
     let (more, hold) = (told.more.as_ref().unwrap(), told.hold.unwrap());
     (told.lines[0].used.get(), more.held[0].get(), hold.late, hold.overage)
 }
@@ -287,72 +282,6 @@ async fn an_extend_to_the_same_end_changes_nothing() {
         last_event(&lanes).await.deltas.lines.iter().map(|line| line.units).collect();
     assert_eq!(units, [-4, 4]);
     assert_eq!(used_and_held(&lanes).await, (0, 4));
-}
-
-/// A commit of a hold of which Postgres or its id tell.
-fn known(sheet: &PackedSheet, epoch: u64, id: Uuid, until_s: i64, held: Held) -> Operation {
-    let amount = units(4);
-    let grants = Vec::new();
-    let known = KnownHold { epoch, until_s, amount, is_expired: false, sheet, held, grants };
-    let sheet = Arc::new(PackedSheet::hold(1, Some(&known)));
-    Operation { sheet, ..end(Commit, SUBJECT, id, 4) }
-}
-
-/// Guards I6 and I8: a hold that Redis does not know is told, and honoured once.
-#[tokio::test]
-async fn a_hold_that_redis_lost_is_honoured_once_when_it_is_told() {
-    let lanes = start().await;
-    let (id, until_s) = hold(&lanes, 4).await;
-    let mut command = redis::cmd("DEL");
-    command.arg(headroom::counters::keys::reservation(0, id.into_bytes()));
-    command.exec_async(&mut lanes.connection.clone()).await.unwrap();
-    let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
-    let held = || Held::Units(vec![4]);
-
-    assert_eq!(finish(&lanes, Commit, id, 4).await, Outcome::Again(Again::Hold));
-    let of_another_epoch = lanes.submit(known(&packed, 7, id, until_s, held())).await;
-    assert_eq!(of_another_epoch, Outcome::Again(Again::Hold));
-    let outcome = lanes.submit(known(&packed, 1, id, until_s, held())).await;
-    let again = lanes.submit(known(&packed, 1, id, until_s, held())).await;
-
-    assert_eq!(told_counts(told(&outcome)), (4, 0, false, false));
-    assert_eq!(again, Outcome::Ended(HoldEnd::Committed, units(4)));
-    assert_eq!(used_and_held(&lanes).await, (4, 0));
-}
-
-/// Guards promise 1: a hold that only its id tells of has no units, so that a commit takes none of another's.
-#[tokio::test]
-async fn a_hold_that_nobody_remembers_takes_no_held_units() {
-    let lanes = start().await;
-    let (_, until_s) = hold(&lanes, 5).await;
-    let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
-
-    let order = known(&packed, 1, Uuid::now_v7(), until_s, Held::Nothing);
-    let outcome = lanes.submit(order).await;
-
-    assert_eq!(told_counts(told(&outcome)), (4, 5, false, false));
-}
-
-/// Guards I8: of a hold whose expiry is in the log only a late commit is taken.
-#[tokio::test]
-async fn a_hold_that_is_told_to_have_expired_takes_a_late_commit() {
-    let lanes = start().await;
-    let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
-    let (id, until_s) = (Uuid::now_v7(), now_s(&lanes) - 5);
-    let order = |kind| {
-        let (amount, held, grants) = (units(4), Held::Units(vec![4]), Vec::new());
-        let (epoch, is_expired, sheet) = (1, true, &packed);
-        let known = KnownHold { epoch, until_s, amount, is_expired, sheet, held, grants };
-        let sheet = Arc::new(PackedSheet::hold(1, Some(&known)));
-        Operation { sheet, ..end(kind, SUBJECT, id, 3) }
-    };
-
-    let too_late = lanes.submit(order(Commit)).await;
-    let late = lanes.submit(order(CommitLate)).await;
-
-    assert_eq!(too_late, Outcome::Ended(HoldEnd::Expired, units(0)));
-    assert_eq!(told_counts(told(&late)), (3, 0, true, false));
-    assert_eq!(last_event(&lanes).await.of, Some(id));
 }
 
 /// Guards that one request of a group does not spoil its neighbours: a full group of ends of all sorts is answered one by one,

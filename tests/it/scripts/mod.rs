@@ -29,4 +29,5 @@ mod rewriting;
 mod rollover;
 mod settling;
 mod sliding;
+mod told_holds;
 mod writing;
