@@ -80,12 +80,12 @@ mutants-lua: ## put every small mistake into the Lua scripts, and see that each 
 	HEADROOM_MUTANTS=all $(if $(BESIDE),HEADROOM_MUTANTS_BESIDE=$(BESIDE)) \
 		cargo test --locked --test it mutants::a_mistake -- --nocapture
 
-mutants-record: ## record anew what the tests tell Redis, by which mutants of the scripts are noticed; TESTS=scripts::loads adds what those notice
+mutants-record: ## record anew what the tests tell Redis, by which mutants of the scripts are noticed; TESTS=scripts::loads adds what those notice, OF=TEXT of the mutants with that in their names
 	scripts/install-tools redis-server postgres
 	rm -rf target/recorded && mkdir -p target/recorded
 	HEADROOM_TEST_RECORD=$(CURDIR)/target/recorded HEADROOM_TEST_CASES=2 \
 		cargo test --locked --test it -- $(or $(TESTS),$(RECORDED_TESTS))
-	HEADROOM_MUTANTS=$(if $(TESTS),unseen,all) HEADROOM_MUTANTS_RECORDED=$(CURDIR)/target/recorded \
+	HEADROOM_MUTANTS='$(if $(TESTS),$(if $(OF),of:$(OF),unseen),all)' HEADROOM_MUTANTS_RECORDED=$(CURDIR)/target/recorded \
 		cargo test --locked --test it mutants::a_mistake -- --nocapture
 
 mutants: ## put small mistakes into src/domain, and see that a test notices each; OPTIONS="--file src/domain/grant.rs" and others

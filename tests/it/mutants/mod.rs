@@ -39,7 +39,7 @@ const RECORDINGS: &str = "tests/it/mutants/recordings.zst";
 const SURVIVORS: &str = "tests/it/mutants/survivors.toml";
 /// As small as it gets: it is read often and written seldom.
 const COMPRESSION: i32 = 19;
-/// Mutants that are tried unless `HEADROOM_MUTANTS` says how many, or `all`, or `unseen`.
+/// Mutants that are tried unless `HEADROOM_MUTANTS` says how many, `all`, `unseen`, or `of:TEXT`.
 const SAMPLE: usize = 80;
 /// Of the mutants in a sample.
 const SEED: u64 = 7;
@@ -77,7 +77,7 @@ fn a_mistake_in_a_script_is_noticed_unless_it_is_known_to_change_nothing() {
 
     report(&mutants, &verdicts);
     if setting("HEADROOM_MUTANTS_RECORDED").is_some() {
-        let before = if is_unseen_only() { read() } else { Vec::new() };
+        let before = if wanted() == "all" { Vec::new() } else { read() };
         keep(before, recordings, &verdicts);
     }
     if let Some(count) = setting("HEADROOM_MUTANTS_BESIDE") {
@@ -119,20 +119,24 @@ fn names_in(list: &Survivors) -> BTreeSet<String> {
     names
 }
 
-/// Whether only those mutants are wanted that nothing has noticed yet.
-fn is_unseen_only() -> bool {
-    setting("HEADROOM_MUTANTS").as_deref() == Some("unseen")
+/// Which mutants are wanted.
+fn wanted() -> String {
+    setting("HEADROOM_MUTANTS").unwrap_or_else(|| SAMPLE.to_string())
 }
 
-/// All mutants, those that nothing has noticed yet, or a sample.
+/// All mutants, those that nothing has noticed yet, those whose names have a text in them, or a sample.
 fn chosen(mut mutants: Vec<Mutant>) -> Vec<Mutant> {
-    if is_unseen_only() {
+    let wanted = wanted();
+    if wanted == "unseen" {
         let unseen: BTreeSet<_> =
             survivors().unseen.into_iter().flat_map(|it| it.mutants).collect();
         mutants.retain(|mutant| unseen.contains(&mutant.name));
         return mutants;
     }
-    let wanted = setting("HEADROOM_MUTANTS").unwrap_or_else(|| SAMPLE.to_string());
+    if let Some(text) = wanted.strip_prefix("of:") {
+        mutants.retain(|mutant| mutant.name.contains(text));
+        return mutants;
+    }
     if wanted == "all" {
         return mutants;
     }
