@@ -71,6 +71,12 @@ enum Command {
         #[arg(long, value_delimiter = ',', default_value = "1,10,50")]
         millions: Vec<u64>,
     },
+    /// How long analysts wait for answers over the rollups of a log that is itself left out, so that it can be large
+    Rollups {
+        /// Rows that the log would have, in millions
+        #[arg(long, default_value_t = 100)]
+        millions: u64,
+    },
     /// The bare handler
     #[command(hide = true)]
     Bare {
@@ -148,6 +154,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         None | Some(Command::Bare { .. }) => Subject::Decisions,
         Some(Command::Memory) => Subject::Memory,
         Some(Command::Facts { millions }) => Subject::Facts(millions),
+        Some(Command::Rollups { millions }) => Subject::Rollups(*millions),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let text = runtime.block_on(measure(plan, subject))?;
@@ -165,6 +172,8 @@ enum Subject<'a> {
     Memory,
     /// With so many million rows.
     Facts(&'a [u64]),
+    /// Of so many million rows.
+    Rollups(u64),
 }
 
 impl Subject<'_> {
@@ -174,6 +183,7 @@ impl Subject<'_> {
             Self::Decisions => "results",
             Self::Memory => "memory",
             Self::Facts(_) => "facts",
+            Self::Rollups(_) => "rollups",
         }
     }
 }
@@ -192,6 +202,7 @@ async fn measure_in(dir: &Path, plan: Plan, subject: Subject<'_>) -> Result<Stri
     let text = match subject {
         Subject::Memory => memory::text(&memory::run(dir, &postgres, plan).await?),
         Subject::Facts(millions) => facts::run(&postgres, plan, millions).await?,
+        Subject::Rollups(millions) => facts::run_rollups(&postgres, plan, millions).await?,
         Subject::Decisions => {
             let rounds = rounds::run(dir, &postgres, plan).await?;
             report::text(plan, &rounds, &drain::run(dir, &postgres, plan).await?)

@@ -11,8 +11,8 @@ use super::Database;
 use crate::Failure;
 use crate::traffic::Traffic;
 
-const DAYS: u64 = 30;
-const DAY_S: i64 = 86_400;
+pub(super) const DAYS: u64 = 30;
+pub(super) const DAY_S: i64 = 86_400;
 /// Bytes sent at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -33,7 +33,7 @@ INSERT INTO usage_days SELECT day, subject, metric, model, count(*), sum(units) 
 INSERT INTO denial_hours
 SELECT hour, 'limit_exceeded', metric, model, count(*) / 20 + 1 FROM logged GROUP BY 1, 3, 4";
 
-const ROLL_UP_MONTHS: &str = "
+pub(super) const ROLL_UP_MONTHS: &str = "
 INSERT INTO subject_months
 SELECT
     date_trunc('month', day)::date, subject, metric, sum(events), sum(units),
@@ -48,10 +48,9 @@ SELECT day, metric, least(coalesce(day - before, 93), 93), count(*) FROM (
 
 /// Fills the last 30 days.
 pub(super) async fn fill(database: &Database, events: u64, subjects: u64) -> Result<(), Failure> {
-    let today_s = Clock::system().now().timestamp().div_euclid(DAY_S) * DAY_S;
-    let start_s = today_s - (DAYS.cast_signed() - 1) * DAY_S;
     eprintln!("filling {events} rows");
-    let traffic = Traffic { seed: 1, events, subjects, start_s, days: DAYS };
+    let traffic = traffic(events, subjects);
+    let start_s = traffic.start_s;
     copy(database, traffic).await?;
     for day in 0..DAYS.cast_signed() {
         let from = start_s + day * DAY_S;
@@ -62,6 +61,13 @@ pub(super) async fn fill(database: &Database, events: u64, subjects: u64) -> Res
     database.client.batch_execute(ROLL_UP_MONTHS).await?;
     database.client.batch_execute("VACUUM ANALYZE").await?;
     Ok(())
+}
+
+/// What happens in those days.
+pub(super) fn traffic(events: u64, subjects: u64) -> Traffic {
+    let today_s = Clock::system().now().timestamp().div_euclid(DAY_S) * DAY_S;
+    let start_s = today_s - (DAYS.cast_signed() - 1) * DAY_S;
+    Traffic { seed: 1, events, subjects, start_s, days: DAYS }
 }
 
 async fn copy(database: &Database, traffic: Traffic) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 mod ask;
 mod fill;
 mod keep;
+mod rollups;
 
 use headroom::embedded::PostgresServer;
 use headroom::ledger::Ledger;
@@ -47,7 +48,27 @@ pub(crate) async fn run(
         machine(),
         plan.subjects,
         rates(&kept),
-        waits(&columns)
+        waits_of(&columns)
+    ))
+}
+
+/// Measures the answers over the rollups of a log of so many million rows, and answers the section of docs/BENCHMARKS.md.
+pub(crate) async fn run_rollups(
+    postgres: &PostgresServer,
+    plan: Plan,
+    millions: u64,
+) -> Result<String, Failure> {
+    let name = format!("rollups_{millions}");
+    let database = database(postgres, &name).await?;
+    let rows = rollups::fill(&database, millions * 1_000_000, plan.subjects).await?;
+    let waits = ask::ask_rollups(&database.ledger).await?;
+    drop(database);
+    drop_database(postgres, &name).await?;
+    let text = waits_of(&[(millions, waits)]);
+    Ok(format!(
+        "{}. {} subjects; {rows} rows by the day, subject, metric and model.\n\n{text}",
+        machine(),
+        plan.subjects
     ))
 }
 
@@ -62,7 +83,7 @@ fn rates(kept: &keep::Kept) -> String {
     )
 }
 
-fn waits(columns: &[(u64, Vec<ask::Wait>)]) -> String {
+fn waits_of(columns: &[(u64, Vec<ask::Wait>)]) -> String {
     let Some((_, first)) = columns.first() else { return String::new() };
     let heads: Vec<String> =
         columns.iter().map(|(millions, _)| format!(" {millions} million |")).collect();
