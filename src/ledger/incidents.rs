@@ -70,6 +70,8 @@ pub struct IncidentRow {
 pub struct OwnCall {
     /// The place of the first event.
     pub first: u64,
+    /// The place of the last event.
+    pub last: u64,
     /// The id of the last event.
     pub last_id: Uuid,
     /// How many events they are.
@@ -92,7 +94,8 @@ INSERT INTO incidents (
 ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 // Two Redises at once give the same places twice, so that what nodes miss after the cursor may be more than there are places.
-// What they miss up to the cursor stands at places that were given again, and comes on top.
+// What they miss up to the cursor stands at places that were given again, and comes on top. An event that is in the log from another
+// place may have been asked for again under its key, and says nothing of those that were lost with it.
 const RAISE_LOSS: &str = "-- raise_loss
 UPDATE incidents
 SET (expected_seq, lost_at_most, detail) = (
@@ -115,8 +118,11 @@ SET (expected_seq, lost_at_most, detail) = (
             SELECT
                 own.events,
                 least(own.events, greatest((incidents.detail ->> 'cursor_seq')::bigint - own.first + 1, 0)) AS before
-            FROM unnest($4::bigint[], $5::uuid[], $6::bigint[]) AS own (first, last_id, events)
-            WHERE NOT EXISTS (SELECT FROM message_logs WHERE message_logs.event_id = own.last_id)
+            FROM unnest($4::bigint[], $5::bigint[], $6::uuid[], $7::bigint[]) AS own (first, last, last_id, events)
+            WHERE NOT EXISTS (
+                SELECT FROM message_logs
+                WHERE event_id = own.last_id AND epoch = $2 AND seq = own.last
+            )
         ) AS missed
     ) AS raised
 )
@@ -137,11 +143,12 @@ impl Ledger {
         calls: &[OwnCall],
     ) -> Result<(), LedgerError> {
         let firsts = calls.iter().map(|it| signed(it.first)).collect::<Result<Vec<_>, _>>()?;
+        let lasts = calls.iter().map(|it| signed(it.last)).collect::<Result<Vec<_>, _>>()?;
         let ids: Vec<Uuid> = calls.iter().map(|it| it.last_id).collect();
         let events: Vec<i64> = calls.iter().map(|it| i64::from(it.events)).collect();
         let connection = self.connection().await?;
         let (shard, epoch, seq) = (i64::from(shard), signed(epoch)?, signed(seq)?);
-        let params: Params<'_> = &[&shard, &epoch, &seq, &firsts, &ids, &events];
+        let params: Params<'_> = &[&shard, &epoch, &seq, &firsts, &lasts, &ids, &events];
         connection.execute(RAISE_LOSS, params).await?;
         Ok(())
     }

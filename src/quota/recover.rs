@@ -237,12 +237,16 @@ pub(super) async fn own_up(
     shard: u16,
 ) -> Result<(), LedgerError> {
     while let Some(Ended { epoch, seq, own }) = counters.ended(shard) {
-        let call = |it: &Own| OwnCall { first: it.first, last_id: it.event_id, events: it.events };
-        let calls: Vec<_> = own.iter().map(call).collect();
+        let calls: Vec<_> = own.iter().map(call_of).collect();
         ledger.raise_loss(shard, epoch, seq, &calls).await?;
         counters.owned_up(shard, epoch);
     }
     Ok(())
+}
+
+fn call_of(own: &Own) -> OwnCall {
+    let Own { first, seq: last, event_id: last_id, events } = *own;
+    OwnCall { first, last, last_id, events }
 }
 
 /// What is known of the loss. Events up to the cursor are in the log. Of those after it that were acknowledged, the

@@ -146,7 +146,11 @@ impl Postgres {
         for incident in self.incidents.iter_mut().filter(|it| it.old_epoch == epoch) {
             incident.lost_places += seq.saturating_sub(incident.expected_seq);
             incident.expected_seq = incident.expected_seq.max(seq);
-            for call in calls.iter().filter(|it| !self.log.contains_key(&it.last_id)) {
+            let is_there = |call: &OwnCall| {
+                let logged = self.log.get(&call.last_id);
+                logged.is_some_and(|(at, event)| (*at, event.seq) == (epoch, call.last))
+            };
+            for call in calls.iter().filter(|call| !is_there(call)) {
                 let (events, places) = (u64::from(call.events), incident.cursor_seq + 1);
                 let before = events.min(places.saturating_sub(call.first));
                 incident.missed_before += before;

@@ -253,11 +253,17 @@ impl Schedule {
         self.start_node(place as u64);
     }
 
-    /// Redis forgets what it may: its scripts, or a subject.
+    /// Redis forgets what it may: its scripts, the record of a hold, or a subject.
     fn forget(&mut self) {
         if self.dice.below(3) == 0 {
             self.redis.forget_scripts();
             return self.note(|| "redis forgets its scripts".to_owned());
+        }
+        let holds = self.redis.holds();
+        if self.dice.below(2) == 0 && !holds.is_empty() {
+            let place = usize::try_from(self.dice.below(holds.len() as u64)).unwrap();
+            self.redis.remove(&holds[place]);
+            return self.note(|| format!("redis forgets the hold {place}"));
         }
         let subject = self.dice.choose(&SUBJECTS);
         self.redis.remove(keys::subject(0, subject).as_bytes());

@@ -13,6 +13,8 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::rc::Rc;
 
+use headroom::counters::keys;
+
 pub use keyspace::Keyspace;
 use reply::Reply;
 
@@ -101,6 +103,15 @@ impl Server {
     /// Moves its time on.
     pub fn advance(&self, ms: i64) {
         self.keys.borrow_mut().now_ms += ms;
+    }
+
+    /// The keys of the records of holds.
+    pub fn holds(&self) -> Vec<Vec<u8>> {
+        let prefix = &keys::reservation(0, [0; 16])[..];
+        let prefix = &prefix[..prefix.len() - 16];
+        let mut names = self.keys.borrow().names();
+        names.retain(|name| name.starts_with(prefix));
+        names
     }
 
     /// `DEL`.
