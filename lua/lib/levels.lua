@@ -153,7 +153,8 @@ local function same_event(at, event, depth, since)
   local place = head[at + LEVELS_AT + 2 * depth - 2]
   local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
   for _ = 1, head[7] do
-    if last <= since then return 0 end
+    -- A level that was loaded since then does not know of events that were trimmed before.
+    if last <= since then return (last > 0 or since >= meta.floor) and 0 or nil end
     local entry = entry_at(KEYS[2], epoch, last)
     if not entry then return nil end
     local index = last - entry.first + 1
