@@ -23,10 +23,14 @@ local token, epoch, instance = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local meta = read_meta(KEYS[1])
 if not meta.fence and meta.epoch == epoch then return 1 end
 if meta.fence ~= token then return 0 end -- guard: fence
-call(
-  'HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', LAYOUT
-)
-call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-0', epoch))
-call('UNLINK', KEYS[3])
+-- The fence of the first epoch may be asked for again after its opening: what was accepted since
+-- stays.
+if meta.epoch ~= epoch then
+  call(
+    'HSET', KEYS[1], 'epoch', epoch, 'seq', 0, 'floor', 0, 'instance', instance, 'version', LAYOUT
+  )
+  call('XTRIM', KEYS[2], 'MINID', '=', format('%.0f-0', epoch))
+  call('UNLINK', KEYS[3])
+end
 call('HDEL', KEYS[1], 'fence', 'fault', 'fault_epoch', 'fault_seq')
 return 1

@@ -102,6 +102,24 @@ async fn opening_twice_is_opening_once() {
     app.finish().await;
 }
 
+/// Guards promises 1 and 2 where a fence of the first epoch is asked for again, because its answer was lost, and somebody else has
+/// opened the shard under it: the opening is not done again. Found by the simulation.
+#[tokio::test]
+async fn a_fence_that_comes_after_its_opening_takes_nothing_back() {
+    let app = world::start(1, 100).await;
+    accept(app.quota(), SUBJECT, 3).await;
+    let token = app.ledger().cursor(world::shard()).await.unwrap().fence.unwrap();
+    let fault = Fault { kind: ShardFault::Uninitialised, epoch: 1, seq: 0 };
+
+    let fenced = app.counters().fence(world::shard(), token, fault).await.unwrap();
+    assert_eq!(fenced.unwrap().token, token);
+
+    assert_eq!(accept(app.quota(), SUBJECT, 1).await, 4);
+    assert_eq!(world::incidents(&app).await, []);
+    assert_eq!(app.flush().await, 4);
+    app.finish().await;
+}
+
 /// Guards ADR 0008: a fault that another node has recovered from fences nothing, or each slow node would end an epoch.
 #[tokio::test]
 async fn a_recovery_that_comes_late_does_not_fence_the_epoch_that_another_opened() {

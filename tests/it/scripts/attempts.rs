@@ -22,6 +22,7 @@ use super::acts::start;
 use super::acts::told;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
+use crate::support::lanes::level;
 
 /// Another subject.
 const HOLDER: &str = "user:u_2";
@@ -128,6 +129,44 @@ async fn a_trimmed_outbox_has_room_again() {
     lanes.trim(1).await;
 
     assert_eq!(decided(&lanes.submit(order(&lanes, Consume)).await), (true, vec![1]));
+}
+
+/// Guards promises 2 and 4: an attempt was applied, logged and trimmed, and its level was forgotten and loaded again, so that no
+/// event of it is known. A level that never had one looks the same, unless nothing was trimmed since. Found by the simulation.
+#[tokio::test]
+async fn an_attempt_that_was_trimmed_before_its_level_was_loaded_is_not_made_again() {
+    let lanes = start().await;
+    let first = order(&lanes, Consume);
+    let event_id = first.event_id;
+    let again = |since| {
+        let again = order(&lanes, Consume);
+        Operation { event_id, since_seq: Some(since), since_epoch: 1, ..again }
+    };
+    lanes.submit(first).await;
+    lanes.trim(1).await;
+    lanes.evict(SUBJECT).await;
+    lanes.load_at(1, vec![level(SUBJECT)]).await;
+
+    let refused = refusal(&lanes, again(0)).await;
+    let of_later = lanes.submit(again(1)).await;
+
+    assert!(matches!(refused, CountersError::Unavailable { ambiguous: true, .. }), "{refused:?}");
+    assert_eq!(decided(&of_later), (true, vec![1]));
+}
+
+/// Guards promise 5 in the same place: a level that knows its last event tells, whatever was trimmed since.
+#[tokio::test]
+async fn an_attempt_after_the_last_event_of_its_level_was_not_applied() {
+    let lanes = start().await;
+    lanes.load(&[HOLDER], 0).await;
+    lanes.submit(order(&lanes, Consume)).await;
+    let of_another = vec![lanes.line(1, "messages", Some(10))];
+    lanes.submit(ask(Consume, HOLDER, sheet(HOLDER, of_another), 1)).await;
+    lanes.trim(2).await;
+
+    let again = Operation { since_seq: Some(1), since_epoch: 1, ..order(&lanes, Consume) };
+
+    assert_eq!(decided(&lanes.submit(again).await), (true, vec![2]));
 }
 
 /// Guards promise 4: an attempt at a commit is told again that it was late and that it passed a limit.
