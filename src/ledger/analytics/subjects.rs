@@ -29,9 +29,14 @@ pub struct SubjectDay {
     pub units: i64,
 }
 
+// What all used is a sum of a few rows an hour. It may be ahead of the subjects' by what is not folded yet.
 const TOP_SUBJECTS: &str = "-- top_subjects
 SELECT top.subject, top.events, top.own, total.units AS total
-FROM (SELECT sum(units)::bigint AS units FROM subject_months WHERE month = $1 AND metric = $2) AS total
+FROM (
+    SELECT coalesce(sum(units), 0)::bigint AS units FROM usage_hours
+    WHERE hour >= $1::date::timestamp AT TIME ZONE 'UTC'
+        AND hour < ($1::date + interval '1 month') AT TIME ZONE 'UTC' AND metric = $2
+) AS total
 CROSS JOIN LATERAL (
     SELECT subject, events, units FROM subject_months
     WHERE month = $1 AND metric = $2
