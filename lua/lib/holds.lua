@@ -183,9 +183,9 @@ do
     local known = earlier_attempt(at, event, depth)
     if known == nil then return emit(UNSURE, 0) end
     if known then return tell_again(at, hold, event, known) end
-    -- Something has ended it since the caller read the log, which tells what once it is flushed.
-    local read = hold[H_READ]
-    if read and same_event(at, event, depth, read) ~= 0 then return emit(NO_HOLD, 0) end
+    -- Something has become of it since the caller read the log, which tells what once it is flushed.
+    local read, id = hold[H_READ], sub(KEYS[3 + head[place]], -16)
+    if read and event_since(at, depth, read, EVENT_OF, id) ~= 0 then return emit(NO_HOLD, 0) end
     hold[H_READ] = nil
     local status = hold_refuses(head[at], hold)
     if status then

@@ -147,11 +147,13 @@ local function not_ready(at, depth)
   end
 end
 
--- The seq and the event of the same id that the level of a request had after the seq `since`; 0 when
--- it had none, nil when that cannot be told.
-local function same_event(at, event, depth, since)
+local EVENT_ID, EVENT_OF = 3, 11 -- columns of an event: its id, and that of the hold it is of
+
+-- The seq and the event with that value in a column which the level of a request had after the seq
+-- `since`; 0 when it had none, nil when that cannot be told.
+local function event_since(at, depth, since, column, value)
   local place = head[at + LEVELS_AT + 2 * depth - 2]
-  local event_id, last = sub(event, 5, 20), last_before[place] or levels[depth][E_LAST]
+  local last = last_before[place] or levels[depth][E_LAST]
   for _ = 1, head[7] do
     -- A level that was loaded since then does not know of events that were trimmed before.
     if last <= since then return (last > 0 or since >= meta.floor) and 0 or nil end
@@ -159,7 +161,7 @@ local function same_event(at, event, depth, since)
     if not entry then return nil end
     local index = last - entry.first + 1
     local found = entry.events[index]
-    if found[3] == event_id then return last, found end
+    if found[column] == value then return last, found end
     last = link_of(entry, index, depth)
   end
 end
@@ -168,7 +170,7 @@ end
 -- be told.
 local function earlier_attempt(at, event, depth)
   if head[at + 5] < 0 then return false end
-  local last, found = same_event(at, event, depth, head[at + 5])
+  local last, found = event_since(at, depth, head[at + 5], EVENT_ID, sub(event, 5, 20))
   if not found then return last and false end
   -- What ends a hold has one id: another act may have ended it meanwhile.
   return found[2] == string.byte(event, 3) and last

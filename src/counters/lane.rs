@@ -240,7 +240,8 @@ pub(super) fn fail(error: &CountersError, group: Vec<Ticket>) {
 /// From now on each operation carries the place after which an attempt at it may stand in the outbox.
 fn mark_unknown(group: &mut [Ticket], sight: Sight) {
     for Ticket { operation, .. } in group {
-        if operation.since_seq.is_none() {
+        // In no epoch nothing was executed.
+        if operation.since_seq.is_none() || operation.since_epoch == 0 {
             (operation.since_seq, operation.since_epoch) = (Some(sight.seq), sight.epoch);
         }
     }

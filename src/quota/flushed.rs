@@ -36,12 +36,12 @@ impl<L: EventLedger> Quota<L> {
     }
 
     /// Moves every event that the shard had given a place to by now into the ledger, beside the flushers or without any, for
-    /// as long as a request may take. Answers the epoch and the last of those places; none when Redis has no epoch.
+    /// as long as a request may take.
     ///
     /// # Errors
     ///
     /// As [`Quota::flushed`].
-    pub(super) async fn flush_now(&self, shard: u16) -> Result<Option<(u64, u64)>, QuotaError> {
+    pub(super) async fn flush_now(&self, shard: u16) -> Result<(), QuotaError> {
         let places = self.places(std::iter::once(shard)).await?;
         let deadline = Instant::now() + self.options.request_timeout;
         let mut state = FlushState::default();
@@ -53,7 +53,7 @@ impl<L: EventLedger> Quota<L> {
                 FlushStep::Idle | FlushStep::Again => self.clock.pause(LOOK_EVERY).await,
             }
         }
-        Ok(places.first().map(|(_, epoch, seq)| (*epoch, *seq)))
+        Ok(())
     }
 
     /// The last places that the shards have given out, each with its epoch.

@@ -161,10 +161,14 @@ impl<L: EventLedger> Quota<L> {
                     let known = self.known_hold(&order.reservation).await;
                     asked = Asked(Arc::new(known.map_err(|error| unless_own(error, since_seq))?));
                 }
-                _ => break,
+                _ => {
+                    let text = "the end of a hold ended in another's outcome";
+                    return Err(QuotaError::Internal(text.into()));
+                }
             }
         }
-        Err(QuotaError::Internal("the end of a hold ended in another's outcome".into()))
+        // Something became of the hold again and again, faster than the log could be read.
+        Err(QuotaError::away(Store::Redis))
     }
 
     fn end_operation(&self, order: &EndOrder, end: End, payload: &str) -> Operation {

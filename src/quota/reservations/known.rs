@@ -41,7 +41,8 @@ impl<L: EventLedger> Quota<L> {
     pub(super) async fn known_hold(&self, id: &ReservationId) -> Result<PackedSheet, QuotaError> {
         // Its record alone may be gone, as when a clock went a day ahead: what ended it may be on its way.
         let shard = id.subject.shard(self.shard_count());
-        let (epoch, seq) = self.flush_now(shard).await?.unwrap_or_default();
+        self.flush_now(shard).await?;
+        let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
         let row = self.ledger.reservation(id.event_id).await.map_err(QuotaError::of_ledger)?;
         let row = row.map(still_open).transpose()?;
         let is_expired = match &row {
@@ -52,8 +53,8 @@ impl<L: EventLedger> Quota<L> {
         let sheet = self.sheet_of(id, row.as_ref());
         let until_s = row.as_ref().map_or(id.until_s, |it| it.until.timestamp());
         let known = KnownHold {
-            epoch,
-            seq,
+            epoch: cursor.epoch,
+            seq: cursor.seq,
             until_s,
             amount: id.amount.into(),
             is_expired,

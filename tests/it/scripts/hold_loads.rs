@@ -437,7 +437,7 @@ fn known_hold<'a>(events: &[Event], made: &'a Made, grants: &[GrantLine]) -> Kno
     let is_of_path = |line: &&GrantLine| line.depth <= made.sheet.sheet.depth;
     KnownHold {
         epoch: 1,
-        seq: u64::try_from(events.len()).unwrap(),
+        seq: events.last().map_or(0, |event| event.seq),
         until_s,
         amount: units(made.amount),
         is_expired: false,

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::acts::SUBJECT;
 use super::acts::end;
+use super::acts::extend;
 use super::acts::now_s;
 use super::acts::sheet;
 use super::acts::start;
@@ -77,22 +78,21 @@ async fn a_hold_that_redis_lost_is_honoured_once_when_it_is_told() {
 async fn a_hold_that_is_told_as_it_was_before_its_end_is_not_ended_again() {
     let lanes = start().await;
     let (id, until_s) = hold(&lanes, 4).await;
-    let release = end(Release, SUBJECT, id, 0);
-    let event_id = release.event_id;
-    told(&lanes.submit(release).await);
+    told(&finish(&lanes, Release, id, 0).await);
     forget(&lanes, id).await;
     let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
-    let commit = |seq, event_id| {
-        let order = known(&packed, (1, seq), id, until_s, Held::Units(vec![4]));
-        Operation { event_id, ..order }
-    };
+    let commit = |seq| known(&packed, (1, seq), id, until_s, Held::Units(vec![4]));
+    let Operation { sheet: told_sheet, .. } = commit(1);
+    let extend = Operation { sheet: told_sheet, ..extend(SUBJECT, id, until_s) };
 
-    let before = lanes.submit(commit(1, event_id)).await;
-    let of_another_id = lanes.submit(commit(1, Uuid::now_v7())).await;
+    assert_eq!(lanes.submit(commit(1)).await, Outcome::Again(Again::Hold));
+    assert_eq!(lanes.submit(extend).await, Outcome::Again(Again::Hold));
+    // What becomes of another, or became of this one before, does not matter.
+    let (other, _) = hold(&lanes, 1).await;
+    told(&finish(&lanes, Commit, other, 1).await);
+    told(&lanes.submit(commit(2)).await);
 
-    assert_eq!(before, Outcome::Again(Again::Hold));
-    told(&of_another_id);
-    assert_eq!(used_and_held(&lanes).await, (4, 0));
+    assert_eq!(used_and_held(&lanes).await, (5, 0));
 }
 
 /// Guards promise 4 in the same place: what ended it was an attempt of unknown fate at this very end.
