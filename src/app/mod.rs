@@ -34,6 +34,7 @@ use crate::http;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerError;
 use crate::ledger::LedgerOptions;
+use crate::quota::Found;
 use crate::quota::Guards;
 use crate::quota::KeyError;
 use crate::quota::KeyRing;
@@ -411,7 +412,6 @@ fn start_upkeep(core: &Core, config: &Config) {
     });
     keep_up(core, "catalogue", FOLLOW_PAUSE, |quota| async move { quota.follow_catalogue().await });
     keep_up(core, "primary", FOLLOW_PAUSE, |quota| async move { quota.follow_primary().await });
-    keep_up(core, "losses", FOLLOW_PAUSE, |quota| async move { quota.own_up().await });
     let quota = core.quota.clone();
     // Outside of the loop, which begins again after an error.
     let seen = Arc::new(Mutex::new(0));
@@ -424,6 +424,14 @@ fn start_upkeep(core: &Core, config: &Config) {
                 *seen = quota.follow_profiles(*seen).await?;
                 Ok::<(), QuotaError>(())
             }
+        })
+    });
+    let (quota, found) = (core.quota.clone(), Arc::new(Mutex::new(Found::default())));
+    core.supervisor.spawn_loop("losses", move |stop| {
+        let (quota, found) = (quota.clone(), found.clone());
+        upkeep::every(FOLLOW_PAUSE, stop, move || {
+            let (quota, found) = (quota.clone(), found.clone());
+            async move { quota.look_for_losses(&mut *found.lock().await).await }
         })
     });
     let quota = core.quota.clone();

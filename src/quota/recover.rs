@@ -125,22 +125,6 @@ impl<L: EventLedger> Quota<L> {
         Err(QuotaError::away(Store::Redis))
     }
 
-    /// Tells the ledger what this node saw of epochs that ended. A node that neither flushes nor loads has no other occasion.
-    ///
-    /// # Errors
-    ///
-    /// Never because Postgres is away: what it was not told it is told the next time.
-    pub async fn own_up(&self) -> Result<(), QuotaError> {
-        for shard in 0..self.shard_count() {
-            match own_up(&self.counters, &*self.ledger, shard).await.map_err(QuotaError::of_ledger)
-            {
-                Err(QuotaError::Unavailable { .. }) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
     /// Whether the shard was recovered since the fault was met.
     async fn is_left_behind(&self, shard: u16, fault: Fault) -> Result<bool, QuotaError> {
         if self.counters.sight(shard).epoch > fault.epoch {

@@ -1,5 +1,7 @@
 //! Who notices that Redis went back, and by what.
 
+use headroom::quota::Found;
+
 use super::world;
 use super::world::SUBJECT;
 use crate::support::TestApp;
@@ -79,6 +81,26 @@ async fn a_loss_that_the_cursor_has_passed_is_owned_up_to() {
     let incident = world::incident(&app).await;
     assert_eq!((incident.reason.as_str(), incident.lost_at_most), ("rollback", 5));
     assert_eq!(used(app.quota_of(0), SUBJECT).await, 10);
+    app.finish().await;
+}
+
+/// Guards promise 3 where nobody asks the node to which the lost events were acknowledged for anything more. Found by the simulation.
+#[tokio::test]
+async fn a_node_that_nobody_asks_notices_a_loss_that_others_have_covered_up() {
+    let app = after_a_rollback().await;
+    accept(app.quota_of(0), SUBJECT, 8).await;
+    let mut found = [Found::default(), Found::default()];
+
+    for (node, found) in found.iter_mut().enumerate() {
+        app.quota_of(node).look_for_losses(found).await.unwrap();
+    }
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.salvaged), ("rollback", 9));
+    assert!(incident.lost_at_most >= 5, "{incident:?}");
+    assert_eq!(used(app.quota_of(1), SUBJECT).await, 9);
+    app.quota_of(1).look_for_losses(&mut found[1]).await.unwrap();
+    assert_eq!(world::incidents(&app).await.len(), 1);
     app.finish().await;
 }
 

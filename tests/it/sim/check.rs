@@ -32,10 +32,19 @@ impl Schedule {
         if waiting > 0 {
             return Err(format!("{waiting} requests are never answered"));
         }
+        self.have_all_look();
         self.flush_all()?;
         self.advance(HOLDS_OVER_MS);
         self.sweep_all()?;
         self.flush_all()
+    }
+
+    /// Twice, since who notices a loss may be the last to look.
+    fn have_all_look(&mut self) {
+        for place in (0..self.nodes.len()).chain(0..self.nodes.len()) {
+            self.nodes[place].look_for_losses(&mut self.tasks);
+            self.answer_all();
+        }
     }
 
     fn flush_all(&mut self) -> Result<(), String> {

@@ -18,6 +18,7 @@ use headroom::domain::Units;
 use headroom::ledger::Settings;
 use headroom::quota::FlushState;
 use headroom::quota::FlushStep;
+use headroom::quota::Found;
 use headroom::quota::Guards;
 use headroom::quota::KeyRing;
 use headroom::quota::Quota;
@@ -55,6 +56,7 @@ pub struct Node {
     pub clock: Clock,
     pub quota: Arc<Quota<LedgerWay>>,
     state: Rc<RefCell<FlushState>>,
+    found: Rc<RefCell<Found>>,
     /// How the last flush and the last sweep ended.
     pub flushed: Rc<Cell<Option<FlushStep>>>,
     pub swept: Rc<Cell<Option<u64>>>,
@@ -93,7 +95,8 @@ impl Node {
         tasks.spawn(life, "loader", loader.run());
         tasks.spawn(life, "recoverer", recoverer.run(quota.clone(), CancellationToken::new()));
         let state = Rc::default();
-        Self { life, clock, quota, state, flushed: Rc::default(), swept: Rc::default() }
+        let found = Rc::default();
+        Self { life, clock, quota, state, found, flushed: Rc::default(), swept: Rc::default() }
     }
 
     /// Begins one pass of the flusher, unless one is under way.
@@ -107,6 +110,19 @@ impl Node {
             let mut state = kept.take();
             flushed.set(accept(quota.flush(0, &mut state).await));
             kept.replace(state);
+        });
+    }
+
+    /// Begins one look for losses, unless one is under way.
+    pub fn look_for_losses(&self, tasks: &mut Tasks) {
+        if tasks.count("losses", Some(self.life)) > 0 {
+            return;
+        }
+        let (quota, kept) = (self.quota.clone(), self.found.clone());
+        tasks.spawn(self.life, "losses", async move {
+            let mut found = kept.take();
+            accept(quota.look_for_losses(&mut found).await);
+            kept.replace(found);
         });
     }
 

@@ -61,6 +61,7 @@ pub struct Mix {
     cut: u64,
     crash: u64,
     pub forget: u64,
+    look: u64,
     pub lose: u64,
     /// Of 100 calls of the ledger.
     ledger: u64,
@@ -79,6 +80,7 @@ impl Mix {
             cut: upto(40),
             crash: upto(15),
             forget: upto(30),
+            look: upto(30),
             lose: if is_lossy { 4 + upto(20) } else { 0 },
             ledger: upto(10),
             hold: upto(30),
@@ -185,9 +187,10 @@ impl Schedule {
 
     fn one_step(&mut self) {
         let mix = self.mix;
-        let actions: [(u64, Action); 8] = [
+        let actions: [(u64, Action); 9] = [
             (mix.ask, Self::ask),
             (mix.flush, Self::flush),
+            (mix.look, Self::look_for_losses),
             (mix.sweep, Self::sweep),
             (mix.wait, Self::wait),
             (mix.cut, Self::cut_one),
@@ -220,6 +223,12 @@ impl Schedule {
         let place = self.node();
         self.nodes[place].flush(&mut self.tasks);
         self.note(|| format!("node {place} flushes"));
+    }
+
+    fn look_for_losses(&mut self) {
+        let place = self.node();
+        self.nodes[place].look_for_losses(&mut self.tasks);
+        self.note(|| format!("node {place} looks for losses"));
     }
 
     fn sweep(&mut self) {
