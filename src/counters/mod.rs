@@ -235,6 +235,11 @@ impl Counters {
         self.shard(shard).0.ended()
     }
 
+    /// Held from [`Counters::ended`] to [`Counters::owned_up`], so that a loss is told once.
+    pub async fn telling(&self, shard: u16) -> tokio::sync::MutexGuard<'_, ()> {
+        self.shard(shard).0.telling.lock().await
+    }
+
     /// Forgets what [`Counters::ended`] answered for the epoch.
     pub fn owned_up(&self, shard: u16, epoch: u64) {
         self.shard(shard).0.owned_up(epoch);

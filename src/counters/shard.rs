@@ -64,6 +64,8 @@ pub(super) struct Shard {
     own: Mutex<VecDeque<Own>>,
     /// What was seen of epochs that ended, oldest first, until the ledger knows.
     ended: Mutex<VecDeque<Ended>>,
+    /// Held by who tells the ledger: told twice, a loss counts twice.
+    pub(super) telling: tokio::sync::Mutex<()>,
 }
 
 /// Ended epochs that are remembered at most.
@@ -73,7 +75,13 @@ const OWN_MAX: usize = 4_096;
 
 impl Shard {
     pub(super) fn new(number: u16) -> Self {
-        Self { number, sight: Mutex::default(), own: Mutex::default(), ended: Mutex::default() }
+        Self {
+            number,
+            sight: Mutex::default(),
+            own: Mutex::default(),
+            ended: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
+        }
     }
 
     /// A copy; nothing that holds the lock can panic, so a poisoned one is as good.

@@ -220,6 +220,7 @@ pub(super) async fn own_up(
     ledger: &impl EventLedger,
     shard: u16,
 ) -> Result<(), LedgerError> {
+    let _telling = counters.telling(shard).await;
     while let Some(Ended { epoch, seq, own }) = counters.ended(shard) {
         let calls: Vec<_> = own.iter().map(call_of).collect();
         ledger.raise_loss(shard, epoch, seq, &calls).await?;

@@ -169,7 +169,9 @@ async fn an_answer_that_was_replayed_is_missed_like_a_first_one() {
     crate::support::flush_all(app.quota_of(2)).await;
 
     let incident = world::incident(&app).await;
-    assert_eq!((incident.reason.as_str(), incident.lost_at_most), ("rollback", 1));
+    assert_eq!(incident.reason, "rollback");
+    // The other node to which it was acknowledged may have told by then, too.
+    assert!((1..=2).contains(&incident.lost_at_most), "{incident:?}");
     assert_eq!(used(app.quota_of(0), SUBJECT).await, 10);
     app.finish().await;
 }
