@@ -183,7 +183,7 @@ do
     local known = earlier_attempt(at, event, depth)
     if known == nil then return emit(UNSURE, 0) end
     if known then return tell_again(at, hold, event, known) end
-    -- Something has become of it since the caller read the log, which tells what once it is flushed.
+    -- Something has become of it since the caller read the log, which tells what after a flush.
     local read, id = hold[H_READ], sub(KEYS[3 + head[place]], -16)
     if read and event_since(at, depth, read, EVENT_OF, id) ~= 0 then return emit(NO_HOLD, 0) end
     hold[H_READ] = nil
