@@ -11,7 +11,7 @@ use super::Database;
 use crate::Failure;
 use crate::traffic::Traffic;
 
-pub(super) const DAYS: u64 = 30;
+const DAYS: u64 = 30;
 pub(super) const DAY_S: i64 = 86_400;
 /// Bytes sent at once.
 const CHUNK_BYTES: usize = 1 << 20;

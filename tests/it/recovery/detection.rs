@@ -127,6 +127,35 @@ async fn a_lost_call_on_both_sides_of_the_cursor_is_owned_up_to_as_a_whole() {
     app.finish().await;
 }
 
+/// Guards the bound where the last event of a lost call is in the log, because it was asked for again under its key: the others of the
+/// call count. Found by the simulation.
+#[tokio::test]
+async fn a_lost_call_is_owned_up_to_though_its_last_event_was_asked_for_again() {
+    let mut app = world::start(2, 100).await;
+    accept(app.quota_of(0), SUBJECT, 1).await;
+    let snapshot = world::snapshot(&mut app).await;
+    // The first travels alone, and the others together, the one with the key last.
+    let node = [app.quota_of(1)];
+    let plain = burst(&node, SUBJECT, 5);
+    let last = app.quota_of(1).consume(keyed(SUBJECT, "messages", "k-1"));
+    let (accepted, last) = tokio::join!(plain, last);
+    assert_eq!((accepted, last.unwrap().allowed), (5, true));
+    world::restore(&mut app, &snapshot).await;
+    assert!(app.quota_of(0).consume(keyed(SUBJECT, "messages", "k-1")).await.unwrap().allowed);
+    accept(app.quota_of(0), SUBJECT, 8).await;
+    crate::support::flush_all(app.quota_of(0)).await;
+
+    accept(app.quota_of(1), SUBJECT, 1).await;
+    for node in [0, 1] {
+        crate::support::flush_all(app.quota_of(node)).await;
+    }
+
+    let incident = world::incident(&app).await;
+    assert!(incident.lost_at_most >= 5, "{incident:?}");
+    assert_eq!(used(app.quota_of(0), SUBJECT).await, 11);
+    app.finish().await;
+}
+
 /// Guards the bound where two Redises gave the same places to different events, and both are lost: each counts. Found by
 /// `headroom-torture`.
 #[tokio::test]
