@@ -6,7 +6,7 @@ SHELL := bash
 PYTHON_TOOLS := $(CURDIR)/target/python/bin
 FUZZ_SECONDS ?= 60
 RECORDED_TESTS := scripts:: guards:: recovery:: loading:: life:: windows:: resetting:: acts:: against_a_reference::
-.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz mutants mutants-lua mutants-record docs bench bench-peers torture clean
+.PHONY: help run web test lint test-web test-clients test-typescript test-python test-rust-client fuzz-api fuzz mutants mutants-quota mutants-lua mutants-record docs bench bench-peers torture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,9 +88,12 @@ mutants-record: ## record anew what the tests tell Redis, by which mutants of th
 	HEADROOM_MUTANTS='$(if $(TESTS),$(if $(OF),of:$(OF),unseen),all)' HEADROOM_MUTANTS_RECORDED=$(CURDIR)/target/recorded \
 		cargo test --locked --test it mutants::a_mistake -- --nocapture
 
-mutants: ## put small mistakes into src/domain, and see that a test notices each; OPTIONS="--file src/domain/grant.rs" and others
-	command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants
-	scripts/mutants-domain $(OPTIONS)
+mutants: ## put cargo-mutants' mistakes into src/domain, and see that a test notices each; OPTIONS="--sample 50" and others
+	scripts/mutants-rust domain $(OPTIONS)
+
+mutants-quota: ## the same for src/quota, whose tests need servers: some hours without OPTIONS="--sample 100"
+	scripts/install-tools redis-server postgres
+	scripts/mutants-rust quota $(OPTIONS)
 
 test-rust-client: ## the Rust client, against target/debug/headroom
 	scripts/install-tools redis-server postgres

@@ -6,6 +6,7 @@
 
 mod bare;
 mod child;
+mod conditions;
 mod drain;
 mod facts;
 mod load;
@@ -65,6 +66,9 @@ struct Arguments {
 enum Command {
     /// How much of Redis' memory subjects, pending events and idempotency records take
     Memory,
+    /// What a consume costs without a flusher, with a file synced before each answer, with few and with many subjects, and
+    /// how long answers take while Postgres is killed
+    Conditions,
     /// How fast the flusher keeps rollups, and how long analysts wait for answers
     Facts {
         /// Rows in the log, in millions, one run after the other
@@ -95,6 +99,8 @@ struct Plan {
     subjects: u64,
     /// Subjects that are in memory at once, for `memory`.
     active: u64,
+    /// Subjects of the largest Redis, for `conditions`.
+    many: u64,
     cases: &'static [rounds::Case],
     drain_rounds: usize,
     drain_events: u64,
@@ -108,6 +114,7 @@ impl Plan {
             rounds: arguments.rounds,
             subjects: 100_000,
             active: 1_000_000,
+            many: 5_000_000,
             cases: rounds::Case::ALL,
             drain_rounds: 3,
             drain_events: 120_000,
@@ -128,6 +135,7 @@ impl Plan {
             rounds: 1,
             subjects: 5_000,
             active: 20_000,
+            many: 50_000,
             drain_rounds,
             drain_events: 20_000,
             ..full
@@ -153,6 +161,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     let subject = match &arguments.command {
         None | Some(Command::Bare { .. }) => Subject::Decisions,
         Some(Command::Memory) => Subject::Memory,
+        Some(Command::Conditions) => Subject::Conditions,
         Some(Command::Facts { millions }) => Subject::Facts(millions),
         Some(Command::Rollups { millions }) => Subject::Rollups(*millions),
     };
@@ -170,6 +179,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 enum Subject<'a> {
     Decisions,
     Memory,
+    Conditions,
     /// With so many million rows.
     Facts(&'a [u64]),
     /// Of so many million rows.
@@ -182,6 +192,7 @@ impl Subject<'_> {
         match self {
             Self::Decisions => "results",
             Self::Memory => "memory",
+            Self::Conditions => "conditions",
             Self::Facts(_) => "facts",
             Self::Rollups(_) => "rollups",
         }
@@ -201,6 +212,7 @@ async fn measure_in(dir: &Path, plan: Plan, subject: Subject<'_>) -> Result<Stri
     let mut postgres = stand::postgres(dir).await?;
     let text = match subject {
         Subject::Memory => memory::text(&memory::run(dir, &postgres, plan).await?),
+        Subject::Conditions => conditions::run(dir, &mut postgres, plan).await?,
         Subject::Facts(millions) => facts::run(&postgres, plan, millions).await?,
         Subject::Rollups(millions) => facts::run_rollups(&postgres, plan, millions).await?,
         Subject::Decisions => {

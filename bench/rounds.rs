@@ -169,18 +169,14 @@ impl Bench {
             }
             _ => &mut self.apart,
         };
-        let (pids, redis) = (stand.pids(), [stand.redis.pid()]);
-        let (before, redis_before) = (cpu_us(&pids)?, cpu_us(&redis)?);
-        let outcome = load.run().await?;
-        let (spent, redis_spent) = (cpu_us(&pids)? - before, cpu_us(&redis)? - redis_before);
-        if case != Case::Refused {
-            let events = if case == Case::HoldAndCommit { 2 } else { 1 };
-            stand.accepted += outcome.count() * events;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        let lag = stand.lag().await? as f64;
+        let events = match case {
+            Case::Refused => 0,
+            Case::HoldAndCommit => 2,
+            _ => 1,
+        };
+        let it = measure(stand, load, events).await?;
         stand.wait_flushed().await?;
-        Ok(Measured { lag, ..measured(outcome, spent, redis_spent) })
+        Ok(it)
     }
 
     fn load(&self, case: Case) -> Load {
@@ -216,6 +212,22 @@ async fn bare(child: &Child, load: &Load) -> Result<Measured, Failure> {
     let before = cpu_us(&pids)?;
     let outcome = load.run().await?;
     Ok(measured(outcome, cpu_us(&pids)? - before, 0.0))
+}
+
+/// Runs a load whose requests make so many events each.
+pub(crate) async fn measure(
+    stand: &mut Stand,
+    load: Load,
+    events: u64,
+) -> Result<Measured, Failure> {
+    let (pids, redis) = (stand.pids(), [stand.redis.pid()]);
+    let (before, redis_before) = (cpu_us(&pids)?, cpu_us(&redis)?);
+    let outcome = load.run().await?;
+    let (spent, redis_spent) = (cpu_us(&pids)? - before, cpu_us(&redis)? - redis_before);
+    stand.accepted += outcome.count() * events;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let lag = stand.lag().await? as f64;
+    Ok(Measured { lag, ..measured(outcome, spent, redis_spent) })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a run has far less than 2^53 requests")]

@@ -227,4 +227,10 @@ mod tests {
         assert_eq!((permille(7, 0), permille(0, 7), permille(7, 7)), (0, 0, 1_000));
         assert_eq!((permille(-1, 2), permille(i64::MAX, 1)), (-500, i64::MAX));
     }
+
+    #[test]
+    fn a_share_beyond_all_numbers_is_the_last_one_on_its_side() {
+        assert_eq!(permille(i64::MAX, 1), i64::MAX);
+        assert_eq!(permille(i64::MIN, 1), i64::MIN);
+    }
 }

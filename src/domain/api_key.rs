@@ -270,7 +270,7 @@ mod tests {
         let new = NewApiKey::generate().unwrap();
         let key = ApiKey::parse(new.reveal()).unwrap();
         assert_eq!(new.reveal().len(), 59);
-        assert_eq!(key.id(), new.as_key().id());
+        assert_eq!(format!("hr_live_{}_", key.id()), new.reveal()[..SECRET_AT]);
         assert!(key.secret_digest().matches(&new.as_key().secret_digest()));
         let secret = &new.reveal()[SECRET_AT..CRC_AT];
         let shown = format!("{new:?} {key:?} {:?}", key.secret_digest());
@@ -311,5 +311,39 @@ mod tests {
         assert!(reader.allow(Permission::Read) && !reader.allow(Permission::Admin));
         assert!(!Permissions::default().allow(Permission::Check));
         assert_eq!(Permission::named("consume"), Some(Permission::Consume));
+    }
+
+    #[test]
+    fn what_is_shown_of_a_key_says_which_it_is() {
+        let new = NewApiKey::generate().unwrap();
+        assert!(format!("{new:?}").contains(new.as_key().id()));
+        assert_eq!(format!("{:?}", SecretDigest::of("secret")), "SecretDigest(…)");
+    }
+
+    #[test]
+    fn a_digest_is_that_of_sha_256_and_reads_back() {
+        let digest = SecretDigest::of("abc");
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(digest.as_bytes()[..4], [0xBA, 0x78, 0x16, 0xBF]);
+        assert!(SecretDigest::from_bytes(*digest.as_bytes()).matches(&digest));
+        assert!(!SecretDigest::of("abd").matches(&digest));
+    }
+
+    #[test]
+    fn random_parts_use_all_letters() {
+        let mut text = String::new();
+        push_random(&mut text, 4_096).unwrap();
+        assert_eq!(text.len(), 4_096);
+        // That one of 62 letters is missing among 4,096 has a chance of 62 × (61 / 62)^4096, less than 10^-26.
+        assert!(BASE62.iter().all(|letter| text.contains(char::from(*letter))));
+    }
+
+    #[test]
+    fn permissions_are_those_that_were_named() {
+        let named = [Permission::Read, Permission::Consume, Permission::Read];
+        let permissions: Permissions = named.into_iter().collect();
+        let names: Vec<_> = permissions.iter().map(|it| it.to_string()).collect();
+        assert_eq!(names, ["consume", "read"]);
+        assert!(!permissions.is_empty() && Permissions::default().is_empty());
     }
 }

@@ -66,3 +66,20 @@ pub struct DeniedLimit {
     /// The level of the subject that it belongs to, as a path.
     pub level: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_called_as_in_answers() {
+        let codes = [
+            (DenialCode::LimitExceeded, "limit_exceeded"),
+            (DenialCode::SubjectBlocked, "subject_blocked"),
+            (DenialCode::FeatureNotEntitled, "feature_not_entitled"),
+            (DenialCode::ModelNotAllowed, "model_not_allowed"),
+            (DenialCode::NoPlan, "no_plan"),
+        ];
+        assert!(codes.into_iter().all(|(code, name)| code.as_str() == name));
+    }
+}

@@ -224,3 +224,32 @@ impl Event {
         self.levels().nth(usize::from(depth.max(1)) - 1).unwrap_or(&self.subject)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_keep_their_numbers_and_names_and_what_they_do_to_usage() {
+        let kinds = [
+            (1, "consume", 1),
+            (2, "reset", 0),
+            (3, "set", 0),
+            (4, "reserve", 0),
+            (5, "commit", 1),
+            (6, "release", 0),
+            (7, "expire", 0),
+            (8, "extend", 0),
+            (9, "refund", -1),
+            (10, "transfer", 0),
+            (11, "rollover", 0),
+        ];
+        for (code, name, sign) in kinds {
+            let kind = EventKind::coded(code).unwrap();
+            assert_eq!((kind.code(), kind.as_str(), kind.usage_sign()), (code, name, sign));
+            assert_eq!(EventKind::named(name), Some(kind));
+        }
+        assert_eq!([0, 12, 255].map(EventKind::coded), [None; 3]);
+        assert_eq!(EventKind::named("nothing"), None);
+    }
+}

@@ -293,4 +293,14 @@ mod tests {
         assert_eq!(DailyUsage::before(day("2026-11-10"), &found).units, [5, 0, 0, 0]);
         assert_eq!(DailyUsage::before(day("2026-11-10"), &[]).units, Vec::<i64>::new());
     }
+
+    #[test]
+    fn three_days_are_enough_for_a_forecast_and_two_are_not() {
+        assert_eq!(
+            november(Some(8)).forecast(&usage(&[4; 2])).exhausts_at,
+            Err(NoForecast::TooFewDays)
+        );
+        let three = november(Some(8)).forecast(&usage(&[4; 3]));
+        assert_eq!(three.exhausts_at, Ok(at("2026-11-12T18:00:00Z")));
+    }
 }

@@ -45,4 +45,12 @@ mod tests {
         assert_eq!(*memo.get_or_make(|| "another type"), "another type");
         assert_eq!(*memo.get_or_make(|| 3), 1);
     }
+
+    #[test]
+    fn memos_are_equal_whatever_they_hold() {
+        let (full, empty) = (Memo::default(), Memo::default());
+        full.get_or_make(|| 1);
+        assert_eq!(full, empty);
+        assert_eq!(format!("{full:?}"), "Memo");
+    }
 }

@@ -75,6 +75,7 @@ mod tests {
             ("a*b*c", "a1b2c", true),
             ("a*b*c", "a1c2b", false),
             ("a*a", "a", false),
+            ("*ab*b", "xab", false),
             ("exact", "exactly", false),
         ] {
             assert_eq!(glob_matches(glob, text), expected, "{glob} {text}");

@@ -271,4 +271,27 @@ mod tests {
         assert_eq!(long.check(&catalogue()), Err(error.clone()));
         assert_eq!(Profile::parse(&long.to_json()), Err(error));
     }
+
+    #[test]
+    fn lengths_end_where_they_are_said_to() {
+        let padded = |length: usize| format!("{{}}{}", " ".repeat(length - 2));
+        let (most, stored) = (Profile::BYTES_MAX, Profile::STORED_BYTES_MAX);
+        assert_eq!(Profile::parse(&padded(most)), Ok(Profile::NOTHING));
+        assert_eq!(Profile::parse(&padded(most + 1)), Err(ProfileError::TooLong(most + 1)));
+        assert_eq!(Profile::parse_stored(&padded(stored)), Ok(Profile::NOTHING));
+        assert_eq!(
+            Profile::parse_stored(&padded(stored + 1)),
+            Err(ProfileError::TooLong(stored + 1))
+        );
+        assert_eq!(Profile::parse_stored(FULL), Profile::parse(FULL));
+    }
+
+    #[test]
+    fn a_profile_of_the_most_bytes_passes_that_check() {
+        let named = |length: usize| Profile { plan: Some("p".repeat(length)), ..Profile::NOTHING };
+        let most = Profile::BYTES_MAX - named(0).to_json().len();
+        let is_too_long =
+            |length| matches!(named(length).check(&catalogue()), Err(ProfileError::TooLong(_)));
+        assert!(!is_too_long(most) && is_too_long(most + 1));
+    }
 }

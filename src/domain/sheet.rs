@@ -137,3 +137,112 @@ impl Sheet {
         (start_s.unwrap_or(0) * 1_000, end_s.unwrap_or(Window::LIFETIME.end_s) * 1_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Metric;
+    use crate::domain::Period;
+    use crate::domain::Portion;
+
+    fn units(units: u64) -> Units {
+        Units::new(units).unwrap()
+    }
+
+    fn limit(max: Option<u64>) -> Limit {
+        Limit::new(Metric::new("messages").unwrap(), Period::Month, max.map(units))
+    }
+
+    /// A line on which each one of an amount adds two units.
+    fn line(limit: Limit) -> Line {
+        let window = Window { start_s: 10, end_s: 20 };
+        let weight = Amount::new(2).unwrap();
+        Line { depth: 1, limit, window, weight, earlier_s: Vec::new() }
+    }
+
+    fn counts(used: u64, held: u64, carried: u64) -> Counts {
+        Counts {
+            used: units(used),
+            held: units(held),
+            carried: units(carried),
+            granted: Units::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_charge_is_refused_from_the_first_unit_that_has_no_room() {
+        let hard = line(limit(Some(10)));
+        assert_eq!((hard.units(units(3)), counts(4, 3, 5).taken()), (6, units(7)));
+        for (counts, amount, spared, refused) in [
+            (counts(4, 2, 0), 2, 0, false),
+            (counts(5, 2, 0), 2, 0, true),
+            (counts(5, 2, 1), 2, 0, false),
+            (counts(5, 2, 0), 2, 1, false),
+            (counts(50, 0, 0), 1, 2, false),
+        ] {
+            assert_eq!(hard.would_refuse(counts, units(amount), spared), refused, "{counts:?}");
+        }
+        assert!(!line(limit(None)).would_refuse(counts(50, 0, 0), units(1), 0));
+    }
+
+    #[test]
+    fn what_the_limit_has_no_room_for_comes_from_grants() {
+        let hard = line(limit(Some(10)));
+        assert_eq!(hard.excess(counts(4, 2, 0), units(2)), 0);
+        assert_eq!(hard.excess(counts(4, 3, 0), units(2)), 1);
+        assert_eq!(hard.excess(counts(4, 3, 1), units(2)), 0);
+        assert_eq!(hard.excess(counts(40, 0, 0), units(2)), 4);
+        let shadow = Limit { mode: Mode::Shadow, ..limit(Some(10)) };
+        assert_eq!(
+            (shadow.allowance(), line(shadow).excess(counts(40, 0, 0), units(2))),
+            (None, 0)
+        );
+    }
+
+    #[test]
+    fn holds_end_at_their_share() {
+        let half = line(Limit { hold_max: Some(Portion::Percent(50)), ..limit(Some(10)) });
+        assert_eq!(half.limit.hold_units(), Some(units(5)));
+        assert!(!half.would_hold_too_much(counts(9, 3, 0), units(1), 0));
+        assert!(half.would_hold_too_much(counts(0, 4, 0), units(1), 0));
+        assert!(!half.would_hold_too_much(counts(0, 4, 0), units(1), 1));
+        assert!(!half.would_hold_too_much(counts(0, 6, 0), units(1), 2));
+        let fixed = Limit { hold_max: Some(Portion::Units(units(3))), ..limit(None) };
+        assert_eq!(fixed.hold_units(), Some(units(3)));
+        assert_eq!(limit(Some(10)).hold_units(), None);
+        assert!(!line(limit(Some(10))).would_hold_too_much(counts(0, 99, 0), units(1), 0));
+    }
+
+    #[test]
+    fn a_shadow_limit_tells_what_it_would_have_refused() {
+        let shadow = line(Limit { mode: Mode::Shadow, ..limit(Some(10)) });
+        assert!(!shadow.would_deny(counts(8, 0, 0), units(10), units(1)));
+        assert!(shadow.would_deny(counts(9, 0, 0), units(11), units(1)));
+        assert!(!shadow.would_deny(counts(9, 0, 1), units(11), units(1)));
+        assert!(!shadow.would_deny(counts(11, 0, 0), units(11), units(0)));
+        assert!(!line(limit(Some(10))).would_deny(counts(9, 0, 0), units(11), units(1)));
+    }
+
+    #[test]
+    fn shares_of_a_limit_are_of_its_max() {
+        let of = |portion| Limit { rollover: portion, refund_max: portion, ..limit(Some(10)) };
+        let half = of(Some(Portion::Percent(50)));
+        assert_eq!((half.rollover_units(), half.refund_units()), (units(5), Some(units(5))));
+        let fixed = of(Some(Portion::Units(units(7))));
+        assert_eq!((fixed.rollover_units(), fixed.refund_units()), (units(7), Some(units(7))));
+        assert_eq!((of(None).rollover_units(), of(None).refund_units()), (Units::ZERO, None));
+        assert_eq!(limit(Some(10)).allowance(), Some(units(10)));
+    }
+
+    #[test]
+    fn a_sheet_is_current_while_all_windows_are() {
+        let over = |start_s, end_s| Line { window: Window { start_s, end_s }, ..line(limit(None)) };
+        let sheet = Sheet { lines: vec![over(10, 20), over(5, 30)], ..Sheet::default() };
+        assert_eq!(sheet.current_ms(), (10_000, 20_000));
+        assert_eq!(over(10, 20).window.ms(), (10_000, 20_000));
+        let rolling = Sheet { rolling: vec![over(12, 18)], ..sheet.clone() };
+        assert_eq!(rolling.current_ms(), (12_000, 18_000));
+        assert_eq!(Sheet { until_s: Some(15), ..sheet }.current_ms(), (10_000, 15_000));
+        assert_eq!(Sheet::default().current_ms(), (0, Window::LIFETIME.end_s * 1_000));
+    }
+}

@@ -283,4 +283,27 @@ mod tests {
         assert!(subject.is_within("org:acme") && subject.is_within("org:acme/user:u_1"));
         assert!(!subject.is_within("org:ac") && !subject.is_within("org:acme/user:u"));
     }
+
+    #[test]
+    fn lengths_end_where_they_are_said_to() {
+        let of = |scope: usize, id: usize| {
+            Subject::parse(&format!("{}:{}", "s".repeat(scope), "i".repeat(id)))
+        };
+        assert!(of(32, 128).is_ok());
+        assert_eq!(of(33, 1).unwrap_err(), SubjectError::BadScope);
+        assert_eq!(of(1, 129).unwrap_err(), SubjectError::BadIdLength);
+        let level = format!("{}:{}", "s".repeat(32), "i".repeat(128));
+        let longest = [level.as_str(); 4].join("/");
+        assert_eq!(longest.len(), Subject::BYTES_MAX);
+        assert!(Subject::parse(&longest).is_ok());
+        assert_eq!(Subject::parse(&format!("{longest}i")).unwrap_err(), SubjectError::BadIdLength);
+    }
+
+    #[test]
+    fn scopes_have_letters_digits_and_underlines() {
+        assert!(Subject::parse("my_team2:t_1").is_ok());
+        assert_eq!(Subject::parse("my-team:t_1").unwrap_err(), SubjectError::BadScope);
+        let subject = Subject::parse("user:u_1").unwrap();
+        assert_eq!((subject.as_str(), subject.to_string().as_str()), ("user:u_1", "user:u_1"));
+    }
 }

@@ -136,4 +136,12 @@ mod tests {
     fn a_secret_does_not_show() {
         assert_eq!(format!("{:?}", WebhookSecret(vec![7])), "WebhookSecret");
     }
+
+    #[test]
+    fn formats_are_found_by_their_names() {
+        let names = WebhookFormat::ALL.map(WebhookFormat::as_str);
+        assert_eq!(names, ["standard", "slack", "discord", "email"]);
+        assert_eq!(names.map(WebhookFormat::named), WebhookFormat::ALL.map(Some));
+        assert_eq!(WebhookFormat::named("fax"), None);
+    }
 }

@@ -182,3 +182,14 @@ fn the_readme_shows_a_catalogue_that_does_what_it_says() {
     assert_eq!(shown, ["messages-month 1000", "messages-month 100", "messages-day 50"]);
     assert!(levels[1].features.contains("export"));
 }
+
+#[test]
+fn the_greatest_weight_is_the_greatest_amount() {
+    let catalogue = |weight: u32| {
+        let text = "metrics = ['m']\n[plans.p]\nlimits = []\n[[models]]\nnames = ['*']";
+        Catalogue::parse(&format!("{text}\ncharges = {{ m = {weight} }}"))
+    };
+    assert!(catalogue(Amount::MAX.get()).is_ok());
+    let error = catalogue(Amount::MAX.get() + 1).unwrap_err();
+    assert!(matches!(error, CatalogueError::Weight { .. }), "{error}");
+}

@@ -221,3 +221,52 @@ fn a_restraint_slows_or_blocks_its_level_alone() {
     profiles[1].blocked = true;
     assert_eq!(blocks(&profiles), [None, Some(Block::ByAdmin)], "which has no end");
 }
+
+#[test]
+fn of_two_entries_with_one_ceiling_the_first_stays() {
+    let limit =
+        |fields: &str| format!("{{ metric = 'messages', period = 'day', max = 5{fields} }}");
+    let text = format!(
+        "metrics = ['messages']\n[plans.a]\nlimits = [{}]\n[plans.b]\nlimits = [{}]",
+        limit(", each = 'user', warning_percent = 50"),
+        limit(", warning_percent = 60"),
+    );
+    let catalogue = Catalogue::parse(&text).unwrap();
+    let slow = r#"{"rule": "r", "reason": "", "ends_s": 1, "action":
+        {"slow": {"metric": "messages", "per_minute": 5, "for_s": 60}}}"#;
+    let own = r#"{"metric": "messages", "period": "minute", "max": 5, "warning_percent": 70}"#;
+    let user = format!(r#"{{"plan": "b", "limits": [{own}], "restraints": [{slow}]}}"#);
+    let profiles = [r#"{"plan": "a"}"#, &user].map(|json| Profile::parse(json).unwrap());
+    let levels = resolve(&catalogue, "org:a/user:u_1", &profiles).unwrap();
+    let percents: Vec<_> = levels[1].limits.iter().map(|limit| limit.warning_percent).collect();
+    assert_eq!(percents, [60, 70]);
+}
+
+#[test]
+fn a_level_that_is_full_of_limits_has_no_room_for_those_of_rules() {
+    let metrics: Vec<String> = (0..32).map(|index| format!("m{index}")).collect();
+    let limit = |metric: &String| format!("{{ metric = '{metric}', period = 'day' }}");
+    let limits = metrics.iter().map(limit).collect::<Vec<_>>().join(", ");
+    let text = format!("metrics = {metrics:?}\n[plans.a]\nlimits = [{limits}]");
+    let slow = r#"{"plan": "a", "restraints": [{"rule": "r", "reason": "", "ends_s": 1, "action":
+        {"slow": {"metric": "m0", "per_minute": 5, "for_s": 60}}}]}"#;
+    let catalogue = Catalogue::parse(&text).unwrap();
+    let profiles = [Profile::parse(slow).unwrap()];
+    let levels = resolve(&catalogue, "user:u_1", &profiles).unwrap();
+    assert_eq!(levels[0].limits.len(), Catalogue::LIMITS_MAX);
+    assert!(levels[0].limits.iter().all(|limit| limit.period == Period::Day));
+}
+
+#[test]
+fn what_is_raised_is_the_limit_of_that_metric_and_period() {
+    let (catalogue, profiles) = (teams(), [Profile::NOTHING]);
+    let mut levels = resolve(&catalogue, "user:u_1", &profiles).unwrap();
+    let tokens = Metric::new("tokens").unwrap();
+    let maxima = |level: &LevelLimits<'_>| -> Vec<_> {
+        level.limits.iter().map(|limit| limit.max.map(Units::get)).collect()
+    };
+    levels[0].raise(&tokens, Period::Month, Units::new(7).unwrap());
+    assert_eq!(maxima(&levels[0]), [Some(100), Some(50)]);
+    levels[0].raise(&tokens, Period::Day, Units::new(7).unwrap());
+    assert_eq!(maxima(&levels[0]), [Some(100), Some(57)]);
+}

@@ -1,0 +1,234 @@
+"""Tries the mutants that cargo-mutants finds in some files, all of them in one build.
+
+cargo-mutants builds once for each; a build of the whole service takes minutes. Here the list is cargo-mutants' own,
+and all of it is woven into a copy of the package (weave.py). One run of the tests tells which test reaches which mutant;
+then each mutant is switched on in turn, and the tests that reach it run until one fails.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import weave
+
+HERE = pathlib.Path(__file__).resolve().parent
+# Builds until no mutant is left that does not compile.
+BUILDS_MAX = 30
+# Tests of one run, and how many of a mutant's tests run at most; the rarest reached first.
+TESTS_A_RUN, TESTS_MAX = (3, 12, 40), 55
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--package", type=pathlib.Path, required=True, help="a copy of the package, which is changed")
+    parser.add_argument("--files", required=True, help="only mutants of files whose path matches")
+    parser.add_argument("--tests", action="append", default=[], help="arguments of cargo test that choose the binaries, as --lib")
+    parser.add_argument("--filter", action="append", default=[], help="only tests whose names hold one of these")
+    parser.add_argument("--sample", type=int, help="so many mutants only, chosen by --seed")
+    parser.add_argument("--again", type=pathlib.Path, help="a result of other tests: what those did not notice is tried, too")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timeout", type=int, default=120, help="seconds that a run of tests may take")
+    parser.add_argument("--result", type=pathlib.Path, required=True)
+    return parser.parse_args()
+
+
+def listed(options):
+    command = ["cargo", "mutants", "--list", "--json", "--dir", str(options.package)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = [it for it in found if re.search(options.files, it["file"])]
+    for number, mutant in enumerate(found, 1):
+        mutant["number"] = number
+    return found
+
+
+def write(package, texts, mutants, kept):
+    """Weaves into each file those of its mutants that are left; those for which there is no way."""
+    left_out = []
+    for file, text in texts.items():
+        source = weave.Source(text, kept)
+        left_out += [it for it in mutants if it["file"] == file and not source.add(it)]
+        (package / file).write_text(source.woven())
+    return left_out
+
+
+def broken(package, tests):
+    """What `refused` finds by a check, or when that finds nothing by a build: some is only seen then."""
+    for step in (["check"], ["test", "--no-run"]):
+        numbers, constant = refused(package, ["cargo", *step, "--message-format=json", *tests])
+        if numbers or constant:
+            break
+    return numbers, constant
+
+
+def refused(package, command):
+    """The numbers of the mutants that do not compile, by the marks that stand where the compiler points; and the names
+    of functions that constants need."""
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True)
+    numbers, constant, said = set(), set(), []
+    for line in done.stdout.splitlines():
+        message = json.loads(line).get("message") or {}
+        if message.get("level") != "error":
+            continue
+        said.append(message.get("rendered", ""))
+        called = re.match(r"cannot call non-const .*`(?:.*::)?(\w+)`", message["message"])
+        if called:
+            constant.add(called[1])
+            continue
+        spans = sorted(message.get("spans", []), key=lambda it: not it["is_primary"])
+        numbers |= next(filter(None, (marks(package, it) for it in spans)), set())
+    if done.returncode and not numbers and not constant:
+        sys.exit("no mutant is to blame:\n" + "\n".join(said) + done.stderr[-2000:])
+    return numbers, constant
+
+
+def marks(package, span):
+    path = package / span["file_name"]
+    if not path.is_file():
+        return set()
+    lines = path.read_text().splitlines()[span["line_start"] - 1 : span["line_end"]]
+    if len(lines) > 40:
+        return set()
+    return {int(it) for it in re.findall(r"/\*M(\d+)\*/", "\n".join(lines))}
+
+
+def binaries(package, tests):
+    command = ["cargo", "test", "--no-run", "--message-format=json", *tests]
+    done = subprocess.run(command, cwd=package, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-4000:])
+    messages = (json.loads(line) for line in done.stdout.splitlines())
+    return [it["executable"] for it in messages if it.get("executable") and it["profile"]["test"]]
+
+
+def run_tests(package, binary, names, extra, timeout):
+    """Whether those tests of a binary pass, when they end in time."""
+    command = [binary, "--quiet", *names]
+    process = subprocess.Popen(
+        command, cwd=package, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=timeout)
+        return process.returncode == 0, said.decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, 9)
+        process.wait()
+        return False, "out of time"
+
+
+def reached_by(package, found, options):
+    """By mutant the tests that reach it, as (binary, test), and those that fail without any mutant."""
+    by_mutant, failing = {}, set()
+    for binary in found:
+        folder = tempfile.mkdtemp(prefix="reached-")
+        command = [binary, *options.filter]
+        done = subprocess.run(
+            command, cwd=package, env=os.environ | {"HEADROOM_REACHED": folder}, capture_output=True, text=True,
+        )
+        known = set(re.findall(r"^test (\S+) \.\.\.", done.stdout, re.M))
+        failing |= {(binary, it) for it in re.findall(r"^test (\S+) \.\.\. FAILED", done.stdout, re.M)}
+        for file in pathlib.Path(folder).iterdir():
+            for line in file.read_text().splitlines():
+                number, _, thread = line.partition(" ")
+                tests = by_mutant.setdefault(int(number), set())
+                if thread in known:
+                    tests.add((binary, thread))
+        shutil.rmtree(folder)
+    return by_mutant, failing
+
+
+def noticed(package, mutant, tests, timeout):
+    """The test run that notices a mutant, or None."""
+    at = 0
+    for size in TESTS_A_RUN:
+        chosen, at = tests[at : at + size], at + size
+        for binary in {it[0] for it in chosen}:
+            names = [it[1] for it in chosen if it[0] == binary]
+            passed, said = run_tests(
+                package, binary, ["--exact", *names], {"HEADROOM_MUTANT": str(mutant["number"])}, timeout
+            )
+            if not passed:
+                failed = re.findall(r"^    (\S+::\S+)$", said, re.M)
+                return failed[0] if failed else said[-100:].strip() or "ended"
+    return None
+
+
+def compiled(options, mutants, texts):
+    """Weaves what compiles. What was left out: without a way, and refused by the compiler."""
+    no_way, refused, kept = [], [], set()
+    for _ in range(BUILDS_MAX):
+        no_way += write(options.package, texts, mutants, kept)
+        mutants = [it for it in mutants if it not in no_way]
+        numbers, constant = broken(options.package, options.tests)
+        if not numbers and not constant:
+            return mutants, no_way, refused
+        kept |= constant
+        refused += [it for it in mutants if it["number"] in numbers]
+        mutants = [it for it in mutants if it["number"] not in numbers]
+        with options.result.open("a") as result:
+            result.writelines(f"refused: {it['name']}\n" for it in refused[-len(numbers) :] if numbers)
+        print(f"{len(numbers)} do not compile, {len(mutants)} left; constants need {sorted(constant)}", flush=True)
+    sys.exit("the mutants that do not compile come to no end")
+
+
+def outcomes(file):
+    """By the name of a mutant what came of it in an earlier run."""
+    lines = file.read_text().splitlines() if file and file.exists() else []
+    parted = (line.partition(": ") for line in lines)
+    return {re.sub(r" (by \S+|\(\d+ tests\))$", "", rest): outcome for outcome, _, rest in parted}
+
+
+def main():
+    options = arguments()
+    mutants = listed(options)
+    print(f"{len(mutants)} mutants", flush=True)
+    root = options.package / "src/lib.rs"
+    shutil.copy(HERE / "switch.rs", options.package / "src/switch.rs")
+    lints = "#![allow(arithmetic_overflow, unconditional_panic)]\n"
+    root.write_text(lints + root.read_text() + "\n#[doc(hidden)]\npub mod switch;\n")
+    texts = {it: (options.package / it).read_text() for it in {m["file"] for m in mutants}}
+    before = outcomes(options.again)
+    # What the compiler refuses is known from the run before.
+    known = outcomes(options.result) | before
+    refused_before = [it for it in mutants if known.get(it["name"]) == "refused"]
+    mutants = [it for it in mutants if it not in refused_before]
+    mutants, no_way, refused = compiled(options, mutants, texts)
+    found = binaries(options.package, options.tests)
+    by_mutant, failing = reached_by(options.package, found, options)
+    print(f"{len(by_mutant)} of {len(mutants)} are reached; failing without a mutant: {sorted(failing)}", flush=True)
+    tried = [it for it in mutants if it["name"] not in before]
+    if options.sample and options.sample < len(tried):
+        tried = random.Random(options.seed).sample(tried, options.sample)
+    tried += [it for it in mutants if before.get(it["name"]) in ("not noticed", "not reached")]
+    try_all(options, tried, by_mutant, failing, {"no way": no_way, "refused": refused_before + refused})
+
+
+def try_all(options, tried, by_mutant, failing, left_out):
+    how_often = {}
+    for tests in by_mutant.values():
+        for test in tests:
+            how_often[test] = how_often.get(test, 0) + 1
+    counts = {"noticed": 0, "not noticed": 0, "not reached": 0, **{key: len(them) for key, them in left_out.items()}}
+    with options.result.open("w") as result:
+        for key, them in left_out.items():
+            for mutant in them:
+                print(f"{key}: {mutant['name']}", file=result)
+        for mutant in tried:
+            tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
+            tests = sorted(tests, key=lambda it: (how_often[it], it))[:TESTS_MAX]
+            by = noticed(options.package, mutant, tests, options.timeout) if tests else None
+            outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
+            counts[outcome] += 1
+            print(f"{outcome}: {mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)"), file=result, flush=True)
+    print(", ".join(f"{key} {count}" for key, count in counts.items()))
+
+
+if __name__ == "__main__":
+    main()
