@@ -342,8 +342,8 @@ mod tests {
     fn permissions_are_those_that_were_named() {
         let named = [Permission::Read, Permission::Consume, Permission::Read];
         let permissions: Permissions = named.into_iter().collect();
-        let names: Vec<_> = permissions.iter().map(|it| it.to_string()).collect();
-        assert_eq!(names, ["consume", "read"]);
+        let shown: Vec<_> = permissions.iter().map(|it| it.to_string()).collect();
+        assert_eq!(shown, ["consume", "read"]);
         assert!(!permissions.is_empty() && Permissions::default().is_empty());
     }
 }

@@ -276,6 +276,7 @@ mod tests {
     fn lengths_end_where_they_are_said_to() {
         let padded = |length: usize| format!("{{}}{}", " ".repeat(length - 2));
         let (most, stored) = (Profile::BYTES_MAX, Profile::STORED_BYTES_MAX);
+        assert_eq!((most, stored), (8_192, 40_960));
         assert_eq!(Profile::parse(&padded(most)), Ok(Profile::NOTHING));
         assert_eq!(Profile::parse(&padded(most + 1)), Err(ProfileError::TooLong(most + 1)));
         assert_eq!(Profile::parse_stored(&padded(stored)), Ok(Profile::NOTHING));

@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(of(1, 129).unwrap_err(), SubjectError::BadIdLength);
         let level = format!("{}:{}", "s".repeat(32), "i".repeat(128));
         let longest = [level.as_str(); 4].join("/");
-        assert_eq!(longest.len(), Subject::BYTES_MAX);
+        assert_eq!((longest.len(), Subject::BYTES_MAX), (647, 647));
         assert!(Subject::parse(&longest).is_ok());
         assert_eq!(Subject::parse(&format!("{longest}i")).unwrap_err(), SubjectError::BadIdLength);
     }

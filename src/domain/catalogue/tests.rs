@@ -189,6 +189,7 @@ fn the_greatest_weight_is_the_greatest_amount() {
         let text = "metrics = ['m']\n[plans.p]\nlimits = []\n[[models]]\nnames = ['*']";
         Catalogue::parse(&format!("{text}\ncharges = {{ m = {weight} }}"))
     };
+    assert_eq!(Amount::MAX.get(), 2_147_483_648);
     assert!(catalogue(Amount::MAX.get()).is_ok());
     let error = catalogue(Amount::MAX.get() + 1).unwrap_err();
     assert!(matches!(error, CatalogueError::Weight { .. }), "{error}");
