@@ -394,6 +394,7 @@ mod tests {
             let error = parse(fields).unwrap_err();
             assert!(error.contains(wanted), "{fields}: {error}");
         }
+        assert!(parse(r#", "warning_percent": 95"#).is_ok());
         let monthly = Limit { period: Period::Month, ..parse(r#", "sliding": true"#).unwrap() };
         assert_eq!(monthly.check(), Err(LimitError::SlidingPeriod(Period::Month)));
     }

@@ -6,9 +6,11 @@ then each mutant is switched on in turn, and the tests that reach it run until o
 """
 
 import argparse
+import hashlib
 import json
 import os
 import pathlib
+import pickle
 import random
 import re
 import shutil
@@ -21,7 +23,7 @@ import weave
 HERE = pathlib.Path(__file__).resolve().parent
 # Builds until no mutant is left that does not compile.
 BUILDS_MAX = 30
-# Tests of one run, and how many of a mutant's tests run at most; the rarest reached first.
+# Tests of one run, and how many of a mutant's tests run at most; the quickest first.
 TESTS_A_RUN, TESTS_MAX = (3, 12, 40), 55
 
 
@@ -124,24 +126,39 @@ def run_tests(package, binary, names, extra, timeout):
 
 
 def reached_by(package, found, options):
-    """By mutant the tests that reach it, as (binary, test), and those that fail without any mutant."""
-    by_mutant, failing = {}, set()
+    """By mutant the tests that reach it, as (binary, test); by test the seconds it takes; those that fail by themselves."""
+    by_mutant, seconds, failing = {}, {}, set()
     for binary in found:
         folder = tempfile.mkdtemp(prefix="reached-")
-        command = [binary, *options.filter]
-        done = subprocess.run(
-            command, cwd=package, env=os.environ | {"HEADROOM_REACHED": folder}, capture_output=True, text=True,
-        )
-        known = set(re.findall(r"^test (\S+) \.\.\.", done.stdout, re.M))
-        failing |= {(binary, it) for it in re.findall(r"^test (\S+) \.\.\. FAILED", done.stdout, re.M)}
+        # The time of each test is told by libtest alone, and not yet to everybody.
+        command = [binary, "-Z", "unstable-options", "--report-time", *options.filter]
+        environment = os.environ | {"HEADROOM_REACHED": folder, "RUSTC_BOOTSTRAP": "1"}
+        done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True)
+        for test, outcome, length in re.findall(r"^test (\S+) \.\.\. (\w+) <([\d.]+)s>", done.stdout, re.M):
+            seconds[binary, test] = float(length)
+            failing |= {(binary, test)} if outcome == "FAILED" else set()
         for file in pathlib.Path(folder).iterdir():
             for line in file.read_text().splitlines():
                 number, _, thread = line.partition(" ")
                 tests = by_mutant.setdefault(int(number), set())
-                if thread in known:
+                if (binary, thread) in seconds:
                     tests.add((binary, thread))
         shutil.rmtree(folder)
-    return by_mutant, failing
+    return by_mutant, seconds, failing
+
+
+def reached_before(options, texts, run):
+    """What `run` finds, or what it found when it last ran with the same sources and tests."""
+    file = options.result.with_suffix(".reached")
+    sources = [(options.package / it).read_bytes() for it in sorted(texts)]
+    key = hashlib.sha256(b"".join(sources) + repr((options.tests, options.filter)).encode()).hexdigest()
+    if file.exists():
+        before = pickle.loads(file.read_bytes())
+        if before[0] == key:
+            return before[1]
+    found = run()
+    file.write_bytes(pickle.dumps((key, found)))
+    return found
 
 
 def noticed(package, mutant, tests, timeout):
@@ -201,20 +218,19 @@ def main():
     mutants = [it for it in mutants if it not in refused_before]
     mutants, no_way, refused = compiled(options, mutants, texts)
     found = binaries(options.package, options.tests)
-    by_mutant, failing = reached_by(options.package, found, options)
+    by_mutant, seconds, failing = reached_before(
+        options, texts, lambda: reached_by(options.package, found, options)
+    )
     print(f"{len(by_mutant)} of {len(mutants)} are reached; failing without a mutant: {sorted(failing)}", flush=True)
     tried = [it for it in mutants if it["name"] not in before]
     if options.sample and options.sample < len(tried):
         tried = random.Random(options.seed).sample(tried, options.sample)
     tried += [it for it in mutants if before.get(it["name"]) in ("not noticed", "not reached")]
-    try_all(options, tried, by_mutant, failing, {"no way": no_way, "refused": refused_before + refused})
+    try_all(options, tried, (by_mutant, seconds, failing), {"no way": no_way, "refused": refused_before + refused})
 
 
-def try_all(options, tried, by_mutant, failing, left_out):
-    how_often = {}
-    for tests in by_mutant.values():
-        for test in tests:
-            how_often[test] = how_often.get(test, 0) + 1
+def try_all(options, tried, reached, left_out):
+    by_mutant, seconds, failing = reached
     counts = {"noticed": 0, "not noticed": 0, "not reached": 0, **{key: len(them) for key, them in left_out.items()}}
     with options.result.open("w") as result:
         for key, them in left_out.items():
@@ -222,7 +238,7 @@ def try_all(options, tried, by_mutant, failing, left_out):
                 print(f"{key}: {mutant['name']}", file=result)
         for mutant in tried:
             tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
-            tests = sorted(tests, key=lambda it: (how_often[it], it))[:TESTS_MAX]
+            tests = sorted(tests, key=lambda it: (seconds[it], it))[:TESTS_MAX]
             by = noticed(options.package, mutant, tests, options.timeout) if tests else None
             outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
             counts[outcome] += 1
