@@ -1,8 +1,8 @@
 """Tries the mutants that cargo-mutants finds in some files, all of them in one build.
 
 cargo-mutants builds once for each; a build of the whole service takes minutes. Here the list is cargo-mutants' own,
-and all of it is woven into a copy of the package (weave.py). One run of the tests tells which test reaches which mutant;
-then each mutant is switched on in turn, and the tests that reach it run until one fails.
+and all of it is woven into a copy of the package (weave.py). One run of the tests tells which test reaches
+which mutant; then each mutant is switched on in turn, and the tests that reach it run until one fails.
 """
 
 import argparse
@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import pathlib
-import pickle
 import random
 import re
 import shutil
@@ -31,10 +30,14 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--package", type=pathlib.Path, required=True, help="a copy of the package, which is changed")
     parser.add_argument("--files", required=True, help="only mutants of files whose path matches")
-    parser.add_argument("--tests", action="append", default=[], help="arguments of cargo test that choose the binaries, as --lib")
+    parser.add_argument(
+        "--tests", action="append", default=[], help="arguments of cargo test that choose the binaries, as --lib"
+    )
     parser.add_argument("--filter", action="append", default=[], help="only tests whose names hold one of these")
     parser.add_argument("--sample", type=int, help="so many mutants only, chosen by --seed")
-    parser.add_argument("--again", type=pathlib.Path, help="a result of other tests: what those did not notice is tried, too")
+    parser.add_argument(
+        "--again", type=pathlib.Path, help="a result of other tests: what those did not notice is tried, too"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=int, default=120, help="seconds that a run of tests may take")
     parser.add_argument("--result", type=pathlib.Path, required=True)
@@ -113,7 +116,11 @@ def run_tests(package, binary, names, extra, timeout):
     """Whether those tests of a binary pass, when they end in time."""
     command = [binary, "--quiet", *names]
     process = subprocess.Popen(
-        command, cwd=package, env=os.environ | extra, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        command,
+        cwd=package,
+        env=os.environ | extra,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         start_new_session=True,
     )
     try:
@@ -126,7 +133,7 @@ def run_tests(package, binary, names, extra, timeout):
 
 
 def reached_by(package, found, options):
-    """By mutant the tests that reach it, as (binary, test); by test the seconds it takes; those that fail by themselves."""
+    """By mutant the tests that reach it, as (binary, test); by test its seconds; those that fail by themselves."""
     by_mutant, seconds, failing = {}, {}, set()
     for binary in found:
         folder = tempfile.mkdtemp(prefix="reached-")
@@ -153,12 +160,16 @@ def reached_before(options, texts, run):
     sources = [(options.package / it).read_bytes() for it in sorted(texts)]
     key = hashlib.sha256(b"".join(sources) + repr((options.tests, options.filter)).encode()).hexdigest()
     if file.exists():
-        before = pickle.loads(file.read_bytes())
-        if before[0] == key:
-            return before[1]
-    found = run()
-    file.write_bytes(pickle.dumps((key, found)))
-    return found
+        before = json.loads(file.read_text())
+        if before["key"] == key:
+            by_mutant = {int(number): {tuple(it) for it in tests} for number, tests in before["reached"]}
+            seconds = {tuple(test): length for test, length in before["seconds"]}
+            return by_mutant, seconds, {tuple(it) for it in before["failing"]}
+    by_mutant, seconds, failing = run()
+    reached = [(number, sorted(tests)) for number, tests in by_mutant.items()]
+    found = {"key": key, "reached": reached, "seconds": list(seconds.items()), "failing": sorted(failing)}
+    file.write_text(json.dumps(found))
+    return by_mutant, seconds, failing
 
 
 def noticed(package, mutant, tests, timeout):
@@ -218,9 +229,7 @@ def main():
     mutants = [it for it in mutants if it not in refused_before]
     mutants, no_way, refused = compiled(options, mutants, texts)
     found = binaries(options.package, options.tests)
-    by_mutant, seconds, failing = reached_before(
-        options, texts, lambda: reached_by(options.package, found, options)
-    )
+    by_mutant, seconds, failing = reached_before(options, texts, lambda: reached_by(options.package, found, options))
     print(f"{len(by_mutant)} of {len(mutants)} are reached; failing without a mutant: {sorted(failing)}", flush=True)
     tried = [it for it in mutants if it["name"] not in before]
     if options.sample and options.sample < len(tried):
@@ -242,7 +251,11 @@ def try_all(options, tried, reached, left_out):
             by = noticed(options.package, mutant, tests, options.timeout) if tests else None
             outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
             counts[outcome] += 1
-            print(f"{outcome}: {mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)"), file=result, flush=True)
+            print(
+                f"{outcome}: {mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)"),
+                file=result,
+                flush=True,
+            )
     print(", ".join(f"{key} {count}" for key, count in counts.items()))
 
 

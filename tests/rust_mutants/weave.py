@@ -4,10 +4,8 @@ Which one acts is said when the tests start (`tests/rust_mutants/switch.rs`). A 
 --list --json` prints it, with its number under "number". What cannot be woven is said, and left out.
 """
 
-import re
-
-from tree_sitter import Language, Parser
 import tree_sitter_rust
+from tree_sitter import Language, Parser
 
 RUST = Language(tree_sitter_rust.language())
 # What an operator stands in, as tree-sitter calls it.
@@ -17,7 +15,8 @@ OPERATIONS = {"binary_expression", "compound_assignment_expr"}
 class Source:
     """A file, its syntax tree, and the mutants that are woven into it.
 
-    Functions are evaluated while compiling no more, but for those whose names are in `kept`: no switch can be asked then.
+    Functions are evaluated while compiling no more, but for those whose names are in `kept`: no switch can be asked
+    then.
     """
 
     def __init__(self, text, kept=()):
@@ -72,7 +71,7 @@ class Source:
 
     def add_operator(self, mutant, start, end):
         node = self.enclosing(start, end, OPERATIONS)
-        operator = node and node.child_by_field_name("operator") or node and node.children[1]
+        operator = node and (node.child_by_field_name("operator") or node.children[1])
         if not operator or (operator.start_byte, operator.end_byte) != (start, end) or self.is_const(node):
             return False
         self.edit(node, "operator").append(mutant)
@@ -142,28 +141,29 @@ def mark(mutant):
 
 def value(source, body, mutants):
     inner = source.render(body, but_own=True)
-    arms = b"".join(
-        b"\n%d => return %s %s," % (it["number"], it["replacement"].encode(), mark(it)) for it in mutants
-    )
+    arms = b"".join(b"\n%d => return %s %s," % (it["number"], it["replacement"].encode(), mark(it)) for it in mutants)
     return b"{ match " + asked(mutants) + b" {" + arms + b"\n_ => {} }\n" + inner[1:]
 
 
 def operator(source, node, mutants):
     left, sign, right = node.children[0], node.children[1], node.children[2]
     sides = source.render(left), source.render(right)
-    one = lambda text, note: b"%s %s %s %s" % (sides[0], note, text, sides[1])
-    arms = b"".join(
-        b"\n%d => %s," % (it["number"], one(it["replacement"].encode(), mark(it))) for it in mutants
-    )
-    whole = b"(match " + asked(mutants) + b" {" + arms + b"\n_ => " + one(source.text[sign.start_byte : sign.end_byte], b"") + b" })"
-    return whole
+    made = [(b"%d" % it["number"], it["replacement"].encode(), mark(it)) for it in mutants]
+    made.append((b"_", source.text[sign.start_byte : sign.end_byte], b""))
+    arms = [b"%s => %s %s %s %s," % (number, sides[0], note, text, sides[1]) for number, text, note in made]
+    return b"(match " + asked(mutants) + b" {\n" + b"\n".join(arms) + b"\n})"
 
 
 def unary(source, node, mutants):
     inner = source.render(node.children[1])
     sign = source.text[node.start_byte : node.children[1].start_byte]
     return b"(match %s { %d => %s %s, _ => %s%s })" % (
-        asked(mutants), mutants[0]["number"], inner, mark(mutants[0]), sign, inner,
+        asked(mutants),
+        mutants[0]["number"],
+        inner,
+        mark(mutants[0]),
+        sign,
+        inner,
     )
 
 
