@@ -64,15 +64,15 @@ def write(package, texts, mutants, kept):
 
 
 def broken(package, tests):
-    """What `refused` finds by a check, or when that finds nothing by a build: some is only seen then."""
+    """What `blamed` finds by a check, or when that finds nothing by a build: some is only seen then."""
     for step in (["check"], ["test", "--no-run"]):
-        numbers, constant = refused(package, ["cargo", *step, "--message-format=json", *tests])
+        numbers, constant = blamed(package, ["cargo", *step, "--message-format=json", *tests])
         if numbers or constant:
             break
     return numbers, constant
 
 
-def refused(package, command):
+def blamed(package, command):
     """The numbers of the mutants that do not compile, by the marks that stand where the compiler points; and the names
     of functions that constants need."""
     done = subprocess.run(command, cwd=package, capture_output=True, text=True)
@@ -198,10 +198,11 @@ def compiled(options, mutants, texts):
         if not numbers and not constant:
             return mutants, no_way, refused
         kept |= constant
-        refused += [it for it in mutants if it["number"] in numbers]
+        dropped = [it for it in mutants if it["number"] in numbers]
         mutants = [it for it in mutants if it["number"] not in numbers]
+        refused += dropped
         with options.result.open("a") as result:
-            result.writelines(f"refused: {it['name']}\n" for it in refused[-len(numbers) :] if numbers)
+            result.writelines(f"refused: {it['name']}\n" for it in dropped)
         print(f"{len(numbers)} do not compile, {len(mutants)} left; constants need {sorted(constant)}", flush=True)
     sys.exit("the mutants that do not compile come to no end")
 
