@@ -10,6 +10,16 @@ use crate::support::orders::burst;
 use crate::support::orders::keyed;
 use crate::support::orders::used;
 
+/// The first node flushes what it put in place of lost events; the second, to which those were acknowledged, is asked
+/// for one more; and both flush.
+async fn cover_up_and_ask(app: &TestApp) {
+    crate::support::flush_all(app.quota_of(0)).await;
+    accept(app.quota_of(1), SUBJECT, 1).await;
+    for node in [0, 1] {
+        crate::support::flush_all(app.quota_of(node)).await;
+    }
+}
+
 /// Two nodes of which the first saw the first event alone, and the second the five that Redis then loses.
 async fn after_a_rollback() -> TestApp {
     let mut app = world::start(2, 100).await;
@@ -71,12 +81,8 @@ async fn places_that_were_given_again_do_not_lower_the_bound() {
 async fn a_loss_that_the_cursor_has_passed_is_owned_up_to() {
     let app = after_a_rollback().await;
     accept(app.quota_of(0), SUBJECT, 8).await;
-    crate::support::flush_all(app.quota_of(0)).await;
 
-    accept(app.quota_of(1), SUBJECT, 1).await;
-    for node in [0, 1] {
-        crate::support::flush_all(app.quota_of(node)).await;
-    }
+    cover_up_and_ask(&app).await;
 
     let incident = world::incident(&app).await;
     assert_eq!((incident.reason.as_str(), incident.lost_at_most), ("rollback", 5));
@@ -114,12 +120,8 @@ async fn a_lost_call_on_both_sides_of_the_cursor_is_owned_up_to_as_a_whole() {
     assert_eq!(burst(&[app.quota_of(1)], SUBJECT, 6).await, 6);
     world::restore(&mut app, &snapshot).await;
     accept(app.quota_of(0), SUBJECT, 4).await;
-    crate::support::flush_all(app.quota_of(0)).await;
 
-    accept(app.quota_of(1), SUBJECT, 1).await;
-    for node in [0, 1] {
-        crate::support::flush_all(app.quota_of(node)).await;
-    }
+    cover_up_and_ask(&app).await;
 
     let incident = world::incident(&app).await;
     assert_eq!((incident.expected_seq, incident.lost_at_most), (7, 6), "{incident:?}");
@@ -143,12 +145,8 @@ async fn a_lost_call_is_owned_up_to_though_its_last_event_was_asked_for_again() 
     world::restore(&mut app, &snapshot).await;
     assert!(app.quota_of(0).consume(keyed(SUBJECT, "messages", "k-1")).await.unwrap().allowed);
     accept(app.quota_of(0), SUBJECT, 8).await;
-    crate::support::flush_all(app.quota_of(0)).await;
 
-    accept(app.quota_of(1), SUBJECT, 1).await;
-    for node in [0, 1] {
-        crate::support::flush_all(app.quota_of(node)).await;
-    }
+    cover_up_and_ask(&app).await;
 
     let incident = world::incident(&app).await;
     assert!(incident.lost_at_most >= 5, "{incident:?}");
