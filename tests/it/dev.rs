@@ -1,6 +1,7 @@
 //! `headroom dev`: the service with nothing to set up, as a new user meets it.
 
 use std::fs;
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -184,16 +185,15 @@ async fn missing_programs_are_named_with_their_packages() {
     assert_eq!(stores_of(folder.path()), [0; 0], "nothing is left running");
 }
 
-/// A folder of nobody's with a copy of the program, which may lie where nobody cannot go.
-fn folder_of_nobody() -> (TempDir, PathBuf) {
+/// A copy of the program, which may lie where nobody cannot go, and a folder of nobody's.
+fn program_and_folder_of_nobody() -> [TempDir; 2] {
     const NOBODY: u32 = 65_534;
-    let folder = open_folder();
-    let program = folder.path().join("headroom");
-    fs::copy(env!("CARGO_BIN_EXE_headroom"), &program).unwrap();
-    let data = folder.path().join("data");
-    fs::create_dir(&data).unwrap();
-    chown(&data, Some(NOBODY), Some(NOBODY)).unwrap();
-    (folder, data)
+    // Programs may be forbidden where the folders of tests are.
+    let program = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir();
+    let (program, data) = (program.unwrap(), open_folder());
+    fs::copy(env!("CARGO_BIN_EXE_headroom"), program.path().join("headroom")).unwrap();
+    chown(data.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    [program, data]
 }
 
 /// Guards that no special rights are needed. Run by root it becomes nobody; run by anybody else the other tests show it.
@@ -203,12 +203,12 @@ async fn an_ordinary_user_can_run_it() {
     if id.stdout.trim() != "0" {
         return;
     }
-    let (folder, data) = folder_of_nobody();
+    let [folder, data] = program_and_folder_of_nobody();
     let mut command = Command::new("setpriv");
     command
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"])
         .arg(folder.path().join("headroom"))
-        .args(arguments(&data))
+        .args(arguments(data.path()))
         .current_dir("/")
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -219,5 +219,5 @@ async fn an_ordinary_user_can_run_it() {
 
     assert!(dev.caller("backend_key").consume("user:u_1", MODEL).await.is_allowed());
     assert_eq!(dev.stop().await.0, Some(0));
-    assert_eq!(stores_of(&data), [0; 0]);
+    assert_eq!(stores_of(data.path()), [0; 0]);
 }

@@ -20,14 +20,7 @@ use tokio::io::AsyncBufReadExt;
 use tokio::io::BufReader;
 use tokio_postgres::NoTls;
 
-/// A folder that the account of Postgres can enter.
-fn open_folder() -> TempDir {
-    folder(0o755)
-}
-
-fn folder(mode: u32) -> TempDir {
-    tempfile::Builder::new().permissions(Permissions::from_mode(mode)).tempdir().unwrap()
-}
+use crate::support::stores::open_folder;
 
 fn redis_options(folder: &TempDir) -> RedisOptions {
     RedisOptions { dir: folder.path().to_owned(), append_only: true, ..RedisOptions::default() }
@@ -287,7 +280,8 @@ fn a_server_outlives_the_thread_that_asked_for_it() {
 /// A clone below a closed home folder: Postgres cannot run as root, nor enter as another user.
 #[tokio::test]
 async fn postgres_keeps_its_data_elsewhere_when_its_account_cannot_enter() {
-    let closed = folder(0o700);
+    let closed =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
 
     let server = PostgresServer::start(postgres_options(&closed)).await.unwrap();
 

@@ -3,6 +3,8 @@
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -27,6 +29,10 @@ pub const SHARDS: u16 = 2;
 const TEMPLATE: &str = "template_headroom";
 /// What the folder of the shared Postgres is called, before the process id.
 const SHARED_PREFIX: &str = "headroom-test-shared-";
+
+/// Where Linux keeps files in memory, and the room that tests which run beside one another may need there.
+const MEMORY: &str = "/dev/shm";
+const MEMORY_ROOM_MIN: u64 = 4 << 30;
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
@@ -101,17 +107,26 @@ pub async fn connect_redis(server: &RedisServer) -> redis::aio::MultiplexedConne
     client.get_multiplexed_async_connection_with_config(&patient).await.unwrap()
 }
 
-/// A folder that the account of Postgres can enter.
+/// A folder that the account of Postgres can enter, for one test: in memory where there is room, since a disk that pauses for
+/// seconds while several stores sync to it would fail a test that is right.
 pub fn open_folder() -> TempDir {
-    folder_named("headroom-test-")
+    static PLACE: OnceLock<PathBuf> = OnceLock::new();
+    let place = PLACE.get_or_init(|| memory_with_room().unwrap_or_else(std::env::temp_dir));
+    folder_in(place, "headroom-test-")
 }
 
-fn folder_named(prefix: &str) -> TempDir {
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir()
-        .unwrap()
+/// Where files are kept in memory, unless it is too small, as it is in a container with no more than the default.
+fn memory_with_room() -> Option<PathBuf> {
+    let shown = ["--output=avail", "--block-size=1", MEMORY];
+    let shown = std::process::Command::new("df").args(shown).output().ok()?;
+    let available: u64 =
+        String::from_utf8(shown.stdout).ok()?.lines().nth(1)?.trim().parse().ok()?;
+    (available >= MEMORY_ROOM_MIN).then(|| PathBuf::from(MEMORY))
+}
+
+fn folder_in(place: &Path, prefix: &str) -> TempDir {
+    let mut folder = tempfile::Builder::new();
+    folder.prefix(prefix).permissions(Permissions::from_mode(0o755)).tempdir_in(place).unwrap()
 }
 
 /// A client of the database behind `url`.
@@ -155,7 +170,9 @@ async fn shared_database() -> (Option<PostgresServer>, String) {
 
 async fn start_shared() -> Shared {
     remove_left_behind();
-    let folder = folder_named(&format!("{SHARED_PREFIX}{}-", std::process::id()));
+    // Hundreds of databases: on the disk, but with nothing synced.
+    let name = format!("{SHARED_PREFIX}{}-", std::process::id());
+    let folder = folder_in(&std::env::temp_dir(), &name);
     let options = PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
     let server = PostgresServer::start(options).await.unwrap();
     let client = connect(&server.url("postgres")).await;
