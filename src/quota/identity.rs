@@ -195,6 +195,9 @@ mod tests {
         assert_eq!(first, later);
         assert_ne!(first.event_id, next.event_id);
         assert_eq!(first.event_id.get_version_num(), 7);
+        let instant = first.event_id.get_timestamp().unwrap().to_unix();
+        let month = at("2026-11-01T00:00:00Z").timestamp().cast_unsigned();
+        assert_eq!(instant, (month, 0), "by which the log's partition is chosen");
     }
 
     #[test]

@@ -251,3 +251,24 @@ fn ended(order: &EndOrder, answer: StoredAnswer, replayed: bool) -> Result<HoldE
         decided_at_ms: now_ms,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::HoldEnd;
+
+    #[test]
+    fn an_end_may_be_the_own_one_only_after_an_attempt_of_unknown_fate() {
+        let ended =
+            || QuotaError::ReservationEnded { end: HoldEnd::Committed, amount: Units::ZERO };
+        let of_another = unless_own(ended(), None);
+        let unsure = unless_own(ended(), Some(7));
+        let other = unless_own(QuotaError::UnknownReservation, Some(7));
+        assert!(matches!(of_another, QuotaError::ReservationEnded { .. }), "{of_another:?}");
+        assert!(
+            matches!(unsure, QuotaError::Unavailable { store: Store::Redis, .. }),
+            "{unsure:?}"
+        );
+        assert!(matches!(other, QuotaError::UnknownReservation), "{other:?}");
+    }
+}

@@ -86,6 +86,27 @@ async fn the_catalogue_is_replaced_as_a_whole() {
     app.finish().await;
 }
 
+/// Guards changes at once that are based on whatever there is: each is made on top of the others, and none is refused.
+#[tokio::test]
+async fn plans_that_are_put_at_once_are_all_there() {
+    let app = TestApp::start().await;
+    let caller = app.caller();
+
+    let puts = (0..6_usize).map(|at| {
+        let caller = &caller;
+        async move { caller.put(&format!("/v1/plans/plan_{at}"), "*", &plan(at, 1)).await }
+    });
+    let puts = futures_util::future::join_all(puts).await;
+
+    let mut versions: Vec<&str> = puts.iter().map(|put| put.etag()).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, ["\"2\"", "\"3\"", "\"4\"", "\"5\"", "\"6\"", "\"7\""], "{puts:?}");
+    let plans = caller.get("/v1/plans").await;
+    let names = (0..6_usize).map(|at| format!("plan_{at}"));
+    assert!(names.into_iter().all(|name| plans.text.contains(&name)), "{plans:?}");
+    app.finish().await;
+}
+
 /// Guards the size of a catalogue: far above that of other bodies, and bounded.
 #[tokio::test]
 async fn a_catalogue_may_be_large_up_to_its_bound() {

@@ -41,6 +41,41 @@ fn listed(answer: &Answer) -> Vec<(u64, u64, u64, &str)> {
         .collect()
 }
 
+/// Guards that a refusal names what refused: a grant spares the limits of its metric on its subject's level, and no others.
+#[tokio::test]
+async fn a_refusal_does_not_name_a_limit_that_grants_would_have_spared() {
+    let catalogue = r#"
+        metrics = ["messages", "premium"]
+        scope_plans = { org = "org", user = "user" }
+        [[models]]
+        names = ["m"]
+        charges = { messages = 1, premium = 1 }
+        [plans.org]
+        limits = [{ metric = "messages", period = "month", max = 4 }]
+        [plans.user]
+        limits = [
+            { metric = "messages", period = "month", max = 2 },
+            { metric = "premium", period = "month", max = 3 },
+        ]
+    "#;
+    let app = TestApp::start_with(with_catalogue(catalogue)).await;
+    let (caller, subject) = (app.caller(), "org:acme/user:u_1");
+    let grant = json!({ "metric": "messages", "amount": 9, "source": "promotion" });
+    let given = caller.post("/v1/subjects/org:acme%2Fuser:u_1/grants", &grant).await;
+    assert_eq!(given.status, StatusCode::CREATED, "{given:?}");
+    for _ in 0..3 {
+        assert!(caller.consume(subject, "m").await.is_allowed());
+    }
+
+    let premium = caller.consume(subject, "m").await;
+    assert!(caller.charge(subject, "messages", 1).await.is_allowed());
+    let of_org = caller.charge(subject, "messages", 1).await;
+
+    assert_eq!(premium.body["violated-policies"], json!(["premium-month"]), "{premium:?}");
+    assert_eq!(of_org.body["violated-policies"], json!(["org.messages-month"]), "{of_org:?}");
+    app.finish().await;
+}
+
 /// Guards the format of a grant, and that bonus units are used after the plan's.
 #[tokio::test]
 async fn bonus_units_are_given_shown_and_used_after_the_plan_s() {

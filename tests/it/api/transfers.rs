@@ -162,6 +162,37 @@ async fn more_than_there_is_is_not_given_at_all() {
     app.finish().await;
 }
 
+/// Guards what may be given away: units of the metric that were given for good, from a source that is allowed, and not taken back.
+#[tokio::test]
+async fn grants_that_may_not_be_given_away_make_no_gift_larger() {
+    let app = start_with(&[]).await;
+    let caller = app.caller();
+    let (path, end) = ("/v1/subjects/user:u_1/grants", "2027-03-01T00:00:00Z");
+    let more = |metric: &str, source: &str, period: Value| {
+        json!({
+            "metric": metric, "amount": 50, "source": source, "expires_at": end, "period": period,
+        })
+    };
+    let taken_back = caller.post(path, &more("messages", "purchase", Value::Null)).await;
+    let kept = [
+        more("tokens", "purchase", Value::Null),
+        more("messages", "promotion", Value::Null),
+        more("messages", "purchase", json!("day")),
+    ];
+    for grant in &kept {
+        assert_eq!(caller.post(path, grant).await.status, StatusCode::CREATED, "{grant}");
+    }
+    let id = taken_back.body["id"].as_u64().unwrap();
+    assert_eq!(caller.delete(&format!("{path}/{id}")).await.status, StatusCode::OK);
+
+    let refused = caller.post(TRANSFERS, &gift("user:u_2", 21)).await;
+    let all = caller.post(TRANSFERS, &gift("user:u_2", 20)).await;
+
+    assert_eq!(told(&refused), (409, "insufficient_grant"), "{refused:?}");
+    assert_eq!(all.status, StatusCode::CREATED, "{all:?}");
+    app.finish().await;
+}
+
 /// Guards the bounds of a gift: each refusal names the field, and nothing moves.
 #[tokio::test]
 async fn what_is_no_gift_is_named() {

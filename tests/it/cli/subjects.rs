@@ -119,23 +119,13 @@ async fn sound_stores_are_verified() {
 #[tokio::test]
 async fn a_counter_that_was_tampered_with_is_found() {
     let app = start().await;
-    let (postgres, redis) = (app.postgres().await, app.redis().await);
-    let change = "UPDATE usage_counters SET used = used + $1 WHERE metric = 'messages'";
-    let shard = headroom::domain::Subject::parse("user:u_1").unwrap().shard(SHARDS);
-    let key = keys::subject(shard, "user:u_1");
-    let add = async |units: i64| {
-        let mut state = State::read(&redis, &key).await.unwrap();
-        let counter = state.counters.iter_mut().find(|(name, _)| name.starts_with("messages:"));
-        counter.unwrap().1 += units;
-        state.write(&redis, &key).await;
-    };
 
-    postgres.execute(change, &[&1_i64]).await.unwrap();
+    add_in_postgres(&app, 1).await;
     let in_postgres = on(&app, &["verify"]).await;
-    postgres.execute(change, &[&-1_i64]).await.unwrap();
-    add(-3).await;
+    add_in_postgres(&app, -1).await;
+    add_in_redis(&app, -3).await;
     let in_redis = on(&app, &["verify"]).await;
-    add(3).await;
+    add_in_redis(&app, 3).await;
     let mended = on(&app, &["verify"]).await;
 
     assert_eq!(
@@ -148,4 +138,37 @@ async fn a_counter_that_was_tampered_with_is_found() {
     }
     assert_eq!(mended.code, 0, "{mended:?}");
     app.finish().await;
+}
+
+/// Guards the proof of promise 1: more than a limit of 100 that no loss explains is found although both stores agree on it.
+#[tokio::test]
+async fn units_above_a_limit_are_found() {
+    let app = start().await;
+
+    add_in_postgres(&app, 94).await;
+    add_in_redis(&app, 94).await;
+    let outcome = on(&app, &["verify"]).await;
+    add_in_postgres(&app, -94).await;
+    add_in_redis(&app, -94).await;
+
+    assert_eq!(broken(&outcome), ["I1", "I3"], "{outcome:?}");
+    let words = "1 units above hard limits, but losses explain 0 at most";
+    assert!(outcome.stdout.contains(words), "{outcome:?}");
+    app.finish().await;
+}
+
+/// Changes the messages that a subject has used, behind the service's back.
+async fn add_in_postgres(app: &TestApp, units: i64) {
+    let change = "UPDATE usage_counters SET used = used + $1 WHERE metric = 'messages'";
+    assert_eq!(app.postgres().await.execute(change, &[&units]).await.unwrap(), 1);
+}
+
+async fn add_in_redis(app: &TestApp, units: i64) {
+    let redis = app.redis().await;
+    let shard = headroom::domain::Subject::parse("user:u_1").unwrap().shard(SHARDS);
+    let key = keys::subject(shard, "user:u_1");
+    let mut state = State::read(&redis, &key).await.unwrap();
+    let counter = state.counters.iter_mut().find(|(name, _)| name.starts_with("messages:"));
+    counter.unwrap().1 += units;
+    state.write(&redis, &key).await;
 }

@@ -58,7 +58,7 @@ async fn messages_of(quota: &Quota) -> LimitState {
     usage.limits.into_iter().find(|it| it.metric.as_str() == "messages").unwrap()
 }
 
-/// Guards issue 4: what a late commit took counts, also when Redis was lost before the hold was swept.
+/// Guards holds: what a late commit took counts, also when Redis was lost before the hold was swept.
 #[tokio::test]
 async fn a_late_commit_counts_though_the_sweeper_found_the_hold_lost() {
     let app = start(100).await;
@@ -87,7 +87,7 @@ async fn a_hold_that_is_extended_to_the_same_end_is_loaded() {
     app.finish().await;
 }
 
-/// Guards issue 4: the sweep goes on past a hold of which nothing was left to extend.
+/// Guards holds: the sweep goes on past a hold of which nothing was left to extend.
 #[tokio::test]
 async fn a_hold_whose_windows_ended_before_it_was_extended_is_swept() {
     let limits = "{ metric = \"messages\", period = \"minute\", max = 9 }";
@@ -179,7 +179,7 @@ async fn a_hold_says_the_same_of_a_shadow_limit_again() {
     app.finish().await;
 }
 
-/// Guards issue 4: whatever grants have, the limit is named of which no more may be held.
+/// Guards holds: whatever grants have, the limit is named of which no more may be held.
 #[tokio::test]
 async fn a_hold_that_is_refused_names_the_share_that_may_be_held() {
     let limits = "{ metric = \"messages\", period = \"month\", max = 100, hold_max = 5 }";
@@ -204,7 +204,7 @@ async fn a_late_commit_in_the_day_before_is_not_carried() {
     app.finish().await;
 }
 
-/// Guards issue 4: a window that begins with an admin's value has what the one before left.
+/// Guards rollover: a window that begins with an admin's value has what the one before left.
 #[tokio::test]
 async fn a_window_that_is_set_first_has_what_was_left() {
     let app = start_on(plans(ROLLING, "")).await;
@@ -234,7 +234,7 @@ async fn what_was_carried_counts_on_another_plan() {
     app.finish().await;
 }
 
-/// Guards issue 4: a level rolls over by the limits that it has on the path that is asked for.
+/// Guards rollover: a level rolls over by the limits that it has on the path that is asked for.
 #[tokio::test]
 async fn a_level_within_a_path_rolls_over_by_the_limits_of_the_path() {
     let own = "{ metric = \"messages\", period = \"day\", max = 1 }";

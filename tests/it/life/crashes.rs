@@ -66,7 +66,7 @@ async fn unless_shut(gate: &Gate, call: impl Future<Output = Answer>) -> Option<
     }
 }
 
-/// Guards issue 4: a gift is made on both sides or on none, wherever the node dies; another node goes on.
+/// Guards gifts: a gift is made on both sides or on none, wherever the node dies; another node goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gift_is_whole_wherever_its_node_dies() {
     let app = &start(5).await;
@@ -109,7 +109,7 @@ async fn finish_gifts(app: &TestApp, quota: &Quota) {
     app.flush().await;
 }
 
-/// Guards issue 4 and promise 4: a reserve and a commit happen once, wherever the node dies; the caller asks another node
+/// Guards holds and promise 4: a reserve and a commit happen once, wherever the node dies; the caller asks another node
 /// with the same keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reserve_and_its_commit_happen_once_wherever_their_node_dies() {

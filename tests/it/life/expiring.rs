@@ -15,7 +15,7 @@ use super::fixture::reserve;
 use super::fixture::start;
 use crate::support::orders;
 
-/// Guards issue 4: 1,000 holds end with no traffic at all; at their expiry, to the second, the capacity is back, before
+/// Guards holds: 1,000 holds end with no traffic at all; at their expiry, to the second, the capacity is back, before
 /// anything was swept, and the sweep logs each once.
 #[tokio::test]
 async fn a_thousand_holds_expire_by_themselves() {
@@ -38,7 +38,7 @@ async fn a_thousand_holds_expire_by_themselves() {
     app.finish().await;
 }
 
-/// Guards issue 4: what was used counts, however late it is told, and once.
+/// Guards holds: what was used counts, however late it is told, and once.
 #[tokio::test]
 async fn a_late_commit_is_usage() {
     let app = start(100).await;

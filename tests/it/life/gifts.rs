@@ -34,7 +34,7 @@ async fn grant(app: &TestApp, amount: u64) {
     app.quota().give_grant(&subject, &purchase(amount), &orders::actor()).await.unwrap();
 }
 
-/// Guards issue 4: what is given is taken of one and given to the other, in whatever shards they are.
+/// Guards gifts: what is given is taken of one and given to the other, in whatever shards they are.
 #[tokio::test]
 async fn a_gift_moves_units() {
     let app = start(5).await;
@@ -55,7 +55,28 @@ async fn a_gift_moves_units() {
     app.finish().await;
 }
 
-/// Guards issue 4: however many give at once, no unit is made.
+/// Guards that a gift which was left unfinished is finished once, and told as such.
+#[tokio::test]
+async fn an_unfinished_gift_is_finished_and_counted() {
+    let app = start(5).await;
+    grant(&app, 10).await;
+    app.quota().transfer(&gift("user:u_2", 3), &orders::actor()).await.unwrap();
+    // As a node leaves it that dies when the units were taken.
+    let left = "DELETE FROM grants WHERE source = 'gift';
+        DELETE FROM message_logs WHERE kind = 'grant' AND settles IS NOT NULL;
+        UPDATE transfers SET state = 'pending', ended_at = NULL";
+    app.postgres().await.batch_execute(left).await.unwrap();
+    age_gifts(&app).await;
+
+    let finished = [app.quota().finish_transfers().await, app.quota().finish_transfers().await];
+
+    assert_eq!(finished.map(Result::unwrap), [1, 0]);
+    assert_eq!(counts_of(app.quota(), USER).await.3, 7);
+    assert_eq!(counts_of(app.quota(), "user:u_2").await.3, 3);
+    app.finish().await;
+}
+
+/// Guards gifts: however many give at once, no unit is made.
 #[tokio::test]
 async fn gifts_at_once_give_no_more_than_there_is() {
     let app = start(5).await;

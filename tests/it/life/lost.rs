@@ -1,21 +1,28 @@
 //! Redis lost between a reserve and its commit.
 
+use headroom::quota::Ask;
 use headroom::quota::HoldEnd;
+use headroom::quota::Order;
 use headroom::quota::QuotaError;
 
+use super::fixture::MINUTE;
 use super::fixture::USER;
 use super::fixture::commit;
+use super::fixture::counts;
 use super::fixture::counts_of;
 use super::fixture::logged;
+use super::fixture::messages;
 use super::fixture::reserve;
 use super::fixture::start;
+use super::fixture::start_on;
 use crate::support::TestApp;
+use crate::support::orders;
 
 async fn lose_redis(app: &TestApp) {
     redis::cmd("FLUSHDB").exec_async(&mut app.redis().await).await.unwrap();
 }
 
-/// Guards issue 4: a reservation that Postgres has is committed from there, once.
+/// Guards holds: a reservation that Postgres has is committed from there, once.
 #[tokio::test]
 async fn a_commit_is_honoured_once_after_redis_was_lost() {
     let app = start(100).await;
@@ -36,7 +43,37 @@ async fn a_commit_is_honoured_once_after_redis_was_lost() {
     app.finish().await;
 }
 
-/// Guards issue 4: a reservation that nobody remembers is committed by its id alone, once.
+/// Guards what a hold holds of each metric, when only Postgres knows it: what is committed is measured by that.
+#[tokio::test]
+async fn a_lost_hold_of_two_metrics_is_committed_by_what_it_held_of_each() {
+    let catalogue = r#"
+        metrics = ["messages", "tokens"]
+        default_plan = "p"
+        [[models]]
+        names = ["m"]
+        charges = { messages = 1, tokens = 5 }
+        [plans.p]
+        limits = [
+            { metric = "messages", period = "month", max = 100 },
+            { metric = "tokens", period = "month", max = 100 },
+        ]
+    "#;
+    let app = start_on(catalogue.to_owned()).await;
+    let quota = app.quota();
+    let order = Order { ask: Ask::Model("m".to_owned()), ..messages(USER, 10) };
+    let held = quota.reserve(order, MINUTE).await.unwrap();
+    app.flush().await;
+    lose_redis(&app).await;
+
+    commit(quota, &held, 4).await.unwrap();
+
+    let usage = quota.usage(&orders::subject(USER)).await.unwrap();
+    let counted: Vec<_> = usage.limits.iter().map(counts).collect();
+    assert_eq!(counted, [(4, 0, 96, 0), (20, 0, 80, 0)]);
+    app.finish().await;
+}
+
+/// Guards holds: a reservation that nobody remembers is committed by its id alone, once.
 #[tokio::test]
 async fn a_commit_is_honoured_once_by_its_id_alone() {
     let app = start(100).await;

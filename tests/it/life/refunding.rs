@@ -30,7 +30,7 @@ async fn consumed(app: &TestApp, amount: u64) -> uuid::Uuid {
     decision.event_id.unwrap()
 }
 
-/// Guards issue 4: plan and grant get back what each gave.
+/// Guards refunds: plan and grant get back what each gave.
 #[tokio::test]
 async fn every_limit_and_grant_gets_back_what_it_gave() {
     let app = start(5).await;
@@ -45,7 +45,7 @@ async fn every_limit_and_grant_gets_back_what_it_gave() {
     app.finish().await;
 }
 
-/// Guards issue 4: refunds at once, again, of a refund, of an unknown event and of nothing.
+/// Guards refunds: refunds at once, again, of a refund, of an unknown event and of nothing.
 #[tokio::test]
 async fn an_event_is_given_back_once() {
     let app = start(100).await;
@@ -69,7 +69,7 @@ async fn an_event_is_given_back_once() {
     app.finish().await;
 }
 
-/// Guards issue 4: only in the same window, and only as far as the limit allows.
+/// Guards refunds: only in the same window, and only as far as the limit allows.
 #[tokio::test]
 async fn a_refund_keeps_to_its_window_and_to_the_limits_bound() {
     let limits = "{ metric = 'messages', period = 'day', max = 50, refund_max = 10 }";

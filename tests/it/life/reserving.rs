@@ -17,7 +17,7 @@ use super::fixture::reserve;
 use super::fixture::start;
 use crate::support::orders;
 
-/// Guards issue 4: a hold is decided as a consume, and what it did not take is free again.
+/// Guards holds: a hold is decided as a consume, and what it did not take is free again.
 #[tokio::test]
 async fn what_a_commit_does_not_take_is_free_again() {
     let app = start(100).await;
@@ -40,7 +40,7 @@ async fn what_a_commit_does_not_take_is_free_again() {
     app.finish().await;
 }
 
-/// Guards issue 4: more than was held counts even past the limit, unless the commit is strict.
+/// Guards holds: more than was held counts even past the limit, unless the commit is strict.
 #[tokio::test]
 async fn a_commit_above_the_hold_counts_past_the_limit_unless_it_is_strict() {
     let app = start(10).await;
@@ -104,7 +104,7 @@ async fn a_key_holds_and_settles_once() {
     app.finish().await;
 }
 
-/// Guards issue 4: a long stream is given more time, and then commits in time.
+/// Guards holds: a long stream is given more time, and then commits in time.
 #[tokio::test]
 async fn an_extended_hold_lasts_longer() {
     let app = start(100).await;

@@ -46,7 +46,7 @@ async fn month(app: &TestApp) -> (u64, u64, u64) {
     (state.used.get(), state.carried.get(), state.remaining().unwrap().get())
 }
 
-/// Guards issue 4: what is left is carried up to the cap, once, whoever touches the new window first, and never again.
+/// Guards rollover: what is left is carried up to the cap, once, whoever touches the new window first, and never again.
 #[tokio::test]
 async fn what_a_month_leaves_is_carried_once() {
     for is_loaded in [true, false] {
@@ -73,7 +73,7 @@ async fn what_a_month_leaves_is_carried_once() {
     }
 }
 
-/// Guards issue 4: a subject that was not there leaves nothing; one that was idle leaves as much as the cap.
+/// Guards rollover: a subject that was not there leaves nothing; one that was idle leaves as much as the cap.
 #[tokio::test]
 async fn who_was_not_there_leaves_nothing() {
     let app = start_on(ROLLING.to_owned()).await;
@@ -135,7 +135,7 @@ async fn change_limits_meanwhile(app: &TestApp, limits: &[&str]) {
     app.flush().await;
 }
 
-/// Guards issue 4: what is carried is that of the limit itself, also when a plan's limits change places, or another joins them,
+/// Guards rollover: what is carried is that of the limit itself, also when a plan's limits change places, or another joins them,
 /// while a roll asks Postgres for the windows before.
 #[tokio::test]
 async fn limits_that_change_places_meanwhile_carry_what_is_theirs() {

@@ -29,10 +29,16 @@ async fn evict(app: &TestApp) {
 /// How many subjects were set from Postgres since: the load of a missing one looks for its last event, and nothing else
 /// does.
 async fn loads(app: &TestApp) -> u64 {
+    calls(app, "hget").await
+}
+
+/// How often Redis was told a command since.
+async fn calls(app: &TestApp, name: &str) -> u64 {
     let mut command = redis::cmd("INFO");
     let info: String =
         command.arg("commandstats").query_async(&mut app.redis().await).await.unwrap();
-    let calls = info.lines().find_map(|line| line.strip_prefix("cmdstat_hget:calls="));
+    let start = format!("cmdstat_{name}:calls=");
+    let calls = info.lines().find_map(|line| line.strip_prefix(&start));
     calls.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
 }
 
@@ -48,6 +54,9 @@ async fn sixty_four_requests_for_an_evicted_subject_load_it_once() {
     let accepted = burst(&[app.quota()], SUBJECT, 64).await;
 
     assert_eq!((accepted, loads(&app).await), (64, 1));
+    // Only a load looks at one level. Who asks when one has ended already asks for another, and finds nothing to do.
+    let looks = calls(&app, "get").await;
+    assert!((1..=16).contains(&looks), "{looks} loads for 64 requests");
     assert_eq!(accept(app.quota(), SUBJECT, 1).await, 95);
     app.finish().await;
 }

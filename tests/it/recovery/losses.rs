@@ -133,6 +133,21 @@ async fn nothing_is_lost_when_the_shard_s_state_is() {
     app.finish().await;
 }
 
+/// Guards promises 1 and 3 before the first flush: an outbox without a state is no new shard.
+#[tokio::test]
+async fn what_was_accepted_before_the_first_flush_outlives_the_shard_s_state() {
+    let app = world::start(2, 100).await;
+    accept(app.quota(), SUBJECT, 12).await;
+
+    world::delete(&app, &[world::meta()]).await;
+    assert_eq!(accept(app.quota_of(1), SUBJECT, 1).await, 13);
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.salvaged, incident.lost_at_most), (12, 0));
+    assert_eq!((incident.old_epoch, incident.new_epoch), (1, 2));
+    app.finish().await;
+}
+
 /// Guards promises 1 and 3: after a restart on older files nothing that reached Postgres or is left in the outbox is given
 /// back.
 #[tokio::test]
