@@ -50,6 +50,20 @@ async fn a_plan_is_put_under_the_catalogue_s_version_and_in_force_at_once() {
     app.finish().await;
 }
 
+/// Guards nodes that were not asked: they go by a plan that another node took as soon as they look.
+#[tokio::test]
+async fn a_plan_is_in_force_on_the_other_nodes_when_they_have_looked() {
+    let app = TestApp::start_with(Options { nodes: 2, ..Options::default() }).await;
+
+    let put = app.caller().put("/v1/plans/chat", "*", &json!({ "limits": [daily(3)] })).await;
+    app.quota_of(1).follow_catalogue().await.unwrap();
+    let usage = app.caller_of(1).get("/v1/subjects/user:u_1/usage").await;
+
+    assert_eq!(put.status, StatusCode::OK, "{put:?}");
+    assert_eq!(usage.limit("messages-day")["limit"], 3);
+    app.finish().await;
+}
+
 /// Guards the compare-and-set of the catalogue, and that nothing is written blindly.
 #[tokio::test]
 async fn a_plan_that_is_based_on_another_version_or_on_none_is_refused() {

@@ -72,8 +72,11 @@ async fn entries_of_garbage_are_set_aside_and_their_neighbours_are_logged() {
     }
 
     assert!(app.caller().consume(SUBJECT, MODEL).await.is_allowed());
+    let report = app.verify().await;
     app.flush().await;
 
+    let places_of_events = report.checks.iter().find(|check| check.name == "I5").unwrap();
+    assert_eq!(places_of_events.broken, 0, "{report:?}: what cannot be read is not missing");
     let found = dead_letters(&app).await;
     assert_eq!(found.len(), garbage.len());
     for ((fields, place), (first, last, raw, reason)) in garbage.iter().zip(places).zip(found) {

@@ -63,6 +63,8 @@ async fn assert_policies(app: &TestApp) {
     assert_unavailable(&closed.consume("user:u_1", MODEL).await);
     assert_degraded(&open.consume("user:u_1", MODEL).await);
     assert_degraded(&open.consume("user:unknown", MODEL).await);
+    // What the catalogue does not have is refused without a look at Redis.
+    assert_eq!(closed.charge("user:u_1", "unheard_of", 1).await.code(), "unknown_metric");
     for caller in [&closed, &open] {
         assert_degraded(&caller.consume("user:u_1", "open").await);
         assert_unavailable(&caller.consume("user:u_1", "closed").await);

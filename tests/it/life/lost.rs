@@ -12,6 +12,7 @@ use super::fixture::counts;
 use super::fixture::counts_of;
 use super::fixture::logged;
 use super::fixture::messages;
+use super::fixture::purchase;
 use super::fixture::reserve;
 use super::fixture::start;
 use super::fixture::start_on;
@@ -70,6 +71,24 @@ async fn a_lost_hold_of_two_metrics_is_committed_by_what_it_held_of_each() {
     let usage = quota.usage(&orders::subject(USER)).await.unwrap();
     let counted: Vec<_> = usage.limits.iter().map(counts).collect();
     assert_eq!(counted, [(4, 0, 96, 0), (20, 0, 80, 0)]);
+    app.finish().await;
+}
+
+/// Guards bonus units that are held when Redis is lost: the commit uses up of the grant what the hold held of it.
+#[tokio::test]
+async fn a_lost_hold_of_bonus_units_is_committed_by_what_it_held_of_the_grant() {
+    let app = start(5).await;
+    let quota = app.quota();
+    let subject = orders::subject(USER);
+    quota.give_grant(&subject, &purchase(10), &orders::actor()).await.unwrap();
+    let held = reserve(quota, 8).await;
+    assert!(held.allowed, "five of the plan and three of the grant");
+    app.flush().await;
+    lose_redis(&app).await;
+
+    commit(quota, &held, 8).await.unwrap();
+
+    assert_eq!(counts_of(quota, USER).await, (5, 0, 0, 7));
     app.finish().await;
 }
 

@@ -1,7 +1,9 @@
 //! Holding, and settling with what the work took.
 
 use headroom::domain::Amount;
+use headroom::domain::Decision;
 use headroom::quota::CommitOrder;
+use headroom::quota::EndOrder;
 use headroom::quota::HoldEnd;
 use headroom::quota::QuotaError;
 
@@ -37,6 +39,23 @@ async fn what_a_commit_does_not_take_is_free_again() {
     assert_eq!(counts_of(quota, USER).await, (15, 0, 85, 0));
     app.flush().await;
     assert_eq!((logged(&app, "reserve").await, logged(&app, "commit").await), (1, 1));
+    app.finish().await;
+}
+
+/// Guards keys: each way to end a hold has its own, so that one may be used for both.
+#[tokio::test]
+async fn a_release_and_a_commit_may_have_the_same_key() {
+    let app = start(100).await;
+    let quota = app.quota();
+    let (released, committed) = (reserve(quota, 10).await, reserve(quota, 20).await);
+    let under_key =
+        |held: &Decision| EndOrder { idempotency_key: Some("k".to_owned()), ..ending(quota, held) };
+    let of_five = CommitOrder { amount: Amount::new(5).unwrap(), is_strict: false };
+
+    quota.release(&under_key(&released)).await.unwrap();
+    quota.commit(&under_key(&committed), of_five).await.unwrap();
+
+    assert_eq!(counts_of(quota, USER).await, (5, 0, 95, 0));
     app.finish().await;
 }
 
