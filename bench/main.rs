@@ -60,6 +60,9 @@ struct Arguments {
     /// Threads that run requests, in the bare handler and in the service
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Shards, each of which has one group of requests under way
+    #[arg(long, default_value_t = 1)]
+    shards: u16,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -105,6 +108,7 @@ struct Plan {
     drain_rounds: usize,
     drain_events: u64,
     workers: usize,
+    shards: u16,
 }
 
 impl Plan {
@@ -119,6 +123,7 @@ impl Plan {
             drain_rounds: 3,
             drain_events: 120_000,
             workers: arguments.workers,
+            shards: arguments.shards,
         };
         let cases = rounds::Case::BRIEF;
         let full = if arguments.brief { Self { cases, drain_rounds: 0, ..full } } else { full };

@@ -78,12 +78,13 @@ fn drained(drains: &[Drain]) -> String {
 
 fn conditions(plan: Plan) -> String {
     format!(
-        "{}. {CONNECTIONS} connections, {} subjects, {} rounds of {} s a case, {} worker thread(s).",
+        "{}. {CONNECTIONS} connections, {} subjects, {} rounds of {} s a case, {} worker thread(s), {} shard(s).",
         page::machine(),
         plan.subjects,
         plan.rounds,
         plan.length.as_secs(),
-        plan.workers
+        plan.workers,
+        plan.shards
     )
 }
 

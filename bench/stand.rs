@@ -123,7 +123,7 @@ impl Stand {
         owner.batch_execute(&format!("CREATE DATABASE {name}")).await?;
         let url = postgres.url(name);
         let database = connect(&url, &mut connections).await?;
-        let key = prepare(&url).await?;
+        let key = prepare(&url, plan.shards).await?;
         let catalogue = dir.join("catalogue.toml");
         std::fs::write(&catalogue, CATALOGUE)?;
         let settings = vec![
@@ -132,6 +132,7 @@ impl Stand {
             ("HEADROOM_QUOTA_CATALOGUE", catalogue.to_string_lossy().into_owned()),
             ("HEADROOM_LOG_LEVEL", "warn".to_owned()),
             ("HEADROOM_SERVER_WORKER_THREADS", plan.workers.to_string()),
+            ("HEADROOM_QUOTA_SHARDS", plan.shards.to_string()),
         ];
         let log = dir.join("headroom.log");
         let role = if flusher == Flusher::Inside { "all" } else { "api" };
@@ -230,8 +231,8 @@ fn with_role(settings: &[(&'static str, String)], role: &str) -> Vec<(&'static s
 }
 
 /// Makes the tables and a key that may consume.
-async fn prepare(url: &str) -> Result<String, Failure> {
-    Ledger::migrate(url, 1).await?;
+async fn prepare(url: &str, shards: u16) -> Result<String, Failure> {
+    Ledger::migrate(url, shards).await?;
     let mut config = Config::load(None, Vec::new())?;
     config.postgres.url = SecretUrl::new(url);
     let ledger = Ledger::connect(&ledger_options(&config))?;

@@ -10,6 +10,7 @@ use super::keys::key;
 use super::told;
 use super::with_catalogue;
 use crate::support::TestApp;
+use crate::support::caller::Answer;
 use crate::support::caller::Caller;
 
 const CATALOGUE: &str = r#"
@@ -81,6 +82,24 @@ async fn a_part_of_the_tree_is_cleared_and_the_rest_is_left() {
     for subject in OTHERS {
         assert_eq!(used(&caller, subject).await, [2, 5]);
     }
+    app.finish().await;
+}
+
+/// Guards what a dry run tells: the windows of a subject are those of its own calendar, as they are when it is cleared.
+#[tokio::test]
+async fn a_dry_run_goes_by_the_calendar_of_the_subject() {
+    let app = TestApp::start_with(with_catalogue(CATALOGUE)).await;
+    let caller = app.caller();
+    let profile = json!({ "time_zone": "Europe/Berlin" });
+    assert_eq!(caller.put_new("/v1/subjects/user:u_1", &profile).await.status, StatusCode::OK);
+    assert!(caller.charge("user:u_1", "messages", 2).await.is_allowed());
+    let ask = |dry_run: bool| json!({ "prefix": "user:u_1", "dry_run": dry_run });
+
+    let looked = caller.post("/v1/reset", &ask(true)).await;
+    let cleared = caller.post("/v1/reset", &ask(false)).await;
+
+    let units = |answer: &Answer| answer.body["subjects"][0]["cleared"][0]["units"].clone();
+    assert_eq!((units(&looked), units(&cleared)), (json!(2), json!(2)), "{looked:?}");
     app.finish().await;
 }
 

@@ -109,10 +109,29 @@ impl Watched {
     }
 
     /// Over a connection of its own: the sentinel closes those to a server that changes its role.
-    async fn replication(&self, server: usize) -> redis::RedisResult<String> {
+    async fn at(&self, server: usize) -> redis::RedisResult<MultiplexedConnection> {
         let client = redis::Client::open(self.servers[server].url())?;
-        let connection = client.get_multiplexed_async_connection().await?;
-        ask(&connection, &["INFO", "replication"]).await
+        client.get_multiplexed_async_connection().await
+    }
+
+    async fn replication(&self, server: usize) -> redis::RedisResult<String> {
+        ask(&self.at(server).await?, &["INFO", "replication"]).await
+    }
+
+    /// Makes the second server a primary of its own, and the sentinel name it. The first knows nothing of that, as behind a
+    /// network that is cut.
+    pub async fn name_the_copy(&self) {
+        let port = self.servers[1].port().to_string();
+        ask::<()>(self.sentinel(), &["SENTINEL", "REMOVE", NAME]).await.unwrap();
+        ask::<()>(&self.at(1).await.unwrap(), &["REPLICAOF", "NO", "ONE"]).await.unwrap();
+        let monitor = ["SENTINEL", "MONITOR", NAME, "127.0.0.1", &port, "1"];
+        ask::<()>(self.sentinel(), &monitor).await.unwrap();
+    }
+
+    /// The last place that a server has given in a shard.
+    pub async fn seq(&self, server: usize, shard: u16) -> Option<u64> {
+        let meta = headroom::counters::keys::meta(shard);
+        ask(&self.at(server).await.unwrap(), &["HGET", &meta, "seq"]).await.unwrap()
     }
 
     /// Waits until the other server copies the primary, and the sentinel has noticed.
