@@ -9,6 +9,7 @@ use super::bad_input::JSON;
 use super::bad_input::assert_problem;
 use super::told;
 use crate::support::TestApp;
+use crate::support::caller::Answer;
 use crate::support::caller::answer;
 
 /// Guards the list of models: whole, in its order, and in force when the put is answered.
@@ -98,7 +99,7 @@ async fn plans_that_are_put_at_once_are_all_there() {
     });
     let puts = futures_util::future::join_all(puts).await;
 
-    let mut versions: Vec<&str> = puts.iter().map(|put| put.etag()).collect();
+    let mut versions: Vec<&str> = puts.iter().map(Answer::etag).collect();
     versions.sort_unstable();
     assert_eq!(versions, ["\"2\"", "\"3\"", "\"4\"", "\"5\"", "\"6\"", "\"7\""], "{puts:?}");
     let plans = caller.get("/v1/plans").await;

@@ -133,11 +133,13 @@ async fn nothing_is_lost_when_the_shard_s_state_is() {
     app.finish().await;
 }
 
-/// Guards promises 1 and 3 before the first flush: an outbox without a state is no new shard.
+/// Guards promises 1 and 3 where Postgres is new and Redis is not: an outbox that is left without a state is no new shard.
 #[tokio::test]
-async fn what_was_accepted_before_the_first_flush_outlives_the_shard_s_state() {
+async fn an_outbox_that_is_left_beside_a_new_postgres_is_salvaged() {
     let app = world::start(2, 100).await;
     accept(app.quota(), SUBJECT, 12).await;
+    let as_new = "UPDATE outbox_cursors SET epoch = 1, seq = 0, fence = NULL";
+    assert!(app.postgres().await.execute(as_new, &[]).await.unwrap() > 0);
 
     world::delete(&app, &[world::meta()]).await;
     assert_eq!(accept(app.quota_of(1), SUBJECT, 1).await, 13);
