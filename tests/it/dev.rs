@@ -18,6 +18,7 @@ use tokio::process::Child;
 use tokio::process::ChildStdout;
 use tokio::process::Command;
 
+use crate::support::PATIENT;
 use crate::support::caller::Caller;
 use crate::support::poll::eventually;
 use crate::support::program::Outcome;
@@ -45,7 +46,8 @@ impl Dev {
     }
 
     async fn start_with(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        // Stores that have just been made are slow to answer when several are made at once.
+        let mut child = command.envs(PATIENT).stdout(Stdio::piped()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         let read = tokio::time::timeout(START_TIME_MAX, stdout.read_line(&mut line)).await;

@@ -93,13 +93,18 @@ async fn a_dry_run_goes_by_the_calendar_of_the_subject() {
     let profile = json!({ "time_zone": "Europe/Berlin" });
     assert_eq!(caller.put_new("/v1/subjects/user:u_1", &profile).await.status, StatusCode::OK);
     assert!(caller.charge("user:u_1", "messages", 2).await.is_allowed());
-    let ask = |dry_run: bool| json!({ "prefix": "user:u_1", "dry_run": dry_run });
+    assert!(caller.charge("user:u_1", "storage", 5).await.is_allowed());
+    let ask = |dry_run: bool, period: Value| json!({ "prefix": "user:u_1", "dry_run": dry_run, "period": period });
 
-    let looked = caller.post("/v1/reset", &ask(true)).await;
-    let cleared = caller.post("/v1/reset", &ask(false)).await;
+    let looked = caller.post("/v1/reset", &ask(true, json!("month"))).await;
+    let of_ever = caller.post("/v1/reset", &ask(true, json!("lifetime"))).await;
+    let cleared = caller.post("/v1/reset", &ask(false, Value::Null)).await;
 
-    let units = |answer: &Answer| answer.body["subjects"][0]["cleared"][0]["units"].clone();
-    assert_eq!((units(&looked), units(&cleared)), (json!(2), json!(2)), "{looked:?}");
+    let units = |answer: &Answer| {
+        let cleared = answer.body["subjects"][0]["cleared"].as_array().unwrap().iter();
+        cleared.map(|it| it["units"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!([&looked, &of_ever, &cleared].map(units), [[2], [5], [2]], "{looked:?}");
     app.finish().await;
 }
 

@@ -155,3 +155,24 @@ async fn readers_that_read_nothing_hold_up_nobody() {
     drop(stalled);
     finish(app).await;
 }
+
+/// Guards the bound on readers of a node: one more is told so, and those that are gone leave their places to others.
+#[tokio::test]
+async fn readers_that_are_gone_leave_their_places_to_others() {
+    const READERS_MAX: usize = 256;
+    let app = start(1).await;
+    let quota = app.quota();
+    let mut readers = Vec::new();
+    for _ in 0..READERS_MAX + 10 {
+        readers.extend(quota.read_feed(None).await.unwrap());
+    }
+    assert_eq!(readers.len(), READERS_MAX);
+
+    drop(readers.pop());
+    let next = [quota.read_feed(None).await.unwrap(), quota.read_feed(None).await.unwrap()];
+
+    // The first is held while the second asks.
+    assert_eq!(next.each_ref().map(Option::is_some), [true, false]);
+    drop((readers, next));
+    finish(app).await;
+}

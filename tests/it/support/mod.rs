@@ -76,14 +76,19 @@ impl Default for Options {
     }
 }
 
+/// The settings of a service that waits long for its stores and its answers.
+pub const PATIENT: [(&str, &str); 4] = [
+    ("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", "30000"),
+    ("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS", "30000"),
+    ("HEADROOM_REDIS_CONNECT_TIMEOUT_MS", "10000"),
+    ("HEADROOM_REDIS_RESPONSE_TIMEOUT_MS", "10000"),
+];
+
 impl Options {
     /// Waits long for the stores and for answers, so that a busy machine changes nothing.
     #[must_use]
     pub fn patient(self) -> Self {
-        self.with("HEADROOM_SERVER_REQUEST_TIMEOUT_MS", 30_000)
-            .with("HEADROOM_POSTGRES_CONNECT_TIMEOUT_MS", 30_000)
-            .with("HEADROOM_REDIS_CONNECT_TIMEOUT_MS", 10_000)
-            .with("HEADROOM_REDIS_RESPONSE_TIMEOUT_MS", 10_000)
+        PATIENT.into_iter().fold(self, |options, (name, value)| options.with(name, value))
     }
 
     /// Adds a setting by the name of its environment variable.
