@@ -91,6 +91,24 @@ async fn a_lost_outbox_is_found_by_the_flusher_and_counted() {
     app.finish().await;
 }
 
+/// Guards promise 3 where an entry is missing between two others: what is before it is flushed, and the gap is found.
+#[tokio::test]
+async fn an_entry_that_is_missing_between_others_is_found_and_counted() {
+    let app = world::start(1, 100).await;
+    accept(app.quota(), SUBJECT, 5).await;
+    let mut delete = redis::cmd("XDEL");
+    delete.arg(world::outbox()).arg("1-3");
+    assert_eq!(delete.query_async::<u8>(&mut app.redis().await).await.unwrap(), 1);
+
+    app.flush().await;
+
+    let incident = world::incident(&app).await;
+    assert_eq!((incident.reason.as_str(), incident.expected_seq), ("gap", 5));
+    assert_eq!((incident.salvaged, incident.lost_at_most), (2, 1));
+    assert_eq!((world::logged(&app).await, used(app.quota(), SUBJECT).await), (4, 4));
+    app.finish().await;
+}
+
 /// Guards promises 1 and 3: a reset takes off what Redis then loses before Postgres has it. What is used is below zero by as
 /// much, and reads as none; requests of the subject, and those decided together with it, are answered. Found by
 /// `headroom-torture`.
