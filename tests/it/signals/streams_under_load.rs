@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use futures_util::future::join;
 use futures_util::future::join_all;
+use headroom::quota::FeedPlace;
+use headroom::quota::QuotaError;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
@@ -175,4 +177,23 @@ async fn readers_that_are_gone_leave_their_places_to_others() {
     assert_eq!(next.each_ref().map(Option::is_some), [true, false]);
     drop((readers, next));
     finish(app).await;
+}
+
+/// Guards readers who come back to a feed that was emptied: one who has read all of it goes on, one who lacks its last row is told.
+#[tokio::test]
+async fn who_lacks_the_last_row_of_an_emptied_feed_is_told() {
+    let app = TestApp::start().await;
+    assert!(app.caller().consume("user:u_1", "gemini-2.0-flash").await.is_allowed());
+    app.flush().await;
+    app.quota().follow_feed().await.unwrap();
+    let (postgres, last) = (app.postgres().await, "SELECT last_place FROM feed_state");
+    let row: u64 = postgres.query_one(last, &[]).await.unwrap().get::<_, i64>(0).cast_unsigned();
+    postgres.execute("DELETE FROM feed", &[]).await.unwrap();
+    let read_from = |row| app.quota().read_feed(Some(FeedPlace { row, number: 0 }));
+
+    let (lacking, whole) = (read_from(row).await, read_from(row + 1).await);
+
+    assert!(matches!(lacking, Err(QuotaError::FeedGone)), "row {row} is gone");
+    assert!(whole.unwrap().is_some());
+    app.finish().await;
 }
