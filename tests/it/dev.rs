@@ -1,7 +1,6 @@
 //! `headroom dev`: the service with nothing to set up, as a new user meets it.
 
 use std::fs;
-use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
 use std::path::Path;
@@ -26,6 +25,7 @@ use crate::support::program::outcome;
 use crate::support::program::program;
 use crate::support::program::signal;
 use crate::support::stores::connect;
+use crate::support::stores::folder_in;
 use crate::support::stores::open_folder;
 
 /// A first start makes a database cluster.
@@ -191,8 +191,7 @@ async fn missing_programs_are_named_with_their_packages() {
 fn program_and_folder_of_nobody() -> [TempDir; 2] {
     const NOBODY: u32 = 65_534;
     // Programs may be forbidden where the folders of tests are.
-    let program = tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir();
-    let (program, data) = (program.unwrap(), open_folder());
+    let (program, data) = (folder_in(&std::env::temp_dir(), "headroom-test-"), open_folder());
     fs::copy(env!("CARGO_BIN_EXE_headroom"), program.path().join("headroom")).unwrap();
     chown(data.path(), Some(NOBODY), Some(NOBODY)).unwrap();
     [program, data]

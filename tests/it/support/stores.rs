@@ -124,7 +124,8 @@ fn memory_with_room() -> Option<PathBuf> {
     (available >= MEMORY_ROOM_MIN).then(|| PathBuf::from(MEMORY))
 }
 
-fn folder_in(place: &Path, prefix: &str) -> TempDir {
+/// A folder at that place that every account can enter.
+pub fn folder_in(place: &Path, prefix: &str) -> TempDir {
     let mut folder = tempfile::Builder::new();
     folder.prefix(prefix).permissions(Permissions::from_mode(0o755)).tempdir_in(place).unwrap()
 }
