@@ -7,6 +7,7 @@ which mutant; then each mutant is switched on in turn, and the tests that reach 
 
 import argparse
 import collections
+import concurrent.futures
 import hashlib
 import json
 import os
@@ -39,6 +40,8 @@ def arguments():
     parser.add_argument(
         "--again", type=pathlib.Path, help="a result of other tests: what those did not notice is tried, too"
     )
+    parser.add_argument("--resume", action="store_true", help="keep what --result says was noticed before")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants that are tried at once")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=int, default=120, help="seconds that a run of tests may take")
     parser.add_argument("--result", type=pathlib.Path, required=True)
@@ -227,39 +230,40 @@ def main():
     before = outcomes(options.again)
     # What the compiler refuses is known from the run before.
     known = outcomes(options.result) | before
+    kept = [name for name, outcome in known.items() if options.resume and outcome == "noticed" and name not in before]
     refused_before = [it for it in mutants if known.get(it["name"]) == "refused"]
     mutants = [it for it in mutants if it not in refused_before]
     mutants, no_way, refused = compiled(options, mutants, texts)
     found = binaries(options.package, options.tests)
     by_mutant, seconds, failing = reached_before(options, texts, lambda: reached_by(options.package, found, options))
     print(f"{len(by_mutant)} of {len(mutants)} are reached; failing without a mutant: {sorted(failing)}", flush=True)
-    tried = [it for it in mutants if it["name"] not in before]
+    tried = [it for it in mutants if it["name"] not in before and it["name"] not in kept]
     if options.sample and options.sample < len(tried):
         tried = random.Random(options.seed).sample(tried, options.sample)
     tried += [it for it in mutants if before.get(it["name"]) in ("not noticed", "not reached")]
-    try_all(options, tried, (by_mutant, seconds, failing), {"no way": no_way, "refused": refused_before + refused})
+    left_out = {"no way": no_way, "refused": refused_before + refused, "noticed": [{"name": it} for it in kept]}
+    try_all(options, tried, (by_mutant, seconds, failing), left_out)
 
 
 def try_all(options, tried, reached, left_out):
     by_mutant, seconds, failing = reached
     reaches = collections.Counter(test for tests in by_mutant.values() for test in tests)
-    counts = {"noticed": 0, "not noticed": 0, "not reached": 0, **{key: len(them) for key, them in left_out.items()}}
-    with options.result.open("w") as result:
+    counts = collections.Counter({key: len(them) for key, them in left_out.items()})
+
+    def outcome_of(mutant):
+        tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
+        # Quick tests first, and those that reach little besides: they look closer. A run itself takes seconds, too.
+        tests = sorted(tests, key=lambda it: (reaches[it] * (2 + seconds[it]), it))[:TESTS_MAX]
+        by = noticed(options.package, mutant, tests, options.timeout) if tests else None
+        outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
+        return outcome, f"{mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)")
+
+    with options.result.open("w") as result, concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for key, them in left_out.items():
-            for mutant in them:
-                print(f"{key}: {mutant['name']}", file=result)
-        for mutant in tried:
-            tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
-            # Quick tests first, and those that reach little besides: they look closer. A run itself takes seconds, too.
-            tests = sorted(tests, key=lambda it: (reaches[it] * (2 + seconds[it]), it))[:TESTS_MAX]
-            by = noticed(options.package, mutant, tests, options.timeout) if tests else None
-            outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
+            result.writelines(f"{key}: {mutant['name']}\n" for mutant in them)
+        for outcome, said in pool.map(outcome_of, tried):
             counts[outcome] += 1
-            print(
-                f"{outcome}: {mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)"),
-                file=result,
-                flush=True,
-            )
+            print(f"{outcome}: {said}", file=result, flush=True)
     print(", ".join(f"{key} {count}" for key, count in counts.items()))
 
 

@@ -110,3 +110,15 @@ fn new_drift(
 fn gauge(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::gauge;
+
+    #[test]
+    fn a_gauge_shows_counts_up_to_32_bits() {
+        let of_counts = [0, 3, u64::from(u32::MAX), u64::MAX].map(gauge);
+
+        assert_eq!(of_counts, [0.0, 3.0, 4_294_967_295.0, 4_294_967_295.0]);
+    }
+}

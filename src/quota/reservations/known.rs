@@ -187,3 +187,34 @@ fn grants_of(sheet: &Sheet, lines: &[Delta]) -> Vec<(GrantLine, u64)> {
     });
     of_grants.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::line_of;
+    use crate::domain::Amount;
+    use crate::domain::Metric;
+    use crate::domain::Period;
+    use crate::domain::Tally;
+    use crate::domain::Window;
+    use crate::domain::event::Delta;
+
+    #[test]
+    fn a_line_of_a_limit_that_is_gone_weighs_what_a_unit_took() {
+        let delta = Delta {
+            depth: 2,
+            metric: Metric::new("tokens").unwrap(),
+            period: Period::Day,
+            window: Window { start_s: 86_400, end_s: 172_800 },
+            grant: None,
+            tally: Tally::Held { until_s: 90_000 },
+            units: -35,
+            after: None,
+            limit: None,
+        };
+
+        let line = line_of(&delta, Amount::new(7).unwrap());
+
+        assert_eq!((line.depth, line.weight.get(), line.window), (2, 5, delta.window));
+        assert_eq!((line.limit.period, line.limit.max), (Period::Day, None));
+    }
+}

@@ -254,3 +254,18 @@ impl Quota {
         Ok(lost.saturating_mul(largest) + older)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Disagreement;
+    use super::differs;
+
+    #[test]
+    fn a_finding_names_the_row_and_what_both_say() {
+        let id = "user:u_1 7".to_owned();
+        let row = Disagreement { id, kept: Some("open".to_owned()), logged: None };
+
+        let words = "reservation user:u_1 7: Some(\"open\") is kept, None is logged";
+        assert_eq!(differs("reservation", &row), words);
+    }
+}

@@ -172,3 +172,36 @@ async fn add_in_redis(app: &TestApp, units: i64) {
     counter.unwrap().1 += units;
     state.write(&redis, &key).await;
 }
+
+/// Guards the proof against false alarms: what an admin set above a limit, and what a commit took past it, is no breach,
+/// before and after it is in Postgres; and neither excuses another subject.
+#[tokio::test]
+async fn what_was_set_or_committed_above_a_limit_excuses_itself_alone() {
+    let app = start().await;
+    let caller = app.caller();
+
+    caller.overwrite("/v1/subjects/user:u_2/usage/messages", &json!({ "value": 150 })).await;
+    let order = json!({ "subject": "user:u_3", "model": "gemini-2.0-flash" });
+    let reserved = caller.post("/v1/reservations", &order).await;
+    let commit = format!(
+        "/v1/reservations/{}:commit",
+        reserved.body["reservation_id"].as_str().unwrap()
+    );
+    let committed = caller.post(&commit, &json!({ "amount": 130 })).await;
+    let pending = app.verify().await;
+    add_in_postgres(&app, 94).await;
+    add_in_redis(&app, 94).await;
+    let beside = app.verify().await;
+    add_in_postgres(&app, -94).await;
+    add_in_redis(&app, -94).await;
+    app.flush().await;
+    let flushed = app.verify().await;
+
+    assert_eq!(committed.body["overage"], true, "{committed:?}");
+    for report in [pending, flushed] {
+        assert!(report.is_clean(), "{}", serde_json::to_string_pretty(&report).unwrap());
+    }
+    let words = "1 units above hard limits, but losses explain 0 at most";
+    assert_eq!(beside.checks[2].failures, [words]);
+    app.finish().await;
+}
