@@ -140,3 +140,24 @@ fn risks(counts: Vec<(String, AlertKind, u64)>) -> Vec<(String, u64)> {
     risks.truncate(ALERTS_MAX as usize);
     risks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::risks;
+    use crate::domain::AlertKind;
+
+    #[test]
+    fn subjects_at_risk_come_with_the_most_first_and_without_those_that_are_not() {
+        let count = |subject: &str, kind, count| (subject.to_owned(), kind, count);
+        let counts = vec![
+            count("user:calm", AlertKind::NearLimit, 7),
+            count("user:fast", AlertKind::Spike, 1),
+            count("user:odd", AlertKind::Bypass, 1),
+            count("user:fast", AlertKind::DenialRate, 2),
+        ];
+
+        let found = risks(counts);
+
+        assert_eq!(found, [("user:fast".to_owned(), 50), ("user:odd".to_owned(), 40)]);
+    }
+}

@@ -211,3 +211,23 @@ fn changed(before: MonthTotal, total: MonthTotal) -> MonthUsage {
 fn first_of_month(day: NaiveDate) -> NaiveDate {
     day.with_day(1).unwrap_or(day)
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::NaiveDate;
+
+    use super::changed;
+    use crate::ledger::MonthTotal;
+
+    #[test]
+    fn a_month_after_one_without_units_has_no_change() {
+        let month = |units| {
+            let month = NaiveDate::from_ymd_opt(2027, 2, 1).unwrap();
+            MonthTotal { month, events: 1, units, active_subjects: 1 }
+        };
+        let change = |before, units| changed(month(before), month(units)).change_permille;
+
+        assert_eq!([change(0, 5), change(0, 0)], [None, None]);
+        assert_eq!([change(10, 15), change(10, 5), change(10, 10)], [500, -500, 0].map(Some));
+    }
+}

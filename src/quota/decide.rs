@@ -402,3 +402,6 @@ fn levels(subject: &Subject) -> impl Fn(u8) -> Arc<str> {
     let levels: Vec<Arc<str>> = levels.collect();
     move |at| levels[usize::from(at.clamp(1, depth)) - 1].clone()
 }
+
+#[cfg(test)]
+mod tests;

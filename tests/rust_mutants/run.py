@@ -24,8 +24,10 @@ import weave
 HERE = pathlib.Path(__file__).resolve().parent
 # Builds until no mutant is left that does not compile.
 BUILDS_MAX = 30
-# Tests of one run, and how many of a mutant's tests run at most.
-TESTS_A_RUN, TESTS_MAX = (3, 12, 40), 55
+# Tests of one run: few first, since most mutants are noticed by these.
+TESTS_A_RUN = (3, 12, 40)
+# What is near a mutant.
+NEAR_LINES = 25
 
 
 def arguments():
@@ -36,6 +38,8 @@ def arguments():
         "--tests", action="append", default=[], help="arguments of cargo test that choose the binaries, as --lib"
     )
     parser.add_argument("--filter", action="append", default=[], help="only tests whose names hold one of these")
+    parser.add_argument("--skip", action="append", default=[], help="no tests whose names hold one of these")
+    parser.add_argument("--tests-max", type=int, default=sum(TESTS_A_RUN), help="how many tests a mutant is tried with")
     parser.add_argument("--sample", type=int, help="so many mutants only, chosen by --seed")
     parser.add_argument(
         "--again", type=pathlib.Path, help="a result of other tests: what those did not notice is tried, too"
@@ -143,6 +147,7 @@ def reached_by(package, found, options):
         folder = tempfile.mkdtemp(prefix="reached-")
         # The time of each test is told by libtest alone, and not yet to everybody.
         command = [binary, "-Z", "unstable-options", "--report-time", *options.filter]
+        command += [f"--skip={it}" for it in options.skip]
         environment = os.environ | {"HEADROOM_REACHED": folder, "RUSTC_BOOTSTRAP": "1"}
         done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True)
         for test, outcome, length in re.findall(r"^test (\S+) \.\.\. (\w+) <([\d.]+)s>", done.stdout, re.M):
@@ -162,7 +167,7 @@ def reached_before(options, texts, run):
     """What `run` finds, or what it found when it last ran with the same sources and tests."""
     file = options.result.with_suffix(".reached")
     sources = [(options.package / it).read_bytes() for it in sorted(texts)]
-    key = hashlib.sha256(b"".join(sources) + repr((options.tests, options.filter)).encode()).hexdigest()
+    key = hashlib.sha256(b"".join(sources) + repr((options.tests, options.filter, options.skip)).encode()).hexdigest()
     if file.exists():
         before = json.loads(file.read_text())
         if before["key"] == key:
@@ -220,7 +225,7 @@ def outcomes(file):
 
 def main():
     options = arguments()
-    mutants = listed(options)
+    mutants = options.mutants = listed(options)
     print(f"{len(mutants)} mutants", flush=True)
     root = options.package / "src/lib.rs"
     shutil.copy(HERE / "switch.rs", options.package / "src/switch.rs")
@@ -245,15 +250,27 @@ def main():
     try_all(options, tried, (by_mutant, seconds, failing), left_out)
 
 
+def in_order(tests, near, weights):
+    """First the tests that reach what few others reach near the mutant: they are about it. Of those the lightest."""
+    rarest = {test: min(len(reaching) for reaching in near if test in reaching) for test in tests}
+    return sorted(tests, key=lambda it: (rarest[it], weights[it], it))
+
+
 def try_all(options, tried, reached, left_out):
     by_mutant, seconds, failing = reached
     reaches = collections.Counter(test for tests in by_mutant.values() for test in tests)
+    # Tests that reach little besides look closer. A run itself takes seconds, too.
+    weights = {test: count * (2 + seconds[test]) for test, count in reaches.items()}
+    places = collections.defaultdict(list)
+    for mutant in options.mutants:
+        places[mutant["file"]].append((mutant["span"]["start"]["line"], by_mutant.get(mutant["number"], ())))
     counts = collections.Counter({key: len(them) for key, them in left_out.items()})
 
     def outcome_of(mutant):
         tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
-        # Quick tests first, and those that reach little besides: they look closer. A run itself takes seconds, too.
-        tests = sorted(tests, key=lambda it: (reaches[it] * (2 + seconds[it]), it))[:TESTS_MAX]
+        line = mutant["span"]["start"]["line"]
+        near = [reaching for at, reaching in places[mutant["file"]] if abs(at - line) <= NEAR_LINES]
+        tests = in_order(tests, near, weights)[: options.tests_max]
         by = noticed(options.package, mutant, tests, options.timeout) if tests else None
         outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
         return outcome, f"{mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)")

@@ -1,5 +1,6 @@
 //! `GET /v1/plans`, and `GET` and `PUT /v1/plans/{name}`.
 
+use headroom::domain::Catalogue;
 use reqwest::Method;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -54,12 +55,16 @@ async fn a_plan_is_put_under_the_catalogue_s_version_and_in_force_at_once() {
 #[tokio::test]
 async fn a_plan_is_in_force_on_the_other_nodes_when_they_have_looked() {
     let app = TestApp::start_with(Options { nodes: 2, ..Options::default() }).await;
+    let chat = include_str!("../../../deploy/catalogues/chat.toml");
+    let chat = Catalogue::parse(chat).unwrap();
 
     let put = app.caller().put("/v1/plans/chat", "*", &json!({ "limits": [daily(3)] })).await;
+    let went_by_the_old = app.quota_of(1).goes_by(&chat);
     app.quota_of(1).follow_catalogue().await.unwrap();
     let usage = app.caller_of(1).get("/v1/subjects/user:u_1/usage").await;
 
     assert_eq!(put.status, StatusCode::OK, "{put:?}");
+    assert!(went_by_the_old && !app.quota_of(1).goes_by(&chat));
     assert_eq!(usage.limit("messages-day")["limit"], 3);
     app.finish().await;
 }

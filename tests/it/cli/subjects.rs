@@ -183,10 +183,8 @@ async fn what_was_set_or_committed_above_a_limit_excuses_itself_alone() {
     caller.overwrite("/v1/subjects/user:u_2/usage/messages", &json!({ "value": 150 })).await;
     let order = json!({ "subject": "user:u_3", "model": "gemini-2.0-flash" });
     let reserved = caller.post("/v1/reservations", &order).await;
-    let commit = format!(
-        "/v1/reservations/{}:commit",
-        reserved.body["reservation_id"].as_str().unwrap()
-    );
+    let commit =
+        format!("/v1/reservations/{}:commit", reserved.body["reservation_id"].as_str().unwrap());
     let committed = caller.post(&commit, &json!({ "amount": 130 })).await;
     let pending = app.verify().await;
     add_in_postgres(&app, 94).await;
