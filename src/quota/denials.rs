@@ -174,6 +174,7 @@ mod tests {
     use crate::domain::Metric;
     use crate::domain::Subject;
     use crate::quota::RequestContext;
+    use crate::quota::error::MissingFeature;
 
     fn order() -> Order {
         Order {
@@ -195,6 +196,10 @@ mod tests {
         let denial = denial_of(&order(), &blocked, 7).unwrap();
         assert_eq!((denial.code, denial.denied_at_ms), (DenialCode::SubjectBlocked, 7));
         assert_eq!((denial.metric.as_deref(), denial.limit), (Some("messages"), None));
+        let missing = MissingFeature { feature: "export".to_owned(), upgrade_url: None };
+        let not_entitled = Err(QuotaError::FeatureNotEntitled(missing));
+        let denial = denial_of(&order(), &not_entitled, 7).unwrap();
+        assert_eq!(denial.code, DenialCode::FeatureNotEntitled);
     }
 
     #[test]

@@ -190,31 +190,67 @@ fn grants_of(sheet: &Sheet, lines: &[Delta]) -> Vec<(GrantLine, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::grants_of;
     use super::line_of;
     use crate::domain::Amount;
+    use crate::domain::Grant;
+    use crate::domain::GrantLine;
     use crate::domain::Metric;
     use crate::domain::Period;
+    use crate::domain::Sheet;
     use crate::domain::Tally;
+    use crate::domain::Units;
     use crate::domain::Window;
     use crate::domain::event::Delta;
 
-    #[test]
-    fn a_line_of_a_limit_that_is_gone_weighs_what_a_unit_took() {
-        let delta = Delta {
+    fn held(grant: Option<u64>, units: i64) -> Delta {
+        Delta {
             depth: 2,
             metric: Metric::new("tokens").unwrap(),
             period: Period::Day,
             window: Window { start_s: 86_400, end_s: 172_800 },
-            grant: None,
+            grant,
             tally: Tally::Held { until_s: 90_000 },
-            units: -35,
+            units,
             after: None,
             limit: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_line_of_a_limit_that_is_gone_weighs_what_a_unit_took() {
+        let delta = held(None, -35);
 
         let line = line_of(&delta, Amount::new(7).unwrap());
 
         assert_eq!((line.depth, line.weight.get(), line.window), (2, 5, delta.window));
         assert_eq!((line.limit.period, line.limit.max), (Period::Day, None));
+    }
+
+    #[test]
+    fn units_that_are_held_of_a_grant_are_of_that_grant_also_when_it_is_gone() {
+        let tokens = Metric::new("tokens").unwrap();
+        let line = |id, amount, expires_s| GrantLine {
+            depth: 2,
+            grant: Grant {
+                id,
+                metric: tokens.clone(),
+                amount: Units::new(amount).unwrap(),
+                expires_s,
+                period: None,
+            },
+        };
+        let sheet = Sheet {
+            plan: "p".to_owned(),
+            depth: 2,
+            lines: Vec::new(),
+            grants: vec![line(1, 10, None), line(2, 20, None)],
+            rolling: Vec::new(),
+            until_s: None,
+        };
+
+        let found = grants_of(&sheet, &[held(Some(2), 6), held(None, 9), held(Some(3), 4)]);
+
+        assert_eq!(found, [(line(2, 20, None), 6), (line(3, 4, Some(172_800)), 4)]);
     }
 }

@@ -28,10 +28,12 @@ async fn a_refusal_names_the_cheapest_plan_with_room() {
     let refused = caller.charge("user:u_1", "ai_generations", 1).await;
     let many = caller.charge("user:u_1", "ai_generations", 91).await;
     let more_than_any = caller.charge("user:u_1", "ai_generations", 491).await;
+    let of_another_limit = caller.charge("user:u_1", "exports", 2).await;
     let ask = json!({ "subject": "user:u_1", "metric": "ai_generations" });
     let with_200 = caller.post("/v1/check?on_deny=200", &ask).await;
 
     assert_eq!(refused.code(), "limit_exceeded", "{refused:?}");
+    assert_eq!(of_another_limit.body["recommended_plan"], "starter", "{of_another_limit:?}");
     for (answer, plan) in [(&refused, "starter"), (&many, "growth"), (&with_200, "starter")] {
         assert_eq!(answer.body["recommended_plan"], plan, "{answer:?}");
         assert_eq!(answer.body["upgrade_url"], "https://app.example/billing/upgrade");

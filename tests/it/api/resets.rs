@@ -99,12 +99,16 @@ async fn a_dry_run_goes_by_the_calendar_of_the_subject() {
     let looked = caller.post("/v1/reset", &ask(true, json!("month"))).await;
     let of_ever = caller.post("/v1/reset", &ask(true, json!("lifetime"))).await;
     let cleared = caller.post("/v1/reset", &ask(false, Value::Null)).await;
+    app.flush().await;
+    let left = caller.post("/v1/reset", &ask(true, json!("month"))).await;
 
     let units = |answer: &Answer| {
         let cleared = answer.body["subjects"][0]["cleared"].as_array().unwrap().iter();
         cleared.map(|it| it["units"].as_u64().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!([&looked, &of_ever, &cleared].map(units), [[2], [5], [2]], "{looked:?}");
+    let left = left.body["subjects"].as_array().unwrap();
+    assert!(left.iter().all(|it| it["cleared"] == json!([])), "{left:?}");
     app.finish().await;
 }
 

@@ -275,8 +275,10 @@ async fn a_node_that_starts_notices_what_happened_while_none_ran() {
     world::forget_everything(&app).await;
 
     app.add_node().await;
+    let told = app.caller().get("/v1/incidents").await;
 
     assert_eq!(world::incident(&app).await.reason, "uninitialised");
+    assert_eq!(told.body["incidents"][0]["reason"], "uninitialised", "{told:?}");
     assert_eq!(accept(app.quota(), SUBJECT, 1).await, 6);
     app.finish().await;
 }
