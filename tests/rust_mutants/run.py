@@ -225,7 +225,7 @@ def outcomes(file):
 
 def main():
     options = arguments()
-    mutants = options.mutants = listed(options)
+    mutants = listed(options)
     print(f"{len(mutants)} mutants", flush=True)
     root = options.package / "src/lib.rs"
     shutil.copy(HERE / "switch.rs", options.package / "src/switch.rs")
@@ -235,7 +235,7 @@ def main():
     before = outcomes(options.again)
     # What the compiler refuses is known from the run before.
     known = outcomes(options.result) | before
-    kept = [name for name, outcome in known.items() if options.resume and outcome == "noticed" and name not in before]
+    kept = {name for name, outcome in known.items() if options.resume and outcome == "noticed" and name not in before}
     refused_before = [it for it in mutants if known.get(it["name"]) == "refused"]
     mutants = [it for it in mutants if it not in refused_before]
     mutants, no_way, refused = compiled(options, mutants, texts)
@@ -246,8 +246,8 @@ def main():
     if options.sample and options.sample < len(tried):
         tried = random.Random(options.seed).sample(tried, options.sample)
     tried += [it for it in mutants if before.get(it["name"]) in ("not noticed", "not reached")]
-    left_out = {"no way": no_way, "refused": refused_before + refused, "noticed": [{"name": it} for it in kept]}
-    try_all(options, tried, (by_mutant, seconds, failing), left_out)
+    left_out = {"no way": no_way, "refused": refused_before + refused, "noticed": [{"name": it} for it in sorted(kept)]}
+    try_all(options, mutants, tried, (by_mutant, seconds, failing), left_out)
 
 
 def in_order(tests, near, weights):
@@ -256,13 +256,14 @@ def in_order(tests, near, weights):
     return sorted(tests, key=lambda it: (rarest[it], weights[it], it))
 
 
-def try_all(options, tried, reached, left_out):
+def try_all(options, mutants, tried, reached, left_out):
+    """Tries some of the mutants that are woven in."""
     by_mutant, seconds, failing = reached
     reaches = collections.Counter(test for tests in by_mutant.values() for test in tests)
     # Tests that reach little besides look closer. A run itself takes seconds, too.
     weights = {test: count * (2 + seconds[test]) for test, count in reaches.items()}
     places = collections.defaultdict(list)
-    for mutant in options.mutants:
+    for mutant in mutants:
         places[mutant["file"]].append((mutant["span"]["start"]["line"], by_mutant.get(mutant["number"], ())))
     counts = collections.Counter({key: len(them) for key, them in left_out.items()})
 
