@@ -392,3 +392,32 @@ impl Rules {
         Self { used: used.collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(reason_bytes: usize) -> Recomputed {
+        Recomputed {
+            subject: "user:u_1".into(),
+            limit: "m-day".into(),
+            from: None,
+            to: None,
+            reason: "r".repeat(reason_bytes),
+        }
+    }
+
+    /// Guards that the audit log takes what is said: a reason that fits to the byte is in it, one more byte is not.
+    #[test]
+    fn reasons_are_taken_as_far_as_they_fit() {
+        let other = "; m-day: ".len() + 10;
+        let all = Actor::REASON_BYTES_MAX - other - "m-day: ".len();
+
+        let fits = reason_of(&[change(all), change(10)]);
+        let does_not = reason_of(&[change(all), change(11), change(9)]);
+
+        assert_eq!(fits.len(), Actor::REASON_BYTES_MAX);
+        assert_eq!(does_not.len(), Actor::REASON_BYTES_MAX - 1);
+        assert_eq!(reason_of(&[change(3)]), "rrr");
+    }
+}

@@ -247,3 +247,72 @@ pub fn is_within(item: &FeedItem, prefix: Option<&str>) -> bool {
     let rest = item.subject.as_deref().and_then(|subject| subject.strip_prefix(prefix));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::value::RawValue;
+    use uuid::Uuid;
+
+    use crate::domain::SignalKind;
+
+    use super::*;
+
+    fn row(place: u64, items: usize) -> FeedRow {
+        let item = FeedItem {
+            number: 1,
+            id: Uuid::nil(),
+            kind: SignalKind::ALL[0],
+            subject: None,
+            occurred_at: DateTime::UNIX_EPOCH,
+            data: RawValue::from_string("{}".into()).unwrap(),
+        };
+        FeedRow { place, items: vec![item; items] }
+    }
+
+    fn kept(feed: &Feed) -> Vec<u64> {
+        feed.kept().iter().map(|row| row.place).collect()
+    }
+
+    fn place_after(feed: &Feed, row: u64) -> Option<u64> {
+        feed.kept_after(row).map(|row| row.place)
+    }
+
+    #[test]
+    fn rows_that_follow_on_each_other_are_kept_and_found_by_their_place() {
+        let feed = Feed::default();
+
+        feed.keep(vec![row(7, 1), row(8, 1)]);
+        feed.keep(vec![row(9, 1)]);
+
+        assert_eq!(kept(&feed), [7, 8, 9]);
+        assert_eq!([5, 6, 8, 9].map(|it| place_after(&feed, it)), [None, Some(7), Some(9), None]);
+    }
+
+    /// Guards readers against a row that is left out: rows behind a gap are told from Postgres.
+    #[test]
+    fn a_gap_drops_what_was_before_it() {
+        let feed = Feed::default();
+
+        feed.keep(vec![row(7, 1), row(8, 1), row(10, 1), row(11, 1)]);
+
+        assert_eq!(kept(&feed), [10, 11]);
+    }
+
+    /// Guards the memory of a node: so many items are kept, and the last row however long it is.
+    #[test]
+    fn the_oldest_rows_go_when_there_are_too_many_items() {
+        let feed = Feed::default();
+
+        feed.keep(vec![row(1, KEPT_ITEMS_MAX - 10), row(2, 5), row(3, 5)]);
+        let full = kept(&feed);
+        feed.keep(vec![row(4, 1)]);
+        let one_more = kept(&feed);
+        feed.keep(vec![row(5, KEPT_ITEMS_MAX - 1), row(6, 1)]);
+        let two_left = kept(&feed);
+        feed.keep(vec![row(7, KEPT_ITEMS_MAX + 1)]);
+
+        assert_eq!((full, one_more, two_left), (vec![1, 2, 3], vec![2, 3, 4], vec![5, 6]));
+        assert_eq!(kept(&feed), [7]);
+    }
+}

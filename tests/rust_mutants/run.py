@@ -9,6 +9,7 @@ import argparse
 import collections
 import concurrent.futures
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -26,6 +27,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 BUILDS_MAX = 30
 # Tests of one run: few first, since most mutants are noticed by these.
 TESTS_A_RUN = (3, 12, 40)
+# How long a run of tests may take besides what they took, and how many times that.
+START_SECONDS, SLOWER = 20, 4
 # What is near a mutant.
 NEAR_LINES = 25
 
@@ -47,7 +50,7 @@ def arguments():
     parser.add_argument("--resume", action="store_true", help="keep what --result says was noticed before")
     parser.add_argument("--jobs", type=int, default=1, help="mutants that are tried at once")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--timeout", type=int, default=120, help="seconds that a run of tests may take")
+    parser.add_argument("--timeout", type=int, default=120, help="seconds that a run of tests may take at most")
     parser.add_argument("--result", type=pathlib.Path, required=True)
     return parser.parse_args()
 
@@ -181,15 +184,16 @@ def reached_before(options, texts, run):
     return by_mutant, seconds, failing
 
 
-def noticed(package, mutant, tests, timeout):
-    """The test run that notices a mutant, or None."""
+def noticed(package, mutant, tests, seconds, timeout):
+    """The test run that notices a mutant, or None. Each run may take several times what its tests took."""
     at = 0
     for size in TESTS_A_RUN:
         chosen, at = tests[at : at + size], at + size
         for binary in {it[0] for it in chosen}:
             names = [it[1] for it in chosen if it[0] == binary]
+            most = min(timeout, START_SECONDS + SLOWER * sum(seconds[binary, it] for it in names))
             passed, said = run_tests(
-                package, binary, ["--exact", *names], {"HEADROOM_MUTANT": str(mutant["number"])}, timeout
+                package, binary, ["--exact", *names], {"HEADROOM_MUTANT": str(mutant["number"])}, most
             )
             if not passed:
                 failed = re.findall(r"^    (\S+::\S+)$", said, re.M)
@@ -240,20 +244,30 @@ def main():
     mutants = [it for it in mutants if it not in refused_before]
     mutants, no_way, refused = compiled(options, mutants, texts)
     found = binaries(options.package, options.tests)
+    # The tests' Postgres is made once for all runs, not once for each (tests/it/support/stores.rs).
+    postgres = tempfile.TemporaryDirectory(prefix="postgres-", dir=options.result.parent)
+    os.environ["HEADROOM_TEST_POSTGRES"] = f"{postgres.name}/kept"
     by_mutant, seconds, failing = reached_before(options, texts, lambda: reached_by(options.package, found, options))
     print(f"{len(by_mutant)} of {len(mutants)} are reached; failing without a mutant: {sorted(failing)}", flush=True)
     tried = [it for it in mutants if it["name"] not in before and it["name"] not in kept]
     if options.sample and options.sample < len(tried):
         tried = random.Random(options.seed).sample(tried, options.sample)
     tried += [it for it in mutants if before.get(it["name"]) in ("not noticed", "not reached")]
-    left_out = {"no way": no_way, "refused": refused_before + refused, "noticed": [{"name": it} for it in sorted(kept)]}
+    left_out = {"no way": no_way, "refused": refused_before + refused}
+    left_out["noticed"] = [{"name": it} for it in sorted(kept)]
     try_all(options, mutants, tried, (by_mutant, seconds, failing), left_out)
 
 
-def in_order(tests, near, weights):
-    """First the tests that reach what few others reach near the mutant: they are about it. Of those the lightest."""
-    rarest = {test: min(len(reaching) for reaching in near if test in reaching) for test in tests}
-    return sorted(tests, key=lambda it: (rarest[it], weights[it], it))
+def in_order(tests, near, same_file, weights):
+    """In turn the tests that reach what few others reach near the mutant, and in its file: they are about it. Of alike ones
+    the lightest first."""
+
+    def by_rarity(places):
+        rarest = {test: min(len(reaching) for reaching in places if test in reaching) for test in tests}
+        return sorted(tests, key=lambda it: (rarest[it], weights[it], it))
+
+    in_turn = itertools.chain.from_iterable(zip(by_rarity(near), by_rarity(same_file), strict=True))
+    return list(dict.fromkeys(in_turn))
 
 
 def try_all(options, mutants, tried, reached, left_out):
@@ -271,8 +285,9 @@ def try_all(options, mutants, tried, reached, left_out):
         tests = [it for it in by_mutant.get(mutant["number"], ()) if it not in failing]
         line = mutant["span"]["start"]["line"]
         near = [reaching for at, reaching in places[mutant["file"]] if abs(at - line) <= NEAR_LINES]
-        tests = in_order(tests, near, weights)[: options.tests_max]
-        by = noticed(options.package, mutant, tests, options.timeout) if tests else None
+        same_file = [reaching for _, reaching in places[mutant["file"]]]
+        tests = in_order(tests, near, same_file, weights)[: options.tests_max]
+        by = noticed(options.package, mutant, tests, seconds, options.timeout) if tests else None
         outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
         return outcome, f"{mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)")
 

@@ -194,6 +194,26 @@ async fn a_subject_without_access_is_unknown_until_it_is_configured() {
     app.finish().await;
 }
 
+/// Guards what is shown as in force: it follows the profiles above, and nothing that was deleted.
+#[tokio::test]
+async fn what_is_in_force_follows_the_levels_above_and_forgets_what_was_deleted() {
+    let catalogue = CATALOGUE.replace("default_plan = \"free\"", "");
+    let app = TestApp::start_with(with_catalogue(&catalogue)).await;
+    let (caller, pro) = (app.caller(), json!({ "plan": "pro" }));
+    let (team, member) = ("/v1/subjects/org:acme", "/v1/subjects/org:acme%2Fuser:u_1");
+    let plan = async |path| caller.get(path).await.body["effective"]["plan"].clone();
+
+    let before = plan(member).await;
+    assert_eq!(caller.put(team, "*", &pro).await.status, StatusCode::OK);
+    let below = plan(member).await;
+    let deleted = caller.delete_if(team, "*").await;
+
+    assert_eq!((before, below), (json!("team"), json!("pro")));
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    assert_eq!((plan(team).await, plan(member).await), (json!("team"), json!("team")));
+    app.finish().await;
+}
+
 /// Guards who may look and who may change: permissions, the fence of a key, and end users' tokens.
 #[tokio::test]
 async fn profiles_are_read_and_changed_by_those_who_may() {

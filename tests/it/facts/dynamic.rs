@@ -1,5 +1,7 @@
 //! Limits that follow usage: computed from the rollups once a day, put as overrides, and in force for the next consume.
 
+use chrono::TimeDelta;
+use headroom::domain::Subject;
 use headroom::quota::Recomputation;
 use headroom::quota::RecomputePlace;
 use headroom::quota::Recomputed;
@@ -208,6 +210,78 @@ async fn a_root_with_levels_below_gets_no_limit_of_the_default_plan() {
 
     assert_eq!(acts(&app).await, []);
     assert!(app.caller().charge("org:a/user:u_1", "messages", 100).await.is_allowed());
+    app.finish().await;
+}
+
+/// Guards that a root which has its plan by itself is limited by it, whoever is below.
+#[tokio::test]
+async fn a_root_with_a_plan_of_its_own_follows_usage_with_levels_below() {
+    let app = start(1).await;
+    let own = json!({ "plan": "free" });
+    assert_eq!(app.caller().put("/v1/subjects/org:a", "*", &own).await.status, 200);
+    use_daily(&app, "org:a/user:u_1", &[40]).await;
+
+    recompute(&app).await;
+
+    assert_eq!(maxima(&app, "org:a").await, [json!(48)]);
+    app.finish().await;
+}
+
+/// Guards that below a root nothing is computed, also where the profile there names a plan whose limits follow usage.
+#[tokio::test]
+async fn below_a_root_nothing_is_computed() {
+    let app = start(1).await;
+    let own = json!({ "plan": "free" });
+    assert_eq!(app.caller().put("/v1/subjects/org:a%2Fuser:u_1", "*", &own).await.status, 200);
+    use_daily(&app, "org:a/user:u_1", &[40]).await;
+    let below = Subject::parse("org:a/user:u_1").unwrap();
+    let order = Recomputation { day: app.quota().day_to_recompute(), dry_run: true };
+
+    let changes = app.quota().recompute_subject(&below, order).await.unwrap();
+
+    assert_eq!(changes, [] as [Recomputed; 0]);
+    app.finish().await;
+}
+
+/// Guards the days that are averaged: the last ones only, of a subject that was there before.
+#[tokio::test]
+async fn days_before_those_that_are_averaged_do_not_count() {
+    let app = start(1).await;
+    let rule = json!({ "percent": 100, "days": 2, "floor": 1, "ceiling": 500 });
+    let limit = json!({ "metric": "messages", "period": "day", "max": 90, "dynamic": rule });
+    let own = json!({ "limits": [limit] });
+    assert_eq!(app.caller().put("/v1/subjects/user:u_1", "*", &own).await.status, 200);
+    use_daily(&app, "user:u_1", &[64, 32, 16, 8]).await;
+
+    recompute(&app).await;
+
+    assert_eq!(maxima(&app, "user:u_1").await, [json!(12)], "16 and 8 in two days");
+    app.finish().await;
+}
+
+/// Guards what a node does by itself: each day once, from ten minutes after it began.
+#[tokio::test]
+async fn a_node_computes_a_day_once_ten_minutes_after_it_began() {
+    let app = start(1).await;
+    let quota = app.quota();
+    use_daily(&app, "user:u_1", &[30]).await;
+    let (today, none) = (app.clock.now().date_naive(), json!({}));
+
+    let done = quota.recompute_after(None).await.unwrap();
+    let first = maxima(&app, "user:u_1").await;
+    assert_eq!(app.caller().put("/v1/subjects/user:u_1", "*", &none).await.status, 200);
+    let again = quota.recompute_after(done).await.unwrap();
+    let not_again = maxima(&app, "user:u_1").await;
+    app.clock.advance(DAY_MS / 2 + 9 * 60_000);
+    let still = quota.day_to_recompute();
+    app.clock.advance(2 * 60_000);
+    let next = quota.recompute_after(again).await.unwrap();
+
+    assert_eq!((done, again, still), (Some(today), Some(today), today));
+    assert_eq!((first, not_again), (vec![json!(36)], vec![]));
+    assert_eq!((next, maxima(&app, "user:u_1").await), (today.succ_opt(), vec![json!(18)]));
+    let later = today + TimeDelta::days(2);
+    assert_eq!(quota.recompute_after(Some(later)).await.unwrap(), Some(later));
     app.finish().await;
 }
 

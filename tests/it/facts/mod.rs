@@ -8,6 +8,7 @@ mod forecast;
 mod logs;
 mod persons;
 mod retention;
+mod upkeep;
 
 use crate::support::TestApp;
 

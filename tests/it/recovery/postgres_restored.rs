@@ -97,7 +97,10 @@ async fn a_postgres_restored_to_an_older_epoch_goes_on_above_the_one_of_redis() 
     app.flush().await;
 
     let last = world::incidents(&app).await.pop().unwrap();
+    let of_epoch_2 = "SELECT count(*) FROM message_logs WHERE epoch = 2";
+    let of_epoch_2 = app.postgres().await.query_one(of_epoch_2, &[]).await.unwrap();
     assert_eq!((last.old_epoch, last.redis_epoch, last.new_epoch), (1, Some(2), 3));
+    assert_eq!(of_epoch_2.get::<_, i64>(0), 4, "what is salvaged is of the epoch it was found in");
     assert_eq!((world::logged(&app).await, used(app.quota(), SUBJECT).await), (14, 14));
     app.finish().await;
 }

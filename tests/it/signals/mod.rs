@@ -2,6 +2,7 @@
 
 mod alerts;
 mod crossings;
+mod followed;
 mod kept_acts;
 mod mail;
 mod postbox;

@@ -34,6 +34,10 @@ const SHARED_PREFIX: &str = "headroom-test-shared-";
 const MEMORY: &str = "/dev/shm";
 const MEMORY_ROOM_MIN: u64 = 4 << 30;
 
+/// Names a folder that keeps the shared Postgres with its template. The first process makes it, later ones, as they are started
+/// by the thousand where mutants are tried, copy it and save most of their start.
+const KEPT: &str = "HEADROOM_TEST_POSTGRES";
+
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
@@ -174,10 +178,34 @@ async fn start_shared() -> Shared {
     // Hundreds of databases: on the disk, but with nothing synced.
     let name = format!("{SHARED_PREFIX}{}-", std::process::id());
     let folder = folder_in(&std::env::temp_dir(), &name);
-    let options = PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
-    let server = PostgresServer::start(options).await.unwrap();
+    let options =
+        || PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
+    let kept = std::env::var_os(KEPT).map(PathBuf::from);
+    if let Some(kept) = kept.as_deref().filter(|kept| kept.exists()) {
+        copy(kept, folder.path());
+        return Shared { server: PostgresServer::start(options()).await.unwrap(), _folder: folder };
+    }
+    let mut server = PostgresServer::start(options()).await.unwrap();
     let client = connect(&server.url("postgres")).await;
     client.batch_execute(&format!("CREATE DATABASE {TEMPLATE}")).await.unwrap();
     Ledger::migrate(&server.url(TEMPLATE), SHARDS).await.unwrap();
+    if let Some(kept) = kept {
+        server.stop().await.unwrap();
+        let making = kept.with_extension(std::process::id().to_string());
+        copy(folder.path(), &making);
+        if std::fs::rename(&making, &kept).is_err() {
+            // Another process was quicker.
+            assert!(kept.exists(), "{} was not made", kept.display());
+            std::fs::remove_dir_all(&making).unwrap();
+        }
+        server.restart().await.unwrap();
+    }
     Shared { server, _folder: folder }
+}
+
+/// Copies what is in a folder, with its owners, into another, which is made.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let done = std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    assert!(done.unwrap().success(), "{} was not copied", from.display());
 }

@@ -1,0 +1,65 @@
+//! What the background tasks keep in order: partitions ahead, writers of refusals that are gone, and what time it is.
+
+use chrono::Datelike;
+use chrono::Months;
+
+use crate::support::TestApp;
+use crate::support::stores::PostgresClient;
+
+async fn number(postgres: &PostgresClient, sql: &str) -> i64 {
+    postgres.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+/// Guards that months have their partitions before they begin, not only those that the first migration made.
+#[tokio::test]
+async fn months_ahead_get_their_partitions() {
+    let app = TestApp::start().await;
+    let postgres = app.postgres().await;
+    let names: Vec<String> = (1..=3)
+        .map(|ahead| app.clock.now() + Months::new(ahead))
+        .map(|at| format!("message_logs_{}_{:02}", at.year(), at.month()))
+        .collect();
+    let there = format!(
+        "SELECT count(*) FROM pg_class WHERE relname IN ('{}') AND relispartition",
+        names.join("', '")
+    );
+    for name in &names {
+        let gone = format!("DROP TABLE IF EXISTS {name}");
+        postgres.batch_execute(&gone).await.unwrap();
+    }
+    assert_eq!(number(&postgres, &there).await, 0);
+
+    app.quota().ensure_partitions().await.unwrap();
+
+    assert_eq!(number(&postgres, &there).await, 3);
+    app.finish().await;
+}
+
+/// Guards the table of those who write refusals: it keeps who may still repeat a batch, and no others.
+#[tokio::test]
+async fn writers_of_refusals_that_ended_long_ago_are_forgotten() {
+    let app = TestApp::start().await;
+    let postgres = app.postgres().await;
+    let add = "INSERT INTO denial_writers (writer_id, batch, written_at)
+        SELECT gen_random_uuid(), 1, now() - make_interval(days => age) FROM unnest(ARRAY[1, 8, 9]) AS age";
+    postgres.batch_execute(add).await.unwrap();
+
+    app.quota().drop_old_denial_writers().await.unwrap();
+
+    assert_eq!(number(&postgres, "SELECT count(*) FROM denial_writers").await, 1);
+    app.finish().await;
+}
+
+/// Guards that a node goes by the time of Redis, which decides, and not by its own clock, which may be wrong.
+#[tokio::test]
+async fn a_node_whose_clock_stands_still_goes_by_redis() {
+    let app = TestApp::start().await;
+    let before = app.quota().day_to_recompute();
+    app.clock.stop_at((app.clock.now() - Months::new(1)).timestamp_millis());
+
+    assert!(app.caller().charge("user:u_1", "messages", 1).await.is_allowed());
+
+    let days = (app.quota().day_to_recompute() - before).num_days();
+    assert!((0..=1).contains(&days), "{days} days from what it was");
+    app.finish().await;
+}
