@@ -1,6 +1,5 @@
 //! Moving the outbox into Postgres, batch by batch.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::time::Duration;
 use std::time::Instant;
@@ -8,7 +7,6 @@ use std::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use crate::counters::Entry;
 use crate::counters::Fault;
 use crate::counters::OutboxPage;
 use crate::counters::Settlement;
@@ -25,6 +23,8 @@ use crate::telemetry::names;
 use crate::telemetry::spans;
 
 use super::Quota;
+use super::batch;
+use super::batch::Mark;
 use super::error::QuotaError;
 use super::event_ledger::EventLedger;
 use super::outbox_gauges;
@@ -61,15 +61,6 @@ pub struct FlushState {
     known: Option<(u64, u64, Uuid)>,
     /// The cursor as it was last seen: the epoch and the place.
     cursor: Option<(u64, u64)>,
-}
-
-/// The end of a flushed batch.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    seq: u64,
-    written_at_ms: i64,
-    bytes: u64,
-    entries: usize,
 }
 
 impl FlushState {
@@ -145,7 +136,13 @@ impl<L: EventLedger> Quota<L> {
         outbox_gauges::note(shard, &page, cursor.seq, self.redis_now_ms());
         let floor = page.floor;
         let is_crowded = page.seq.saturating_sub(floor) > self.options.outbox_events_max / 2;
-        let (batch, mark) = self.batch(&cursor, page.entries);
+        let options = &self.options;
+        let (batch, mark) = batch::of_entries(
+            &cursor,
+            page.entries,
+            options.batch_events_max,
+            options.guards.seq_check,
+        );
         state.last_batch = mark.map(|mark| (mark.entries, batch.events.len()));
         let Some(mark) = mark else {
             state.take_over(&cursor, floor, self.redis_now_ms());
@@ -193,37 +190,8 @@ impl<L: EventLedger> Quota<L> {
 
     /// What is wrong between a shard in Redis and its cursor in Postgres, if anything.
     pub(super) fn fault_of(&self, page: &OutboxPage, cursor: &Cursor) -> Option<Fault> {
-        let kind = self.kind_of_fault(page, cursor)?;
+        let kind = batch::kind_of_fault(page, cursor, self.options.guards.seq_check)?;
         Some(self.fault(kind, page, cursor))
-    }
-
-    fn kind_of_fault(&self, page: &OutboxPage, cursor: &Cursor) -> Option<ShardFault> {
-        if page.is_fenced {
-            return Some(ShardFault::Fenced);
-        }
-        let Some(epoch) = page.epoch else { return Some(ShardFault::Uninitialised) };
-        if epoch < cursor.epoch {
-            return Some(ShardFault::OlderEpoch);
-        }
-        if !self.options.guards.seq_check {
-            return None;
-        }
-        if epoch > cursor.epoch {
-            return Some(ShardFault::Gap);
-        }
-        if page.seq < cursor.seq {
-            return Some(ShardFault::Rollback);
-        }
-        match page.entries.first() {
-            // What cannot be decoded is set aside with all places up to its own.
-            Some(entry) => match entry.first_seq()?.cmp(&(cursor.seq + 1)) {
-                // An entry across the cursor was not there when the cursor was set.
-                Ordering::Less => Some(ShardFault::Rollback),
-                Ordering::Equal => None,
-                Ordering::Greater => Some(ShardFault::Gap),
-            },
-            None => (page.seq > cursor.seq).then_some(ShardFault::Gap),
-        }
     }
 
     /// A fault with what this node and both stores know of the shard.
@@ -274,43 +242,6 @@ impl<L: EventLedger> Quota<L> {
             self.recover(cursor.shard, fault).await?;
         }
         Ok(FlushStep::Again)
-    }
-
-    /// The batch that the entries make, and where it ends. Stops before a gap: the next pass finds it.
-    fn batch(&self, cursor: &Cursor, entries: Vec<Entry>) -> (Batch, Option<Mark>) {
-        let mut batch = Batch {
-            shard: cursor.shard,
-            epoch: cursor.epoch,
-            from_seq: cursor.seq,
-            to_seq: cursor.seq,
-            ..Batch::default()
-        };
-        let mut mark: Option<Mark> = None;
-        for entry in entries {
-            let is_next = entry.first_seq().is_none_or(|first| first == batch.to_seq + 1);
-            let is_full = batch.events.len() >= self.options.batch_events_max;
-            if is_full || (!is_next && self.options.guards.seq_check) {
-                break;
-            }
-            let (bytes, entries) = mark.map_or((0, 0), |mark| (mark.bytes, mark.entries));
-            mark = Some(Mark {
-                seq: entry.last_seq,
-                written_at_ms: entry.written_at_ms,
-                bytes: bytes + entry.bytes as u64,
-                entries: entries + 1,
-            });
-            match entry.events {
-                Ok(events) => batch.events.extend(events),
-                Err(undecodable) => batch.dead.push(DeadLetter {
-                    seq_first: batch.to_seq + 1,
-                    seq_last: entry.last_seq,
-                    raw: undecodable.raw,
-                    reason: undecodable.reason,
-                }),
-            }
-            batch.to_seq = entry.last_seq;
-        }
-        (batch, mark)
     }
 
     async fn write_and_note(&self, batch: Batch) -> Result<Flushed, LedgerError> {
@@ -455,6 +386,9 @@ mod tests {
         state.take_over(&cursor, 10, 5_000);
         assert_eq!(state.trim_seq(1_500, 1_000, 1_000), None);
         assert_eq!(state.trim_seq(2_000, 1_000, 1_000), Some(40));
+        assert_eq!(state.marks.len(), 1);
+        state.take_over(&Cursor { epoch: 2, ..cursor }, 10, 6_000);
+        assert_eq!((state.epoch, state.marks.len()), (2, 1));
     }
 
     #[test]

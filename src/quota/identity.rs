@@ -208,4 +208,20 @@ mod tests {
         assert_eq!(one.key_hash, two.key_hash);
         assert_ne!(one.fingerprint, two.fingerprint);
     }
+
+    /// Guards the partition of the log that an event goes to which no caller has named.
+    #[test]
+    fn what_follows_from_others_has_their_time() {
+        let level = Subject::parse("user:u_1").unwrap();
+        let windows = [("a-day", 86_400), ("b-day", 172_800), ("c-day", 3_600)];
+        let windows = windows.map(|(limit, start_s)| (limit.to_owned(), start_s)).into_iter();
+        let event = Builder::from_unix_timestamp_millis(1_795_305_600_789, &[7; 10]).into_uuid();
+        let time_of = |id: Uuid| id.get_timestamp().unwrap().to_unix();
+
+        let (roll, settling) = (of_roll(&level, windows), of_settling("expire", event));
+
+        assert_eq!(time_of(roll), (172_800, 0), "the latest window's start");
+        assert_eq!(time_of(settling), (1_795_305_600, 789_000_000));
+        assert_ne!(settling, of_settling("release", event));
+    }
 }

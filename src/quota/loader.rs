@@ -345,4 +345,54 @@ mod tests {
         let wanted = [("messages:d:86400", 5), ("messages:g:172800#7", 3)];
         assert_eq!(few, wanted.map(|(name, count)| (name.to_owned(), count)));
     }
+
+    #[test]
+    fn each_level_has_its_own_last_reset() {
+        let other = |subject: &str, reset_at_ms| Counter {
+            subject: subject.to_owned(),
+            reset_at_ms: Some(reset_at_ms),
+            ..counter(None, 0)
+        };
+        let counters = vec![other(LEVEL, 5), other(LEVEL, 7), other("org:other", 9)];
+        let (held, grants, profiles) = (Vec::new(), Vec::new(), Vec::new());
+        let base = Base { epoch: 1, seq: 0, counters, held, grants, profile_version: 0, profiles };
+        let levels = [LEVEL, "org:other", "org:none"].map(str::to_owned);
+
+        let snapshot = snapshot(&base, &levels, DateTime::UNIX_EPOCH);
+
+        let resets: Vec<i64> = snapshot.levels.iter().map(|level| level.reset_at_ms).collect();
+        assert_eq!(resets, [7, 9, 0]);
+    }
+
+    /// Who asks for which levels, and what they hear.
+    struct Asked {
+        orders: Vec<LoadOrder>,
+        answers: Vec<oneshot::Receiver<Answer>>,
+    }
+
+    fn asked(orders: &[(u16, &[&str])]) -> Asked {
+        let mut asked = Asked { orders: Vec::new(), answers: Vec::new() };
+        for (shard, levels) in orders {
+            let (answer, heard) = oneshot::channel();
+            let levels = levels.iter().map(|level| (*level).to_owned()).collect();
+            asked.orders.push(LoadOrder { shard: *shard, levels, answer });
+            asked.answers.push(heard);
+        }
+        asked
+    }
+
+    /// Guards that one load answers all whom it served, each by what became of its own levels, and nobody else.
+    #[test]
+    fn whoever_is_served_is_answered_and_the_others_go_on_waiting() {
+        let mut asked = asked(&[(1, &["a"]), (1, &["a", "b"]), (1, &["a", "c"]), (2, &["a"])]);
+        let loaded = Loaded::But(vec!["b".to_owned()]);
+
+        let left = answer(asked.orders, 1, &["a", "b"].map(str::to_owned), &loaded);
+
+        let heard = asked.answers.iter_mut().map(oneshot::Receiver::try_recv);
+        let heard: Vec<_> = heard.map(Result::ok).collect();
+        assert!(matches!(heard[..], [Some(Ok(None)), Some(Err(Store::Postgres)), None, None]));
+        let left: Vec<_> = left.iter().map(|order| (order.shard, order.levels.len())).collect();
+        assert_eq!(left, [(1, 2), (2, 1)]);
+    }
 }

@@ -6,6 +6,7 @@
 mod actor;
 mod alerts;
 mod analytics;
+mod batch;
 mod catalogue;
 mod cloud_event;
 mod decide;

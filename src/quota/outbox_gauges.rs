@@ -70,4 +70,29 @@ mod tests {
         assert_eq!(age(vec![entry(0), entry(7_500), entry(9_000)]).to_bits(), 2.5_f64.to_bits());
         assert_eq!(age(vec![entry(11_000)]).to_bits(), 0.0_f64.to_bits(), "never below zero");
     }
+
+    #[test]
+    fn a_shard_s_gauges_say_what_is_held_and_what_waits() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let page = OutboxPage {
+            epoch: Some(1),
+            seq: 9,
+            floor: 2,
+            is_fenced: false,
+            at_cursor: None,
+            entries: Vec::new(),
+        };
+
+        metrics::with_local_recorder(&recorder, || note(3, &page, 5, 10_000));
+
+        let text = recorder.handle().render();
+        for (name, value) in [
+            (names::OUTBOX_EVENTS, "7"),
+            (names::FLUSH_LAG_EVENTS, "4"),
+            (names::OUTBOX_AGE_SECONDS, "0"),
+        ] {
+            let line = format!("{name}{{shard=\"3\"}} {value}");
+            assert!(text.lines().any(|it| it == line), "{line} in {text}");
+        }
+    }
 }

@@ -28,3 +28,31 @@ const fn place(decision: &Decision) -> usize {
         (true, ..) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decision(allowed: bool, replayed: bool, degraded: bool) -> Decision {
+        Decision { allowed, replayed, degraded, ..Decision::default() }
+    }
+
+    #[test]
+    fn each_decision_is_counted_by_its_outcome() {
+        let of =
+            |allowed, replayed, degraded| OUTCOMES[place(&decision(allowed, replayed, degraded))];
+
+        assert_eq!([of(true, false, false), of(false, false, false)], ["allowed", "refused"]);
+        assert_eq!([of(true, true, false), of(false, true, false)], ["replayed", "replayed"]);
+        assert_eq!([of(true, false, true), of(false, true, true)], ["degraded", "degraded"]);
+    }
+
+    #[test]
+    fn a_decision_is_among_the_metrics() {
+        count(&decision(true, false, true));
+
+        let text = telemetry::metrics().render();
+        let line = format!("{}{{outcome=\"degraded\"}}", names::DECISIONS_TOTAL);
+        assert!(text.lines().any(|it| it.starts_with(&line) && !it.ends_with(" 0")), "{text}");
+    }
+}

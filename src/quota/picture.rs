@@ -152,3 +152,97 @@ impl Picture {
         self.page.entries.iter().filter_map(|entry| entry.events.as_ref().ok()).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::counters::Entry;
+    use crate::counters::Undecodable;
+    use crate::ledger::LevelProfile;
+
+    use super::*;
+
+    const NOW_S: i64 = 1_795_305_600;
+    const DAY_S: i64 = 86_400;
+
+    fn entry(last_seq: u64) -> Entry {
+        Entry { epoch: 2, last_seq, written_at_ms: 0, events: Ok(Vec::new()), bytes: 0 }
+    }
+
+    /// A shard whose cursor is at 5, with one entry behind it.
+    fn picture(profiles: Vec<LevelProfile>) -> Picture {
+        let (counters, held, grants) = (Vec::new(), Vec::new(), Vec::new());
+        let (at_cursor, entries) = (None, vec![entry(6)]);
+        Picture {
+            base: Base { epoch: 2, seq: 5, counters, held, grants, profile_version: 0, profiles },
+            states: Vec::new(),
+            page: OutboxPage {
+                epoch: Some(2),
+                seq: 6,
+                floor: 5,
+                is_fenced: false,
+                at_cursor,
+                entries,
+            },
+            now_s: NOW_S,
+        }
+    }
+
+    fn is_whole(change: fn(&mut OutboxPage)) -> bool {
+        let mut picture = picture(Vec::new());
+        change(&mut picture.page);
+        picture.is_whole()
+    }
+
+    /// Guards against faults that are none, and those that are not seen: only whole pictures are compared.
+    #[test]
+    fn a_picture_is_whole_when_nothing_after_the_cursor_is_missing() {
+        assert!(is_whole(|_| {}));
+        assert!(!is_whole(|page| page.epoch = Some(3)));
+        assert!(!is_whole(|page| page.epoch = None));
+        assert!(!is_whole(|page| page.is_fenced = true));
+        assert!(!is_whole(|page| page.floor = 6));
+        assert!(!is_whole(|page| page.seq = 7));
+        assert!(!is_whole(|page| page.entries.clear()));
+        assert!(!is_whole(|page| {
+            let undecodable = Undecodable { raw: Vec::new(), reason: String::new() };
+            page.entries[0].events = Err(undecodable);
+        }));
+    }
+
+    fn state() -> SubjectState {
+        let (path, counters) = ("user:u_1".to_owned(), Vec::new());
+        SubjectState { path, epoch: 2, profile_version: 0, counters }
+    }
+
+    /// Guards the margin: Redis' clock may be a second ahead, and then it has dropped what ends.
+    #[test]
+    fn what_ends_within_two_seconds_is_not_compared() {
+        let picture = picture(Vec::new());
+        let is_current = |field: &Field| picture.is_current(&state(), field);
+        let grant = |end_s| Field::of_grant("messages", 1, end_s);
+        let held = |until_s| Field {
+            tally: Tally::Held { until_s },
+            ..Field::used("messages", Period::Day, false, NOW_S)
+        };
+
+        assert_eq!([NOW_S + 2, NOW_S + 3].map(|at| is_current(&grant(at))), [false, true]);
+        assert_eq!([NOW_S + 2, NOW_S + 3].map(|at| is_current(&held(at))), [false, true]);
+    }
+
+    #[test]
+    fn a_window_is_current_by_the_calendar_of_its_own_level() {
+        let of = |subject: &str, time_zone: &str| LevelProfile {
+            subject: subject.to_owned(),
+            version: 1,
+            profile: format!("{{\"time_zone\":\"{time_zone}\"}}"),
+        };
+        let picture = picture(vec![of("org:a", "Asia/Tokyo"), of("user:u_1", "Etc/GMT+1")]);
+        let day = |start_s| Field::used("messages", Period::Day, false, start_s);
+        let is_current = |start_s| picture.is_current(&state(), &day(start_s));
+
+        // At midnight in UTC the day that began at 1 o'clock is not over there.
+        let here = NOW_S - DAY_S + 3_600;
+        assert_eq!([here, NOW_S, NOW_S - 9 * 3_600].map(is_current), [true, false, false]);
+        assert!(!picture.is_current(&state(), &Field::used("messages", Period::Hour, false, here)));
+    }
+}

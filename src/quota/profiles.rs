@@ -371,3 +371,64 @@ pub(super) fn level_profile(path: &str, version: u64, profile: String) -> LevelP
 fn of_row(row: SubjectRow) -> LevelProfile {
     LevelProfile { path: row.subject, version: row.version, profile: row.for_nodes }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(version: u64, anchor_day: u8) -> LevelProfile {
+        let profile = format!("{{\"anchor_day\":{anchor_day}}}");
+        LevelProfile { path: "user:u_1".into(), version, profile }
+    }
+
+    /// The version that is known of the level, and its anchor day.
+    fn known(profiles: &Profiles) -> (u64, u8) {
+        let subject = Subject::parse("user:u_1").unwrap();
+        let levels = profiles.of(&subject);
+        (levels.versions()[0], levels.profiles()[0].anchor_day.get())
+    }
+
+    #[test]
+    fn a_newer_profile_takes_the_place_of_an_older_one_and_never_the_other_way() {
+        let profiles = Profiles::default();
+        let before = known(&profiles);
+
+        profiles.learn(&profile(5, 15)).unwrap();
+        profiles.learn(&profile(4, 4)).unwrap();
+        profiles.learn(&profile(5, 5)).unwrap();
+        let first = known(&profiles);
+        profiles.learn(&profile(7, 17)).unwrap();
+
+        assert_eq!((before, first, known(&profiles)), ((0, 1), (5, 15), (7, 17)));
+        profiles.forget();
+        assert_eq!(known(&profiles), (0, 1));
+    }
+
+    /// Guards a node's memory: it follows changes of what it has, and takes in no others.
+    #[test]
+    fn a_change_is_followed_where_there_is_a_copy() {
+        let profiles = Profiles::default();
+
+        profiles.follow(&profile(5, 15));
+        let none = known(&profiles);
+        profiles.learn(&profile(5, 15)).unwrap();
+        profiles.follow(&profile(6, 16));
+
+        assert_eq!((none, known(&profiles)), ((0, 1), (6, 16)));
+    }
+
+    /// Guards the other bound: when there are too many copies they are read anew.
+    #[test]
+    fn too_many_copies_begin_anew() {
+        let profiles = Profiles::default();
+        for number in 0..PROFILES_MAX {
+            let path = format!("user:u_{number}x");
+            profiles.learn(&LevelProfile { path, ..profile(1, 2) }).unwrap();
+        }
+        assert_eq!(profiles.version("user:u_0x"), 1);
+
+        profiles.learn(&profile(5, 15)).unwrap();
+
+        assert_eq!((profiles.version("user:u_0x"), known(&profiles)), (0, (5, 15)));
+    }
+}

@@ -258,16 +258,18 @@ def main():
     try_all(options, mutants, tried, (by_mutant, seconds, failing), left_out)
 
 
-def in_order(tests, near, same_file, weights):
-    """In turn the tests that reach what few others reach near the mutant, and in its file: they are about it. Of alike ones
-    the lightest first."""
+def in_order(tests, file, near, same_file, weights):
+    """First the unit tests of the mutant's file. Then in turn the tests that reach what few others reach near the
+    mutant, and in its file: they are about it. Of alike ones the lightest first."""
+    module = re.sub(r"^src/|(/mod)?[.]rs$", "", file).replace("/", "::") + "::tests::"
 
     def by_rarity(places):
         rarest = {test: min(len(reaching) for reaching in places if test in reaching) for test in tests}
         return sorted(tests, key=lambda it: (rarest[it], weights[it], it))
 
+    of_file = sorted(it for it in tests if it[1].startswith(module))
     in_turn = itertools.chain.from_iterable(zip(by_rarity(near), by_rarity(same_file), strict=True))
-    return list(dict.fromkeys(in_turn))
+    return list(dict.fromkeys([*of_file, *in_turn]))
 
 
 def try_all(options, mutants, tried, reached, left_out):
@@ -286,7 +288,7 @@ def try_all(options, mutants, tried, reached, left_out):
         line = mutant["span"]["start"]["line"]
         near = [reaching for at, reaching in places[mutant["file"]] if abs(at - line) <= NEAR_LINES]
         same_file = [reaching for _, reaching in places[mutant["file"]]]
-        tests = in_order(tests, near, same_file, weights)[: options.tests_max]
+        tests = in_order(tests, mutant["file"], near, same_file, weights)[: options.tests_max]
         by = noticed(options.package, mutant, tests, seconds, options.timeout) if tests else None
         outcome = "noticed" if by else "not noticed" if mutant["number"] in by_mutant else "not reached"
         return outcome, f"{mutant['name']}" + (f" by {by}" if by else f" ({len(tests)} tests)")

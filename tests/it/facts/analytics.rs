@@ -238,6 +238,40 @@ async fn who_is_near_a_limit_goes_by_each_subjects_own_limits() {
     app.finish().await;
 }
 
+/// Guards the bounds of that list: where nobody has a limit of one's own it goes by the plans' limits on the metric that is asked
+/// for, and a limit of 0 is none that somebody could be near.
+#[tokio::test]
+async fn who_is_near_a_limit_of_a_plan_goes_by_the_metric_that_is_asked_for() {
+    let limits = LIMITS.replace("metrics = [\"messages\"]", "metrics = [\"messages\", \"tokens\"]").replace(
+        "[plans.small]\nlimits = [",
+        "[plans.small]\nlimits = [{ metric = \"tokens\", period = \"month\", max = 5000 }, { metric = \"messages\", period = \"day\", max = 500 }, ",
+    );
+    let options = Options { catalogue: Some(limits), ..Options::default() };
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    for (subject, amount) in [("user:near", 8), ("user:far", 7), ("user:none", 9)] {
+        assert!(caller.charge(subject, "messages", amount).await.is_allowed());
+    }
+    let near = async || {
+        app.flush().await;
+        let near = caller.get("/v1/analytics/near-limit").await.body;
+        let near = near["near_limit"].as_array().unwrap().clone();
+        let names = near.iter().map(|it| (it["subject"].clone(), it["limit"].clone()));
+        names.collect::<Vec<_>>()
+    };
+    let month = json!("messages-month");
+
+    let by_plan = near().await;
+    let zero = json!({ "limits": [{ "metric": "messages", "period": "month", "max": 0 }] });
+    assert_eq!(caller.put("/v1/subjects/user:none", "*", &zero).await.status, StatusCode::OK);
+    let but_zero = near().await;
+
+    let (none, of_plan) = ((json!("user:none"), month.clone()), (json!("user:near"), month));
+    assert_eq!(by_plan, [none, of_plan.clone()]);
+    assert_eq!(but_zero, [of_plan]);
+    app.finish().await;
+}
+
 /// Guards who may ask and what: analysts with a key over the whole tree, within bounds.
 #[tokio::test]
 async fn analytics_are_for_keys_over_the_whole_tree_and_within_bounds() {

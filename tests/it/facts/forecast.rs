@@ -14,12 +14,18 @@ use crate::traffic::Traffic;
 
 const CATALOGUE: &str = r#"
 metrics = ["messages", "premium_messages"]
+features = ["nano"]
 default_plan = "free"
+scope_plans = { org = "team" }
 [plans.free]
 limits = [
     { metric = "messages", period = "lifetime", max = 100 },
     { metric = "premium_messages", period = "lifetime", max = 100 },
+    { metric = "messages", period = "minute", max = 60 },
+    { metric = "messages", period = "hour", max = 600 },
 ]
+[plans.team]
+limits = [{ metric = "messages", period = "lifetime", max = 9000 }]
 [plans.pro]
 price = 900
 limits = [{ metric = "messages", period = "lifetime", max = 1000 }]
@@ -28,6 +34,10 @@ names = ["claude-3-opus"]
 charges = { messages = 5 }
 [[models]]
 names = ["gemini-2.0-flash"]
+charges = { messages = 2 }
+[[models]]
+names = ["nano"]
+feature = "nano"
 charges = { messages = 1 }
 "#;
 
@@ -76,13 +86,14 @@ async fn a_constant_usage_reaches_its_limit_when_arithmetic_says_so() {
         forecast["hints"],
         json!([
             { "kind": "plan", "plan": "pro" },
-            { "kind": "model", "model": "claude-3-opus", "charges": 5, "cheaper": "gemini-2.0-flash", "cheaper_charges": 1 },
+            { "kind": "model", "model": "claude-3-opus", "charges": 5, "cheaper": "gemini-2.0-flash", "cheaper_charges": 2 },
         ])
     );
     app.stop_nodes().await;
 }
 
-/// A deeper subject has no rollup of its own: its events are read in the log.
+/// A deeper subject has no rollup of its own: its events are read in the log. Foretold are its own limits of a day or more, and
+/// a model is named only if it is cheaper and open.
 #[tokio::test]
 async fn a_deeper_subject_is_foretold_from_its_own_events() {
     let options = Options { catalogue: Some(CATALOGUE.to_owned()), ..Options::default() };
@@ -96,6 +107,10 @@ async fn a_deeper_subject_is_foretold_from_its_own_events() {
         (&forecast["average_daily_milliunits"], &forecast["days"]),
         (&json!(1_000), &json!(10))
     );
+    let limits = forecast["limits"].as_array().unwrap();
+    let limits: Vec<_> = limits.iter().map(|it| (&it["subject"], &it["limit"])).collect();
+    assert_eq!(limits, [(&json!("org:a/user:u_2"), &json!("messages-lifetime"))], "{forecast}");
+    assert_eq!(forecast["hints"], json!([{ "kind": "plan", "plan": "pro" }]));
     app.stop_nodes().await;
 }
 
