@@ -259,3 +259,29 @@ fn incident(cursor: &Cursor, fenced: &Fenced, salvaged: &Salvaged) -> Incident {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CURSOR: Cursor = Cursor { shard: 0, epoch: 3, seq: 40, fence: None, forget: Vec::new() };
+
+    /// The most that is lost when a fault of that kind was met at a place, and three events after the cursor are safe.
+    fn lost(kind: ShardFault, epoch: u64, seq: u64) -> (u64, u64) {
+        let fault = Fault { kind, epoch, seq };
+        let fenced = Fenced { token: Uuid::nil(), epoch: Some(3), seq: 43, floor: 40, fault };
+        let salvaged = Salvaged { after_cursor: 3, last_seq: 43, ..Salvaged::default() };
+        let incident = incident(&CURSOR, &fenced, &salvaged);
+        (incident.expected_seq, incident.lost_at_most)
+    }
+
+    /// Guards promise 4's bound: salvaged events are safe, except after a rollback of the cursor's epoch, whose places others
+    /// may have been given again.
+    #[test]
+    fn the_bound_of_a_loss_counts_what_may_not_be_safe() {
+        assert_eq!(lost(ShardFault::Gap, 3, 45), (45, 2));
+        assert_eq!(lost(ShardFault::Rollback, 3, 45), (45, 5));
+        assert_eq!(lost(ShardFault::Rollback, 2, 45), (43, 0), "a fault of an epoch that ended");
+        assert_eq!(lost(ShardFault::Gap, 2, 45), (43, 0));
+    }
+}

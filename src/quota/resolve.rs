@@ -335,3 +335,51 @@ fn blocked(level: &str, block: Block, at: DateTime<Utc>) -> QuotaError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::domain::Calendar;
+    use crate::domain::Grant;
+    use crate::domain::Metric;
+    use crate::domain::Units;
+
+    use super::*;
+
+    fn level(depth: u8, block: Option<Block>) -> LevelLimits<'static> {
+        let (limits, features, calendar) = (Vec::new(), BTreeSet::new(), Calendar::UTC);
+        LevelLimits { depth, plan: None, limits, features, calendar, block }
+    }
+
+    /// Guards what a refusal says: an admin's block stands until an admin takes it back, however long a rule's is.
+    #[test]
+    fn an_admin_s_block_goes_before_that_of_a_rule() {
+        let by_rule = Block::ByRule { ends_s: 100 };
+        let blocks = |first, second| block(&[level(1, first), level(2, second)]);
+
+        assert_eq!(blocks(Some(by_rule), Some(Block::ByAdmin)), Some((2, Block::ByAdmin)));
+        assert_eq!(blocks(Some(Block::ByAdmin), Some(by_rule)), Some((1, Block::ByAdmin)));
+        assert_eq!(blocks(None, Some(by_rule)), Some((2, by_rule)));
+        assert_eq!(blocks(None, None), None);
+    }
+
+    #[test]
+    fn a_grant_lives_until_the_second_at_which_it_ends() {
+        let grant = |id, expires_s| Grant {
+            id,
+            metric: Metric::new("messages").unwrap(),
+            amount: Units::new(5).unwrap(),
+            expires_s,
+            period: None,
+        };
+        let grants = vec![grant(1, None), grant(2, Some(101)), grant(3, Some(100))];
+        let profile = Profile { grants, ..Profile::NOTHING };
+        let at = DateTime::from_timestamp(100, 0).unwrap();
+
+        let live = live_grants(&mut [level(1, None)], &[&profile], at);
+
+        let ids: Vec<u64> = live.lines.iter().map(|line| line.grant.id).collect();
+        assert_eq!((ids, live.until_s), (vec![2, 1], Some(101)));
+    }
+}

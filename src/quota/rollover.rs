@@ -151,3 +151,53 @@ impl<L: EventLedger> Measure for Rolling<'_, L> {
         Ok(Measured { sheet: Arc::new(sheet), resolved: None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Amount;
+    use crate::domain::Line;
+    use crate::ledger::PreviousCounter;
+
+    use super::*;
+
+    const DAY_S: i64 = 86_400;
+
+    fn roll() -> Roll {
+        let limit = r#"{ "metric": "messages", "period": "day", "max": 10, "rollover": "20%" }"#;
+        let at = DateTime::from_timestamp(5 * DAY_S, 0).unwrap();
+        let limit = serde_json::from_str(limit).unwrap();
+        let line = Line::at(1, limit, Amount::ZERO, at, &Calendar::UTC);
+        Roll { line, before_s: 4 * DAY_S, before: Before::Unknown }
+    }
+
+    fn counter(metric: &str, period: &str, window_start_s: i64) -> PreviousCounter {
+        let (metric, period) = (metric.to_owned(), period.to_owned());
+        PreviousCounter { metric, period, window_start_s, used: 7, carried: 2 }
+    }
+
+    /// What the window before left for one who was first configured at a second, by these counters.
+    fn left(created_at_s: Option<i64>, counters: Vec<PreviousCounter>) -> Before {
+        let created_at = created_at_s.and_then(|at_s| DateTime::from_timestamp(at_s, 0));
+        before(&roll(), &Previous { created_at, counters })
+    }
+
+    /// Guards who gets a whole allowance carried: who was there before that window began, and nobody else.
+    #[test]
+    fn who_was_known_before_the_window_left_all_of_it() {
+        assert_eq!(left(None, vec![]), Before::Nothing);
+        assert_eq!(left(Some(4 * DAY_S + 1), vec![]), Before::Nothing);
+        assert_eq!(left(Some(4 * DAY_S), vec![]), Before::Used(0, 0));
+        assert_eq!(left(None, vec![counter("messages", "day", 4 * DAY_S)]), Before::Used(7, 2));
+    }
+
+    #[test]
+    fn only_the_counter_of_the_same_limit_and_window_says_what_is_left() {
+        for other in [
+            counter("exports", "day", 4 * DAY_S),
+            counter("messages", "week", 4 * DAY_S),
+            counter("messages", "day", 3 * DAY_S),
+        ] {
+            assert_eq!(left(None, vec![other]), Before::Nothing);
+        }
+    }
+}

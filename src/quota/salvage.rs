@@ -168,3 +168,78 @@ async fn log_one_by_one(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use crate::domain::EventKind;
+    use crate::domain::Metric;
+    use crate::domain::Period;
+    use crate::domain::Tally;
+    use crate::domain::Window;
+    use crate::domain::event::Delta;
+    use crate::domain::event::Deltas;
+
+    use super::*;
+
+    fn event(units: &[i64]) -> Event {
+        let line = |units: &i64| Delta {
+            depth: 1,
+            metric: Metric::new("messages").unwrap(),
+            period: Period::Lifetime,
+            window: Window::LIFETIME,
+            grant: None,
+            tally: Tally::Used,
+            units: *units,
+            after: None,
+            limit: None,
+        };
+        let lines = units.iter().map(line).collect();
+        let deltas = Deltas { plan: "free".into(), lines, late: false, overage: false };
+        Event {
+            seq: 1,
+            event_id: Uuid::nil(),
+            occurred_at_ms: 0,
+            kind: EventKind::Consume,
+            subject: "user:u_1".into(),
+            model: None,
+            amount: 1,
+            until_s: None,
+            of: None,
+            deltas: deltas.into(),
+            request_id: None,
+            trace_id: None,
+            metadata: None,
+        }
+    }
+
+    /// Guards the bound of what was accepted beyond a limit: all units that were added at places passed before, and no others.
+    #[test]
+    fn units_count_where_the_cursor_had_passed() {
+        let mut salvaged = Salvaged::default();
+        let chunk = |is_after_cursor| Chunk {
+            epoch: 1,
+            is_after_cursor,
+            events: vec![event(&[3, -5]), event(&[4, 2])],
+        };
+
+        salvaged.add(2, &chunk(true));
+        let after = (salvaged.after_cursor, salvaged.on_older_state, salvaged.units_on_older_state);
+        salvaged.add(0, &chunk(false));
+        salvaged.add(2, &chunk(false));
+        salvaged.add(1, &chunk(false));
+
+        assert_eq!(after, (2, 0, 0));
+        assert_eq!((salvaged.on_older_state, salvaged.units_on_older_state), (3, 18));
+        assert_eq!(salvaged.events(), 5);
+    }
+
+    #[test]
+    fn nothing_was_salvaged_without_events_and_dead_letters() {
+        assert!(Salvaged::default().is_empty());
+        assert!(!Salvaged { after_cursor: 1, ..Salvaged::default() }.is_empty());
+        assert!(!Salvaged { on_older_state: 1, ..Salvaged::default() }.is_empty());
+        assert!(!Salvaged { dead: 1, ..Salvaged::default() }.is_empty());
+    }
+}

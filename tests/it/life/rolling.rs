@@ -86,6 +86,24 @@ async fn who_was_not_there_leaves_nothing() {
     app.finish().await;
 }
 
+/// Guards the window that a roll looks at: the one before by the calendar of the level itself.
+#[tokio::test]
+async fn a_day_leaves_its_rest_by_the_level_s_own_calendar() {
+    let daily = ROLLING
+        .replace("period = \"month\"", "period = \"day\"")
+        .replace("{ metric = \"exports\", period = \"day\", max = 9 },", "");
+    let app = start_on(daily).await;
+    let zone = serde_json::json!({ "time_zone": "Etc/GMT+5" });
+    let put = app.caller().put(&format!("/v1/subjects/{USER}"), "*", &zone).await;
+    assert_eq!(put.status.as_u16(), 200, "{put:?}");
+    assert!(app.quota().consume(messages(USER, 97)).await.unwrap().allowed);
+
+    app.clock.advance(86_400_000);
+
+    assert_eq!(month(&app).await, (0, 3, 103));
+    app.finish().await;
+}
+
 const MESSAGES: &str = "{ metric = 'messages', period = 'month', max = 100, rollover = '20%' }";
 const EXPORTS: &str = "{ metric = 'exports', period = 'month', max = 100, rollover = '20%' }";
 const IMPORTS: &str = "{ metric = 'imports', period = 'month', max = 100, rollover = '20%' }";
