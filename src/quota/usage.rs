@@ -158,3 +158,51 @@ impl Quota {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::domain::Amount;
+
+    use super::*;
+
+    fn line(depth: u8, metric: &str, period: &str) -> Line {
+        let limit = format!(r#"{{ "metric": "{metric}", "period": "{period}", "max": 2 }}"#);
+        let limit = serde_json::from_str(&limit).unwrap();
+        Line::at(depth, limit, Amount::ZERO, DateTime::UNIX_EPOCH, &Calendar::UTC)
+    }
+
+    /// Guards that each limit shows its own count: another metric's, period's or level's is none of it.
+    #[test]
+    fn each_limit_of_an_answer_has_its_own_state() {
+        let subject = Subject::parse("org:a/user:u_1").unwrap();
+        let own = line(2, "messages", "day");
+        let others =
+            [line(2, "tokens", "day"), line(2, "messages", "week"), line(1, "messages", "day")];
+        let sheet = Sheet { depth: 2, lines: vec![own.clone()], ..Sheet::default() };
+        let state = |line: &Line, used: u64| LimitState {
+            subject: subject.level(line.depth).into(),
+            metric: line.limit.metric.clone(),
+            period: line.limit.period,
+            window: line.window,
+            sliding: false,
+            max: line.limit.max,
+            mode: line.limit.mode,
+            warning_percent: 80,
+            critical_percent: 95,
+            used: Units::new(used).unwrap(),
+            reserved: Units::ZERO,
+            carried: Units::ZERO,
+            granted: Units::ZERO,
+            violated: false,
+            would_deny: false,
+        };
+        let mut states: Vec<LimitState> = others.iter().map(|line| state(line, 9)).collect();
+
+        assert_eq!(of_limits(&subject, &sheet, &states), []);
+        states.push(state(&own, 2));
+        let found = of_limits(&subject, &sheet, &states);
+
+        let found: Vec<_> = found.iter().map(|it| (it.used.get(), it.violated)).collect();
+        assert_eq!(found, [(2, true)]);
+    }
+}

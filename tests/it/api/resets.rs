@@ -26,9 +26,11 @@ const CATALOGUE: &str = r#"
 const MEMBERS: [&str; 3] = ["org:acme/user:u_1", "org:acme/user:u_2", "org:acme/user:u_3"];
 const OTHERS: [&str; 2] = ["org:acme2/user:u_1", "user:u_1"];
 
-/// Three members of `org:acme` and two others, each with 2 messages and 5 units of storage. Nothing is in Postgres yet.
+/// Three members of `org:acme` and two others, each with 2 messages and 5 units of storage. Nothing is in Postgres yet, where
+/// it comes in many batches.
 async fn start() -> TestApp {
-    let app = TestApp::start_with(with_catalogue(CATALOGUE)).await;
+    let options = with_catalogue(CATALOGUE).with("HEADROOM_FLUSHER_BATCH_EVENTS_MAX", 1);
+    let app = TestApp::start_with(options).await;
     for subject in MEMBERS.into_iter().chain(OTHERS) {
         assert!(app.caller().charge(subject, "messages", 2).await.is_allowed());
         assert!(app.caller().charge(subject, "storage", 5).await.is_allowed());
