@@ -270,13 +270,18 @@ async fn enqueue(fan: WebhookFan, rows: &[FeedRow], seen: FeedSeen) -> Result<bo
     let seen = if rows.is_empty() { FeedSeen { place: last_place, number: 0 } } else { seen };
     let mut deliveries = Vec::new();
     for row in rows {
-        for webhook in fan.webhooks.iter().filter(|it| it.enabled && it.since_place < row.place) {
+        for webhook in fan.webhooks.iter().filter(|webhook| is_sent(webhook, row.place)) {
             let wanted = row.items.iter().filter(|item| is_wanted(webhook, item));
             deliveries.extend(wanted.map(|item| delivery(webhook, item)));
         }
     }
     fan.finish(&deliveries, seen).await.map_err(QuotaError::of_ledger)?;
     Ok(seen.place < last_place)
+}
+
+/// Whether a webhook is told of a row: one that is enabled, of what came after it was made.
+const fn is_sent(webhook: &Webhook, place: u64) -> bool {
+    webhook.enabled && webhook.since_place < place
 }
 
 fn is_wanted(webhook: &Webhook, item: &FeedItem) -> bool {
@@ -336,5 +341,60 @@ mod tests {
     fn a_page_is_bounded_by_its_items_and_by_its_deliveries() {
         let pages = [0, 1, 4, 100, 10_000].map(page_items);
         assert_eq!(pages, [1_000, 1_000, 1_000, 40, 1]);
+    }
+
+    fn webhook(id: u128) -> Webhook {
+        Webhook {
+            id: Uuid::from_u128(id),
+            url: "https://app.example/hook".into(),
+            format: WebhookFormat::Standard,
+            kinds: Vec::new(),
+            subject: None,
+            enabled: true,
+            disabled_reason: None,
+            since_place: 7,
+        }
+    }
+
+    fn item(kind: SignalKind, data: &str) -> FeedItem {
+        FeedItem {
+            number: 1,
+            id: Uuid::nil(),
+            kind,
+            subject: None,
+            occurred_at: chrono::DateTime::UNIX_EPOCH,
+            data: serde_json::value::RawValue::from_string(data.to_owned()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_webhook_is_told_of_what_comes_after_it_while_it_is_enabled() {
+        let disabled = Webhook { enabled: false, ..webhook(1) };
+
+        assert_eq!([6, 7, 8].map(|place| is_sent(&webhook(1), place)), [false, false, true]);
+        assert!(!is_sent(&disabled, 8));
+    }
+
+    /// Guards who hears of an alert: the channels of its rule, if it names any; data of other kinds names none.
+    #[test]
+    fn an_alert_is_for_the_channels_of_its_rule() {
+        let named = format!(r#"{{ "channels": ["{}"] }}"#, Uuid::from_u128(1));
+        let alert = item(AlertKind::ALL[0].signal(), &named);
+        let is_alert = |kind: &SignalKind| AlertKind::ALL.iter().any(|it| it.signal() == *kind);
+        let other = SignalKind::ALL.into_iter().find(|kind| !is_alert(kind)).unwrap();
+
+        assert_eq!([1, 2].map(|id| is_channel(&webhook(id), &alert)), [true, false]);
+        assert!(is_channel(&webhook(2), &item(AlertKind::ALL[0].signal(), "{}")));
+        assert!(is_channel(&webhook(2), &item(other, &named)));
+    }
+
+    #[test]
+    fn a_chat_reads_no_markup_in_what_is_said() {
+        let item = item(SignalKind::ALL[0], r#"{"note":"<!channel> & `@all` ok"}"#);
+
+        let said = message(&item);
+
+        let text = r#"{"note":"!channel  all ok"}"#;
+        assert!(said.ends_with(&format!("headroom\n```{text}```")), "{said}");
     }
 }

@@ -238,3 +238,29 @@ async fn the_chats_json_after_a_reset_shows_an_empty_month() {
     assert!(caller.consume(SUBJECT, "claude-sonnet-4").await.is_allowed());
     app.finish().await;
 }
+
+/// Guards a dry run: it names what the same reset would clear, and nothing of another metric or period.
+#[tokio::test]
+async fn a_dry_run_looks_at_what_its_scope_names() {
+    let app = start(1).await;
+    consume(&app, "messages", 3).await;
+    consume(&app, "tokens", 2).await;
+    app.flush().await;
+    let would_clear = async |metric: Option<&str>, period| {
+        let metric = metric.map(|name| headroom::domain::Metric::new(name).unwrap());
+        let scope = ResetScope { metric, period };
+        let found = app.quota().would_clear(&orders::subject(SUBJECT), &scope).await;
+        found.map(|it| it.iter().map(|it| (it.metric.to_string(), it.units)).collect::<Vec<_>>())
+    };
+    let line = |metric: &str, units| (metric.to_owned(), units);
+
+    let tokens = would_clear(Some("tokens"), None).await.unwrap();
+    let lifetime = would_clear(None, Some(Period::Lifetime)).await.unwrap();
+    let all = would_clear(None, None).await.unwrap();
+    let unknown = would_clear(Some("unheard_of"), None).await;
+
+    assert_eq!((tokens, lifetime), (vec![line("tokens", -2)], vec![line("messages", -3)]));
+    assert_eq!(all, [line("messages", -3), line("messages", -3), line("tokens", -2)]);
+    assert!(matches!(unknown, Err(headroom::quota::QuotaError::UnknownMetric)));
+    app.finish().await;
+}

@@ -247,18 +247,32 @@ impl Quota {
         let units = |detail: &serde_json::Value| detail["units_on_older_state"].as_u64();
         let older: u64 = incidents.iter().filter_map(|it: &IncidentRow| units(&it.detail)).sum();
         let lost: u64 = incidents.iter().map(|it| it.lost_at_most).sum();
-        if lost == 0 || excess <= lost + older {
-            return Ok(lost + older);
+        if is_covered(excess, lost, older) {
+            return Ok(beyond_at_most(lost, older, 1));
         }
         let largest = self.ledger.largest_charge().await.map_err(QuotaError::of_ledger)?;
-        Ok(lost.saturating_mul(largest) + older)
+        Ok(beyond_at_most(lost, older, largest))
     }
+}
+
+/// Whether units above a limit are explained, or stay unexplained, however large the events were that are lost.
+const fn is_covered(excess: u64, lost: u64, older: u64) -> bool {
+    lost == 0 || excess <= beyond_at_most(lost, older, 1)
+}
+
+/// Units that may be above a limit: of `lost` events of at most `largest` units, and `older` that were accepted before it was noticed.
+const fn beyond_at_most(lost: u64, older: u64, largest: u64) -> u64 {
+    lost.saturating_mul(largest).saturating_add(older)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Check;
     use super::Disagreement;
+    use super::FAILURES_NAMED_MAX;
+    use super::beyond_at_most;
     use super::differs;
+    use super::is_covered;
 
     #[test]
     fn a_finding_names_the_row_and_what_both_say() {
@@ -267,5 +281,31 @@ mod tests {
 
         let words = "reservation user:u_1 7: Some(\"open\") is kept, None is logged";
         assert_eq!(differs("reservation", &row), words);
+    }
+
+    #[test]
+    fn the_largest_event_is_asked_for_when_it_makes_a_difference() {
+        let cases = [(0, 0, 0), (9, 0, 2), (5, 3, 2), (6, 3, 2), (5, 5, 0)];
+
+        let covered = cases.map(|(excess, lost, older)| is_covered(excess, lost, older));
+
+        assert_eq!(covered, [true, true, true, false, true]);
+        assert_eq!([beyond_at_most(3, 2, 1), beyond_at_most(3, 2, 10)], [5, 32]);
+        assert_eq!(beyond_at_most(2, 1, u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_check_counts_all_and_names_the_first() {
+        let mut check = Check::new("I1", "");
+
+        for number in 0..FAILURES_NAMED_MAX + 2 {
+            check.expect(false, || number.to_string());
+            check.expect(true, || "no".to_owned());
+        }
+
+        let broken = FAILURES_NAMED_MAX as u64 + 2;
+        assert_eq!((check.examined, check.broken), (2 * broken, broken));
+        let named: Vec<String> = (0..FAILURES_NAMED_MAX).map(|it| it.to_string()).collect();
+        assert_eq!(check.failures, named);
     }
 }

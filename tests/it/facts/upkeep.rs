@@ -1,4 +1,7 @@
-//! What the background tasks keep in order: partitions ahead, writers of refusals that are gone, and what time it is.
+//! What keeps the stores in order: partitions ahead, rows that go with age, verification, and what time it is.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use chrono::Datelike;
 use chrono::Months;
@@ -47,6 +50,40 @@ async fn writers_of_refusals_that_ended_long_ago_are_forgotten() {
     app.quota().drop_old_denial_writers().await.unwrap();
 
     assert_eq!(number(&postgres, "SELECT count(*) FROM denial_writers").await, 1);
+    app.finish().await;
+}
+
+/// Guards the table of deliveries: what ended long ago is taken away, and what has not ended stays.
+#[tokio::test]
+async fn deliveries_that_ended_long_ago_are_taken_away() {
+    let app = TestApp::start().await;
+    let postgres = app.postgres().await;
+    let hook = serde_json::json!({ "url": "https://app.example/hook", "enabled": false });
+    let made = app.caller().post("/v1/webhooks", &hook).await;
+    assert!(made.status.is_success(), "{made:?}");
+    let add = "INSERT INTO webhook_deliveries (webhook_id, event_id, type, body, state, ended_at)
+        SELECT webhook_id, gen_random_uuid(), 'x', '{}', 'delivered', now() - make_interval(days => age)
+        FROM webhooks, unnest(ARRAY[6, 8, 9]) AS age";
+    postgres.batch_execute(add).await.unwrap();
+
+    app.quota().drop_old_deliveries().await.unwrap();
+
+    assert_eq!(number(&postgres, "SELECT count(*) FROM webhook_deliveries").await, 1);
+    app.finish().await;
+}
+
+/// Guards the bar that a terminal shows while both stores are verified: it ends when the work does.
+#[tokio::test]
+async fn a_verification_takes_as_many_steps_as_it_says() {
+    let app = TestApp::start().await;
+    let steps = AtomicU64::new(0);
+    let step = || {
+        steps.fetch_add(1, Ordering::Relaxed);
+    };
+
+    app.quota().verify_with(&step).await.unwrap();
+
+    assert_eq!(steps.into_inner(), app.quota().verify_steps());
     app.finish().await;
 }
 

@@ -50,6 +50,29 @@ async fn step_until_suspected(app: &TestApp) {
     panic!("nothing was suspected in a whole round");
 }
 
+/// Guards the reach of a round: every shard is looked at, one after the other.
+#[tokio::test]
+async fn a_round_comes_to_the_subjects_of_every_shard() {
+    let app = start().await;
+    let shards = 0..app.quota().shard_count();
+    let mut before = Vec::new();
+    for shard in shards.clone() {
+        let mut subjects = (0..).map(|number| format!("user:u_{number}"));
+        let subject = subjects.find(|it| orders::shard_of(it) == shard).unwrap();
+        accept(app.quota(), &subject, 1).await;
+        app.flush().await;
+        before.push((key_of(&subject), add_units(&app, &subject, "messages:m:", 7).await));
+    }
+
+    round(&app).await;
+
+    assert_eq!(findings(&app).await, i64::from(shards.end));
+    for (key, state) in before {
+        state.write(&app.redis().await, &key).await;
+    }
+    app.finish().await;
+}
+
 /// Guards that a counter which differs from Postgres and the outbox is reported, once it was seen twice, with both counts;
 /// and that it is reported no more when it differs no more.
 #[tokio::test]
