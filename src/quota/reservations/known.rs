@@ -191,6 +191,7 @@ fn grants_of(sheet: &Sheet, lines: &[Delta]) -> Vec<(GrantLine, u64)> {
 #[cfg(test)]
 mod tests {
     use super::grants_of;
+    use super::is_of;
     use super::line_of;
     use crate::domain::Amount;
     use crate::domain::Grant;
@@ -252,5 +253,20 @@ mod tests {
         let found = grants_of(&sheet, &[held(Some(2), 6), held(None, 9), held(Some(3), 4)]);
 
         assert_eq!(found, [(line(2, 20, None), 6), (line(3, 4, Some(172_800)), 4)]);
+    }
+
+    /// Guards a hold of a trailing minute: its units are of a slice, which is shorter than the minute.
+    #[test]
+    fn units_of_a_slice_are_of_a_sliding_limit() {
+        let slice_s = Period::Minute.slice_s().unwrap();
+        let of = |seconds| Delta {
+            period: Period::Minute,
+            window: Window { start_s: 60, end_s: 60 + seconds },
+            ..held(None, 5)
+        };
+        let line = |seconds| line_of(&of(seconds), Amount::new(5).unwrap());
+
+        assert!(line(slice_s).limit.sliding && !line(60).limit.sliding);
+        assert!(is_of(&line(slice_s), &of(slice_s)) && !is_of(&line(60), &of(slice_s)));
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::counters::Field;
 use crate::counters::SubjectState;
+use crate::domain::Catalogue;
 use crate::domain::Event;
 use crate::domain::EventKind;
 use crate::domain::Mode;
@@ -114,7 +115,7 @@ impl Quota {
         key: &CounterKey,
         used: i64,
     ) -> Result<u64, QuotaError> {
-        let units = self.above_limit(key, used);
+        let units = above_limit(&self.edition().catalogue, key, used);
         let is_configured = picture.base.profiles.iter().any(|it| it.subject == key.0);
         let is_pending = |event: &Event| {
             (event.kind == EventKind::Set || event.deltas.overage)
@@ -131,20 +132,20 @@ impl Quota {
         let was_set = self.ledger.was_set(&key.0, since).await.map_err(QuotaError::of_ledger)?;
         Ok(if was_set { 0 } else { units })
     }
+}
 
-    fn above_limit(&self, key: &CounterKey, used: i64) -> u64 {
-        let edition = self.edition();
-        let Ok(subject) = Subject::parse(&key.0) else { return 0 };
-        let levels = limits_of(&edition.catalogue, &subject, &[]);
-        let Ok(Some(level)) = levels.map(|mut levels| levels.pop()) else { return 0 };
-        let limit = level.limits.iter().find(|limit| {
-            limit.metric.as_str() == key.1.metric
-                && limit.period == key.1.period
-                && limit.mode == Mode::Hard
-        });
-        let max = limit.and_then(|limit| limit.max).map_or(u64::MAX, crate::domain::Units::get);
-        u64::try_from(used).unwrap_or(0).saturating_sub(max)
-    }
+/// Units above the hard limit that a plan of the catalogue sets on the counter; 0 where it sets none.
+fn above_limit(catalogue: &Catalogue, key: &CounterKey, used: i64) -> u64 {
+    let Ok(subject) = Subject::parse(&key.0) else { return 0 };
+    let levels = limits_of(catalogue, &subject, &[]);
+    let Ok(Some(level)) = levels.map(|mut levels| levels.pop()) else { return 0 };
+    let limit = level.limits.iter().find(|limit| {
+        limit.metric.as_str() == key.1.metric
+            && limit.period == key.1.period
+            && limit.mode == Mode::Hard
+    });
+    let max = limit.and_then(|limit| limit.max).map_or(u64::MAX, crate::domain::Units::get);
+    u64::try_from(used).unwrap_or(0).saturating_sub(max)
 }
 
 fn check_outbox(picture: &Picture, progress: &mut Progress) {
@@ -166,4 +167,78 @@ fn check_outbox(picture: &Picture, progress: &mut Progress) {
         format!("the outbox ends at {last}, the shard at {}", page.seq)
     });
     progress.pending += page.seq.saturating_sub(base.seq);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::counters::Entry;
+    use crate::counters::OutboxPage;
+    use crate::counters::Undecodable;
+    use crate::domain::Period;
+    use crate::ledger::Base;
+
+    use super::*;
+
+    /// The invariants that break where the cursor is at 5 of epoch 2, and how many events wait.
+    fn broken(change: fn(&mut OutboxPage)) -> (Vec<&'static str>, u64) {
+        let undecodable = Undecodable { raw: Vec::new(), reason: String::new() };
+        let entry =
+            |last_seq, events| Entry { epoch: 2, last_seq, written_at_ms: 0, events, bytes: 0 };
+        let entries = vec![entry(7, Err(undecodable.clone())), entry(9, Err(undecodable))];
+        let (counters, held, grants, profiles) = (vec![], vec![], vec![], vec![]);
+        let mut picture = Picture {
+            base: Base { epoch: 2, seq: 5, counters, held, grants, profile_version: 0, profiles },
+            states: Vec::new(),
+            page: OutboxPage {
+                epoch: Some(2),
+                seq: 9,
+                floor: 5,
+                is_fenced: false,
+                at_cursor: None,
+                entries,
+            },
+            now_s: 0,
+        };
+        change(&mut picture.page);
+        let mut progress = Progress { pending: 2, ..Progress::new() };
+        check_outbox(&picture, &mut progress);
+        let checks = [&progress.i4, &progress.i5, &progress.i6];
+        let broken = checks.iter().filter(|check| check.broken > 0).map(|check| check.name);
+        (broken.collect(), progress.pending)
+    }
+
+    /// Guards the guard: what breaks I4, I5 and I6 is told, and nothing else is. What cannot be decoded has all places up to its own.
+    #[test]
+    fn what_is_wrong_with_an_outbox_is_told_by_its_invariant() {
+        assert_eq!(broken(|_| {}), (vec![], 6));
+        assert_eq!(broken(|page| page.floor = 6), (vec!["I4"], 6));
+        assert_eq!(broken(|page| page.seq = 10), (vec!["I5"], 7));
+        assert_eq!(broken(|page| page.entries.clear()), (vec!["I5"], 6));
+        assert_eq!(broken(|page| page.entries[0].events = Ok(Vec::new())).0, ["I5"; 0]);
+        assert_eq!(broken(|page| page.epoch = Some(3)), (vec!["I6"], 6));
+        assert_eq!(broken(|page| page.epoch = None), (vec!["I6"], 6));
+    }
+
+    #[test]
+    fn only_the_hard_limit_of_the_same_metric_and_period_is_passed() {
+        let catalogue = "metrics = ['messages', 'tokens']
+            default_plan = 'free'
+            [plans.free]
+            limits = [
+                { metric = 'tokens', period = 'month', max = 1 },
+                { metric = 'messages', period = 'day', max = 2, mode = 'soft' },
+                { metric = 'messages', period = 'week', max = 3 },
+                { metric = 'messages', period = 'month', max = 4 },
+            ]";
+        let catalogue = Catalogue::parse(catalogue).unwrap();
+        let above = |metric, period, used| {
+            let key = ("user:u_1".to_owned(), Field::used(metric, period, false, 0));
+            above_limit(&catalogue, &key, used)
+        };
+
+        assert_eq!([3, 4, 5, 9].map(|used| above("messages", Period::Month, used)), [0, 0, 1, 5]);
+        assert_eq!(above("messages", Period::Day, 9), 0, "a soft limit may be passed");
+        assert_eq!(above("messages", Period::Lifetime, 9), 0);
+        assert_eq!(above("messages", Period::Month, -9), 0);
+    }
 }

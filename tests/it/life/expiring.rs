@@ -59,6 +59,9 @@ async fn a_late_commit_is_usage() {
     }
     app.flush().await;
     assert_eq!(quota.expire_due().await.unwrap(), 0);
+    // Had one of these events another's id, the log would have left it out, and the counters with it.
+    assert_eq!(counts_of(quota, USER).await, (20, 0, 80, 0));
+    assert_eq!((logged(&app, "expire").await, logged(&app, "commit").await), (1, 2));
     app.finish().await;
 }
 

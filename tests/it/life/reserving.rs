@@ -136,5 +136,8 @@ async fn an_extended_hold_lasts_longer() {
     assert_eq!(counts_of(quota, USER).await, (0, 10, 90, 0));
     let ended = commit(quota, &held, 10).await.unwrap();
     assert!(!ended.late);
+    app.flush().await;
+    assert_eq!(counts_of(quota, USER).await, (10, 0, 90, 0));
+    assert_eq!((logged(&app, "extend").await, logged(&app, "commit").await), (1, 1));
     app.finish().await;
 }
