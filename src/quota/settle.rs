@@ -200,3 +200,25 @@ impl<L: EventLedger> Quota<L> {
         recovered.unwrap_or_else(|_| Err(QuotaError::away(Store::Redis)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards an attempt that was accepted and not answered: by now the limits are full, and a look at them says nothing of it.
+    #[test]
+    fn what_was_accepted_stays_accepted_when_it_is_only_looked_at() {
+        let found = |accepted| {
+            let (used, more) = (Vec::new(), None);
+            Outcome::Decided { accepted, used, more, reset_at_ms: 0, now_ms: 7 }
+        };
+        let is_accepted = |outcome, is_as_asked| match as_asked(outcome, is_as_asked) {
+            Outcome::Decided { accepted, now_ms: 7, .. } => accepted,
+            _ => panic!("another outcome"),
+        };
+
+        assert!(is_accepted(found(false), false));
+        assert_eq!([true, false].map(|it| is_accepted(found(it), true)), [true, false]);
+        assert!(matches!(as_asked(Outcome::Nothing, false), Outcome::Nothing));
+    }
+}
