@@ -102,34 +102,16 @@ pub(super) fn of_entries(
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use crate::counters::Undecodable;
     use crate::domain::Event;
-    use crate::domain::EventKind;
-    use crate::domain::event::Deltas;
+    use crate::quota::samples;
 
     use super::*;
 
     const CURSOR: Cursor = Cursor { shard: 1, epoch: 3, seq: 40, fence: None, forget: Vec::new() };
 
     fn event(seq: u64) -> Event {
-        let deltas = Deltas { plan: "free".into(), lines: Vec::new(), late: false, overage: false };
-        Event {
-            seq,
-            event_id: Uuid::from_u128(u128::from(seq)),
-            occurred_at_ms: 0,
-            kind: EventKind::Consume,
-            subject: "user:u_1".into(),
-            model: None,
-            amount: 1,
-            until_s: None,
-            of: None,
-            deltas: deltas.into(),
-            request_id: None,
-            trace_id: None,
-            metadata: None,
-        }
+        samples::event(seq, Vec::new())
     }
 
     /// An entry of the events at these places, of ten bytes for each.
@@ -145,8 +127,7 @@ mod tests {
     }
 
     fn page(epoch: u64, seq: u64, entries: Vec<Entry>) -> OutboxPage {
-        let at_cursor = None;
-        OutboxPage { epoch: Some(epoch), seq, floor: 0, is_fenced: false, at_cursor, entries }
+        samples::page(epoch, 0, seq, entries)
     }
 
     /// Guards each kind of loss by the name that an incident gives it, and that nothing else is one.

@@ -42,6 +42,8 @@ mod rewrite;
 mod rollover;
 mod rollups;
 mod salvage;
+#[cfg(test)]
+mod samples;
 mod settle;
 mod shards;
 mod transfers;

@@ -45,6 +45,7 @@ impl<L: EventLedger> Quota<L> {
 mod tests {
     use super::*;
     use crate::counters::Entry;
+    use crate::quota::samples;
 
     #[test]
     fn the_age_is_that_of_the_first_entry_that_tells_its_time() {
@@ -55,17 +56,7 @@ mod tests {
             events: Ok(Vec::new()),
             bytes: 0,
         };
-        let age = |entries: Vec<Entry>| {
-            let page = OutboxPage {
-                epoch: Some(1),
-                seq: 1,
-                floor: 0,
-                is_fenced: false,
-                at_cursor: None,
-                entries,
-            };
-            age_s(&page, 10_000)
-        };
+        let age = |entries: Vec<Entry>| age_s(&samples::page(1, 0, 1, entries), 10_000);
         assert_eq!(age(Vec::new()).to_bits(), 0.0_f64.to_bits());
         assert_eq!(age(vec![entry(0), entry(7_500), entry(9_000)]).to_bits(), 2.5_f64.to_bits());
         assert_eq!(age(vec![entry(11_000)]).to_bits(), 0.0_f64.to_bits(), "never below zero");
@@ -74,14 +65,7 @@ mod tests {
     #[test]
     fn a_shard_s_gauges_say_what_is_held_and_what_waits() {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        let page = OutboxPage {
-            epoch: Some(1),
-            seq: 9,
-            floor: 2,
-            is_fenced: false,
-            at_cursor: None,
-            entries: Vec::new(),
-        };
+        let page = samples::page(1, 2, 9, Vec::new());
 
         metrics::with_local_recorder(&recorder, || note(3, &page, 5, 10_000));
 

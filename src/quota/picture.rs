@@ -158,6 +158,7 @@ mod tests {
     use crate::counters::Entry;
     use crate::counters::Undecodable;
     use crate::ledger::LevelProfile;
+    use crate::quota::samples;
 
     use super::*;
 
@@ -171,18 +172,10 @@ mod tests {
     /// A shard whose cursor is at 5, with one entry behind it.
     fn picture(profiles: Vec<LevelProfile>) -> Picture {
         let (counters, held, grants) = (Vec::new(), Vec::new(), Vec::new());
-        let (at_cursor, entries) = (None, vec![entry(6)]);
         Picture {
             base: Base { epoch: 2, seq: 5, counters, held, grants, profile_version: 0, profiles },
             states: Vec::new(),
-            page: OutboxPage {
-                epoch: Some(2),
-                seq: 6,
-                floor: 5,
-                is_fenced: false,
-                at_cursor,
-                entries,
-            },
+            page: samples::page(2, 5, 6, vec![entry(6)]),
             now_s: NOW_S,
         }
     }

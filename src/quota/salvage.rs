@@ -171,15 +171,12 @@ async fn log_one_by_one(
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
-    use crate::domain::EventKind;
     use crate::domain::Metric;
     use crate::domain::Period;
     use crate::domain::Tally;
     use crate::domain::Window;
     use crate::domain::event::Delta;
-    use crate::domain::event::Deltas;
+    use crate::quota::samples;
 
     use super::*;
 
@@ -195,23 +192,7 @@ mod tests {
             after: None,
             limit: None,
         };
-        let lines = units.iter().map(line).collect();
-        let deltas = Deltas { plan: "free".into(), lines, late: false, overage: false };
-        Event {
-            seq: 1,
-            event_id: Uuid::nil(),
-            occurred_at_ms: 0,
-            kind: EventKind::Consume,
-            subject: "user:u_1".into(),
-            model: None,
-            amount: 1,
-            until_s: None,
-            of: None,
-            deltas: deltas.into(),
-            request_id: None,
-            trace_id: None,
-            metadata: None,
-        }
+        samples::event(1, units.iter().map(line).collect())
     }
 
     /// Guards the bound of what was accepted beyond a limit: all units that were added at places passed before, and no others.

@@ -176,6 +176,7 @@ mod tests {
     use crate::counters::Undecodable;
     use crate::domain::Period;
     use crate::ledger::Base;
+    use crate::quota::samples;
 
     use super::*;
 
@@ -189,14 +190,7 @@ mod tests {
         let mut picture = Picture {
             base: Base { epoch: 2, seq: 5, counters, held, grants, profile_version: 0, profiles },
             states: Vec::new(),
-            page: OutboxPage {
-                epoch: Some(2),
-                seq: 9,
-                floor: 5,
-                is_fenced: false,
-                at_cursor: None,
-                entries,
-            },
+            page: samples::page(2, 5, 9, entries),
             now_s: 0,
         };
         change(&mut picture.page);
