@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     fn decision(allowed: bool, replayed: bool, degraded: bool) -> Decision {
-        Decision { allowed, replayed, degraded, ..Decision::default() }
+        Decision { allowed, degraded, replayed, ..Decision::default() }
     }
 
     #[test]
