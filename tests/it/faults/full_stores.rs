@@ -162,3 +162,31 @@ async fn flushed_events_do_not_fill_an_outbox_before_their_time_is_over() {
     assert_eq!(counted(&app, "user:u_1").await, i64::try_from(OUTBOX_EVENTS).unwrap() * 2);
     app.finish().await;
 }
+
+/// Guards the half of an outbox: up to it what is flushed stays for its time, and with one event more it goes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flushed_events_go_when_the_outbox_is_more_than_half_full() {
+    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
+    let options = options
+        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
+        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 3_600);
+    let app = TestApp::start_with(options).await;
+    let caller = app.caller();
+    let left = async || {
+        app.flush().await;
+        let mut length = redis::cmd("XLEN");
+        length.arg(keys::outbox(orders::shard_of("user:u_1")));
+        length.query_async::<u64>(&mut app.redis().await).await.unwrap()
+    };
+    for _ in 0..10 {
+        join_all((0..OUTBOX_EVENTS / 20).map(|_| caller.consume("user:u_1", MODEL))).await;
+    }
+
+    let at_half = left().await;
+    assert!(caller.consume("user:u_1", MODEL).await.is_allowed());
+    let above = left().await;
+
+    assert!(at_half > 0);
+    assert_eq!(above, 0);
+    app.finish().await;
+}
