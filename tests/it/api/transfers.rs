@@ -66,10 +66,10 @@ async fn a_gift_moves_units_and_both_sides_show_it() {
     let read = caller.get(&format!("{TRANSFERS}/{id}")).await;
     let received = caller.get("/v1/subjects/user:u_2/grants").await;
 
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     let kept = "SELECT request_id FROM transfers";
     let kept = app.postgres().await.query_one(kept, &[]).await.unwrap();
     assert_eq!(kept.get::<_, Option<&str>>(0), Some(made.header("x-request-id")));
-    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
     let mut told = made.body.clone();
     let fields = told.as_object_mut().unwrap();
     for name in ["requested_at", "ended_at"] {

@@ -1,7 +1,6 @@
 //! Limits that follow usage: computed from the rollups once a day, put as overrides, and in force for the next consume.
 
 use chrono::TimeDelta;
-use headroom::domain::Subject;
 use headroom::quota::Recomputation;
 use headroom::quota::RecomputePlace;
 use headroom::quota::Recomputed;
@@ -224,22 +223,6 @@ async fn a_root_with_a_plan_of_its_own_follows_usage_with_levels_below() {
     recompute(&app).await;
 
     assert_eq!(maxima(&app, "org:a").await, [json!(48)]);
-    app.finish().await;
-}
-
-/// Guards that below a root nothing is computed, also where the profile there names a plan whose limits follow usage.
-#[tokio::test]
-async fn below_a_root_nothing_is_computed() {
-    let app = start(1).await;
-    let own = json!({ "plan": "free" });
-    assert_eq!(app.caller().put("/v1/subjects/org:a%2Fuser:u_1", "*", &own).await.status, 200);
-    use_daily(&app, "org:a/user:u_1", &[40]).await;
-    let below = Subject::parse("org:a/user:u_1").unwrap();
-    let order = Recomputation { day: app.quota().day_to_recompute(), dry_run: true };
-
-    let changes = app.quota().recompute_subject(&below, order).await.unwrap();
-
-    assert_eq!(changes, [] as [Recomputed; 0]);
     app.finish().await;
 }
 

@@ -28,6 +28,22 @@ async fn set_max_memory(app: &TestApp, bytes: u64) {
         .unwrap();
 }
 
+/// A node with the smallest outbox, whose flushed events stay for so many seconds.
+async fn start_small(trim_lag_s: u64) -> TestApp {
+    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
+    let options = options
+        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
+        .with("HEADROOM_FLUSHER_TRIM_LAG_S", trim_lag_s);
+    TestApp::start_with(options).await
+}
+
+/// Entries in the outbox of `user:u_1`, each of some events.
+async fn outbox_entries(app: &TestApp) -> u64 {
+    let mut length = redis::cmd("XLEN");
+    length.arg(keys::outbox(orders::shard_of("user:u_1")));
+    length.query_async(&mut app.redis().await).await.unwrap()
+}
+
 /// Every key of the counters with its value, in an order of its own.
 async fn picture(app: &TestApp) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut redis = app.redis().await;
@@ -104,10 +120,7 @@ async fn without_memory_the_outbox_is_flushed_and_trimmed() {
 
     assert_unavailable(&refund);
     assert_eq!(counted(&app, "user:u_1").await, 1);
-    let outbox = keys::outbox(orders::shard_of("user:u_1"));
-    let mut length = redis::cmd("XLEN");
-    let left: u64 = length.arg(outbox).query_async(&mut app.redis().await).await.unwrap();
-    assert_eq!(left, 0);
+    assert_eq!(outbox_entries(&app).await, 0);
     set_max_memory(&app, 0).await;
     app.finish().await;
 }
@@ -115,11 +128,7 @@ async fn without_memory_the_outbox_is_flushed_and_trimmed() {
 /// Guards promise 5's budget: an outbox that is full refuses with 503, and goes on when it was emptied.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_outbox_is_a_503_that_writes_nothing_until_it_is_flushed() {
-    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
-    let options = options
-        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
-        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 0);
-    let app = TestApp::start_with(options).await;
+    let app = start_small(0).await;
     let caller = app.caller();
     for _ in 0..20 {
         join_all((0..OUTBOX_EVENTS / 20).map(|_| caller.consume("user:u_1", MODEL))).await;
@@ -146,11 +155,7 @@ async fn a_full_outbox_is_a_503_that_writes_nothing_until_it_is_flushed() {
 /// Guards that events which Postgres has make room for others: they stay for a while only as long as there is enough.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flushed_events_do_not_fill_an_outbox_before_their_time_is_over() {
-    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
-    let options = options
-        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
-        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 3_600);
-    let app = TestApp::start_with(options).await;
+    let app = start_small(3_600).await;
     let caller = app.caller();
 
     for _ in 0..5 {
@@ -166,27 +171,18 @@ async fn flushed_events_do_not_fill_an_outbox_before_their_time_is_over() {
 /// Guards the half of an outbox: up to it what is flushed stays for its time, and with one event more it goes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn flushed_events_go_when_the_outbox_is_more_than_half_full() {
-    let options = Options { catalogue: Some(messages_a_month(10_000)), ..Options::default() };
-    let options = options
-        .with("HEADROOM_QUOTA_OUTBOX_EVENTS_MAX", OUTBOX_EVENTS)
-        .with("HEADROOM_FLUSHER_TRIM_LAG_S", 3_600);
-    let app = TestApp::start_with(options).await;
+    let app = start_small(3_600).await;
     let caller = app.caller();
-    let left = async || {
-        app.flush().await;
-        let mut length = redis::cmd("XLEN");
-        length.arg(keys::outbox(orders::shard_of("user:u_1")));
-        length.query_async::<u64>(&mut app.redis().await).await.unwrap()
-    };
     for _ in 0..10 {
         join_all((0..OUTBOX_EVENTS / 20).map(|_| caller.consume("user:u_1", MODEL))).await;
     }
 
-    let at_half = left().await;
+    app.flush().await;
+    let at_half = outbox_entries(&app).await;
     assert!(caller.consume("user:u_1", MODEL).await.is_allowed());
-    let above = left().await;
+    app.flush().await;
 
     assert!(at_half > 0);
-    assert_eq!(above, 0);
+    assert_eq!(outbox_entries(&app).await, 0);
     app.finish().await;
 }

@@ -114,9 +114,12 @@ pub async fn connect_redis(server: &RedisServer) -> redis::aio::MultiplexedConne
 /// A folder that the account of Postgres can enter, for one test: in memory where there is room, since a disk that pauses for
 /// seconds while several stores sync to it would fail a test that is right.
 pub fn open_folder() -> TempDir {
+    folder_in(memory_or_disk(), "headroom-test-")
+}
+
+fn memory_or_disk() -> &'static Path {
     static PLACE: OnceLock<PathBuf> = OnceLock::new();
-    let place = PLACE.get_or_init(|| memory_with_room().unwrap_or_else(std::env::temp_dir));
-    folder_in(place, "headroom-test-")
+    PLACE.get_or_init(|| memory_with_room().unwrap_or_else(std::env::temp_dir))
 }
 
 /// Where files are kept in memory, unless it is too small, as it is in a container with no more than the default.
@@ -145,8 +148,8 @@ pub async fn connect(url: &str) -> PostgresClient {
 }
 
 /// Removes the shared folders of runs that have ended: nothing is dropped at the end of a process.
-fn remove_left_behind() {
-    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+fn remove_left_behind(place: &Path) {
+    for entry in std::fs::read_dir(place).unwrap().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(SHARED_PREFIX));
         let Some((pid, _)) = pid.and_then(|rest| rest.split_once('-')) else { continue };
@@ -174,13 +177,14 @@ async fn shared_database() -> (Option<PostgresServer>, String) {
 }
 
 async fn start_shared() -> Shared {
-    remove_left_behind();
-    // Hundreds of databases: on the disk, but with nothing synced.
+    let kept = std::env::var_os(KEPT).map(PathBuf::from);
+    // Hundreds of databases: on the disk, but with nothing synced. A run of a few tests has few of them.
+    let place = kept.as_ref().map_or_else(std::env::temp_dir, |_| memory_or_disk().to_owned());
+    remove_left_behind(&place);
     let name = format!("{SHARED_PREFIX}{}-", std::process::id());
-    let folder = folder_in(&std::env::temp_dir(), &name);
+    let folder = folder_in(&place, &name);
     let options =
         || PostgresOptions { dir: folder.path().to_owned(), ..PostgresOptions::default() };
-    let kept = std::env::var_os(KEPT).map(PathBuf::from);
     if let Some(kept) = kept.as_deref().filter(|kept| kept.exists()) {
         copy(kept, folder.path());
         return Shared { server: PostgresServer::start(options()).await.unwrap(), _folder: folder };
