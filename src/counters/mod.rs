@@ -43,6 +43,8 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use chrono::DateTime;
+use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -197,6 +199,19 @@ impl Counters {
     #[must_use]
     pub fn clock_delta_ms(&self) -> i64 {
         self.lanes.clock_delta_ms.load(Ordering::Relaxed)
+    }
+
+    /// Redis' time as this node believes it to be, whose own clock may be wrong by any amount; in Unix milliseconds.
+    #[must_use]
+    pub fn redis_now_ms(&self) -> i64 {
+        self.lanes.clock.now_ms() + self.clock_delta_ms()
+    }
+
+    /// As [`Counters::redis_now_ms`]; the node's own time where that is no date.
+    #[must_use]
+    pub fn redis_now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.redis_now_ms())
+            .unwrap_or_else(|| self.lanes.clock.now())
     }
 
     /// Corrects the node's idea of Redis' time.

@@ -37,7 +37,7 @@ impl Quota {
     /// The last `days` days with today. At least one.
     #[must_use]
     pub fn trailing_days(&self, days: u32) -> TrailingDays {
-        let to = self.redis_now().date_naive();
+        let to = self.counters.redis_now().date_naive();
         let before = Days::new(u64::from(days.max(1)) - 1);
         TrailingDays { from: to.checked_sub_days(before).unwrap_or(to), to }
     }
@@ -45,7 +45,7 @@ impl Quota {
     /// The first day of this month, in UTC.
     #[must_use]
     pub fn this_month(&self) -> NaiveDate {
-        first_of_month(self.redis_now().date_naive())
+        first_of_month(self.counters.redis_now().date_naive())
     }
 
     /// Messages, premium messages and active subjects of each day.

@@ -67,7 +67,7 @@ impl<L: EventLedger> Quota<L> {
         if order.amount == Amount::ZERO {
             return self.check(order).await;
         }
-        let identity = identity::of_consume(&order, self.redis_now());
+        let identity = identity::of_consume(&order, self.counters.redis_now());
         let operation = Operation {
             event_id: identity.event_id,
             idempotency: identity.idempotency,
@@ -86,11 +86,6 @@ impl<L: EventLedger> Quota<L> {
     pub async fn check(&self, order: Order) -> Result<Decision, QuotaError> {
         let operation = self.operation(OperationKind::Check, &order.subject, &order.context);
         self.decide(&order, operation).await
-    }
-
-    /// Redis' time as this node believes it to be.
-    pub(super) fn redis_now(&self) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(self.redis_now_ms()).unwrap_or_else(|| self.clock.now())
     }
 
     /// An operation that asks for nothing yet. Its sheet and versions are made when it is settled.
@@ -151,7 +146,7 @@ impl<L: EventLedger> Quota<L> {
     fn degraded(&self, order: &Order, error: QuotaError) -> Result<Decision, QuotaError> {
         let QuotaError::Unavailable { .. } = error else { return Err(error) };
         let profiles = self.profiles.of(&order.subject);
-        let measured = order.measure(&self.edition(), &profiles, self.redis_now());
+        let measured = order.measure(&self.edition(), &profiles, self.counters.redis_now());
         let Ok(Measured { sheet, resolved }) = measured else { return Err(error) };
         let is_open = |policy: Option<StoreAway>| {
             policy.unwrap_or(self.options.store_away) == StoreAway::Open
@@ -173,7 +168,7 @@ impl<L: EventLedger> Quota<L> {
             request_id: order.context.request_id.clone(),
             plan: sheet.sheet.plan.clone(),
             upgrade_url: resolved.and_then(|resolved| resolved.upgrade_url.clone()),
-            decided_at_ms: self.redis_now_ms(),
+            decided_at_ms: self.counters.redis_now_ms(),
             ..Decision::default()
         })
     }

@@ -80,7 +80,7 @@ impl DenialQueue {
 impl<L: EventLedger> Quota<L> {
     /// Notes the outcome of a consume when it was refused. Waits for nothing.
     pub(super) fn note_denial(&self, order: &Order, outcome: &Result<Decision, QuotaError>) {
-        if let Some(denial) = denial_of(order, outcome, self.redis_now_ms()) {
+        if let Some(denial) = denial_of(order, outcome, self.counters.redis_now_ms()) {
             self.denials.push(denial);
         }
     }

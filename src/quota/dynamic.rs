@@ -82,8 +82,8 @@ impl Quota {
     /// The day whose limits are in force now: today (UTC), ten minutes after it began.
     #[must_use]
     pub fn day_to_recompute(&self) -> NaiveDate {
-        let settled: Option<DateTime<Utc>> = self.redis_now().checked_sub_signed(SETTLE);
-        settled.unwrap_or_else(|| self.redis_now()).date_naive()
+        let settled: Option<DateTime<Utc>> = self.counters.redis_now().checked_sub_signed(SETTLE);
+        settled.unwrap_or_else(|| self.counters.redis_now()).date_naive()
     }
 
     /// Computes the limits of all subjects for the day, unless that was done on `done_on`; answers the last day that is done.

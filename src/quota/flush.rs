@@ -133,7 +133,7 @@ impl<L: EventLedger> Quota<L> {
         if let Some(fault) = fault {
             return self.recover_unless_moved(&cursor, fault).await;
         }
-        outbox_gauges::note(shard, &page, cursor.seq, self.redis_now_ms());
+        outbox_gauges::note(shard, &page, cursor.seq, self.counters.redis_now_ms());
         let floor = page.floor;
         let is_crowded = page.seq.saturating_sub(floor) > self.options.outbox_events_max / 2;
         let options = &self.options;
@@ -145,7 +145,7 @@ impl<L: EventLedger> Quota<L> {
         );
         state.last_batch = mark.map(|mark| (mark.entries, batch.events.len()));
         let Some(mark) = mark else {
-            state.take_over(&cursor, floor, self.redis_now_ms());
+            state.take_over(&cursor, floor, self.counters.redis_now_ms());
             self.trim(&cursor, state, is_crowded).await?;
             return Ok(FlushStep::Idle);
         };
@@ -325,7 +325,7 @@ impl<L: EventLedger> Quota<L> {
         }
         let lag = if is_crowded { Duration::ZERO } else { self.options.trim_lag };
         let lag_ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX / 2);
-        let due = state.trim_seq(self.redis_now_ms(), lag_ms, self.options.trim_bytes_max);
+        let due = state.trim_seq(self.counters.redis_now_ms(), lag_ms, self.options.trim_bytes_max);
         if let Some(seq) = due
             && self.settle(cursor, cursor.seq, seq, &[]).await?
         {

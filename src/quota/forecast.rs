@@ -52,7 +52,7 @@ impl Quota {
             return Err(QuotaError::UnknownMetric);
         }
         let state = self.usage(subject).await?;
-        let (now, today) = (self.redis_now(), self.redis_now().date_naive());
+        let (now, today) = (self.counters.redis_now(), self.counters.redis_now().date_naive());
         let days_before = |days| today.checked_sub_days(Days::new(days)).unwrap_or(today);
         let (from, to) = (days_before(DAYS), days_before(1));
         let found = self.ledger.subject_usage(from, to, subject.as_str(), metric.as_str()).await;

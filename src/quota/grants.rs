@@ -86,7 +86,7 @@ impl Quota {
     /// Where a grant is in its life now, and how many units of it are left: none of one that is not open.
     #[must_use]
     pub fn standing(&self, row: &GrantRow) -> (GrantState, u64) {
-        let state = GrantState::of(row, self.redis_now());
+        let state = GrantState::of(row, self.counters.redis_now());
         (state, if state == GrantState::Open { left(row) } else { 0 })
     }
 
@@ -105,7 +105,7 @@ impl Quota {
         if !self.has_metric(&order.metric) {
             return Err(QuotaError::UnknownMetric);
         }
-        let now = self.redis_now();
+        let now = self.counters.redis_now();
         let payload = format!("{order:?}");
         let identity = identity::of_act("grant.create", subject, &payload, actor, now);
         let new = NewGrant {
@@ -144,7 +144,7 @@ impl Quota {
         id: u64,
         actor: &Actor,
     ) -> Result<GrantRow, QuotaError> {
-        let (path, now) = (subject.as_str(), self.redis_now());
+        let (path, now) = (subject.as_str(), self.counters.redis_now());
         let act = actor.act(Action::GrantRevoke, path);
         let revoked = self.ledger.revoke_grant(path, id, now, &act).await;
         let change = revoked.map_err(QuotaError::of_ledger)?.ok_or(QuotaError::UnknownGrant)?;

@@ -9,7 +9,6 @@ use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::counters::Fault;
 use crate::counters::Field;
@@ -68,17 +67,15 @@ pub(super) struct LoadEntrance(mpsc::Sender<LoadOrder>);
 pub struct Loader<L = Ledger> {
     counters: Arc<Counters>,
     ledger: Arc<L>,
-    clock: Clock,
     queue: mpsc::Receiver<LoadOrder>,
 }
 
 pub(super) fn new<L: EventLedger>(
     counters: Arc<Counters>,
     ledger: Arc<L>,
-    clock: Clock,
 ) -> (LoadEntrance, Loader<L>) {
     let (entrance, queue) = mpsc::channel(QUEUE_MAX);
-    (LoadEntrance(entrance), Loader { counters, ledger, clock, queue })
+    (LoadEntrance(entrance), Loader { counters, ledger, queue })
 }
 
 impl LoadEntrance {
@@ -138,12 +135,6 @@ impl<L: EventLedger> Loader<L> {
         }
     }
 
-    /// Redis' time as this node believes it to be: its own clock may be ahead by any amount.
-    fn redis_now(&self) -> DateTime<Utc> {
-        let now_ms = self.clock.now_ms() + self.counters.clock_delta_ms();
-        DateTime::from_timestamp_millis(now_ms).unwrap_or_else(|| self.clock.now())
-    }
-
     async fn load(&self, shard: u16, levels: &[String]) -> Loaded {
         if let Err(error) = recover::own_up(&self.counters, &*self.ledger, shard).await {
             return no_postgres(shard, &error);
@@ -158,7 +149,7 @@ impl<L: EventLedger> Loader<L> {
 
     /// One snapshot and one call; `None` when another snapshot is needed.
     async fn load_once(&self, shard: u16, levels: &[String]) -> Option<Loaded> {
-        let ended_after = self.redis_now() - ENDED_MARGIN;
+        let ended_after = self.counters.redis_now() - ENDED_MARGIN;
         let names: Vec<&str> = levels.iter().map(String::as_str).collect();
         // A counter's window may have another end by the calendar that is in force now than it has in Postgres.
         let read_after = ended_after - Window::ENDS_APART_MAX;

@@ -393,8 +393,7 @@ impl<L: EventLedger> Quota<L> {
         settings: &Settings,
         edition: Arc<Edition>,
     ) -> (Arc<Self>, Loader<L>, Recoverer) {
-        let (loads, loader) =
-            loader::new(parts.counters.clone(), parts.ledger.clone(), parts.clock.clone());
+        let (loads, loader) = loader::new(parts.counters.clone(), parts.ledger.clone());
         let (recoveries, recoverer) = recover::new();
         let quota = Arc::new(Self {
             recoveries,
@@ -419,10 +418,5 @@ impl<L: EventLedger> Quota<L> {
     #[must_use]
     pub fn shard_count(&self) -> u16 {
         self.counters.shard_count()
-    }
-
-    /// Redis' time as this node believes it to be, in Unix milliseconds.
-    fn redis_now_ms(&self) -> i64 {
-        self.clock.now_ms() + self.counters.clock_delta_ms()
     }
 }

@@ -40,7 +40,7 @@ impl Quota {
         let used_min = i64::try_from(used_min).unwrap_or(i64::MAX);
         let counters = self
             .ledger
-            .open_counters(self.redis_now(), metric.as_str(), used_min, COUNTERS_MAX)
+            .open_counters(self.counters.redis_now(), metric.as_str(), used_min, COUNTERS_MAX)
             .await;
         let counters = counters.map_err(QuotaError::of_ledger)?;
         let profiles = self.profiles_of(&counters).await?;

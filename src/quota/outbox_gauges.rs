@@ -36,7 +36,7 @@ impl<L: EventLedger> Quota<L> {
         if let Ok(page) = self.counters.read_outbox(shard, epoch, seq, 1).await
             && page.epoch == Some(epoch)
         {
-            note(shard, &page, seq, self.redis_now_ms());
+            note(shard, &page, seq, self.counters.redis_now_ms());
         }
     }
 }

@@ -52,7 +52,7 @@ impl Quota {
         let mut trimmed = None;
         for _ in 0..PICTURES_MAX {
             let names: Vec<&str> = paths.iter().map(String::as_str).collect();
-            let now = self.redis_now();
+            let now = self.counters.redis_now();
             let ended_after = now - Window::ENDS_APART_MAX;
             let base = self.ledger.base(shard, &names, ended_after).await;
             let base = base.map_err(QuotaError::of_ledger)?;

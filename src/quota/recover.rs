@@ -195,8 +195,7 @@ impl<L: EventLedger> Quota<L> {
         } else {
             Salvaged::default()
         };
-        let is_first = cursor.fence.is_none() && cursor.seq == 0 && fenced.epoch.is_none();
-        if is_first && salvaged.is_empty() {
+        if is_first(&cursor, fenced) && salvaged.is_empty() {
             return tx.open_first(fenced.token).await.map_err(QuotaError::of_ledger);
         }
         let incident = incident(&cursor, fenced, &salvaged);
@@ -232,6 +231,11 @@ pub(super) async fn own_up(
 fn call_of(own: &Own) -> OwnCall {
     let Own { first, seq: last, event_id: last_id, events } = *own;
     OwnCall { first, last, last_id, events }
+}
+
+/// Whether neither store knew the shard: Postgres was never recovered and has no event of it, and Redis has no epoch.
+const fn is_first(cursor: &Cursor, fenced: &Fenced) -> bool {
+    cursor.fence.is_none() && cursor.seq == 0 && fenced.epoch.is_none()
 }
 
 /// What is known of the loss. Events up to the cursor are in the log. Of those after it that were acknowledged, the
@@ -273,6 +277,23 @@ mod tests {
         let salvaged = Salvaged { after_cursor: 3, last_seq: 43, ..Salvaged::default() };
         let incident = incident(&CURSOR, &fenced, &salvaged);
         (incident.expected_seq, incident.lost_at_most)
+    }
+
+    /// Guards that a loss is an incident, also the first one: of the two stores one may be new, and not the other.
+    #[test]
+    fn a_shard_is_new_when_neither_store_knows_it() {
+        let fault = Fault { kind: ShardFault::Uninitialised, epoch: 0, seq: 0 };
+        let fenced = |epoch| Fenced { token: Uuid::from_u128(1), epoch, seq: 0, floor: 0, fault };
+        let cursor = |fence, seq| Cursor { fence, seq, ..CURSOR };
+        let before = Some(Uuid::nil());
+        assert!(is_first(&cursor(None, 0), &fenced(None)));
+        assert!(
+            !is_first(&cursor(before, 0), &fenced(None)),
+            "redis forgot it before its first event"
+        );
+        assert!(!is_first(&cursor(None, 0), &fenced(Some(1))), "a new postgres");
+        assert!(!is_first(&cursor(None, 1), &fenced(None)));
+        assert!(!is_first(&cursor(before, 1), &fenced(Some(1))));
     }
 
     /// Guards promise 4's bound: salvaged events are safe, except after a rollback of the cursor's epoch, whose places others

@@ -162,7 +162,7 @@ impl Quota {
         asked: Asked<'_>,
     ) -> Result<Rewrite, QuotaError> {
         let Asked { action, payload, actor } = asked;
-        let at = self.redis_now();
+        let at = self.counters.redis_now();
         let identity = identity::of_act(action, &operation.subject, &payload, actor, at);
         let operation = Operation {
             event_id: identity.event_id,

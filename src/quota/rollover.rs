@@ -71,7 +71,7 @@ impl<L: EventLedger> Quota<L> {
 
     /// The id of the event that begins the windows as they are now.
     fn roll_id(&self, level: &Subject, rolling: &Rolling<'_, L>) -> Result<Uuid, QuotaError> {
-        let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
+        let rolls = rolling.rolls(&self.edition(), self.counters.redis_now())?;
         let windows = rolls.iter().map(|roll| (roll.line.limit.name(), roll.line.window.start_s));
         Ok(identity::of_roll(level, windows))
     }
@@ -82,7 +82,7 @@ impl<L: EventLedger> Quota<L> {
         level: &Subject,
         rolling: &Rolling<'_, L>,
     ) -> Result<HashMap<WindowKey, Before>, QuotaError> {
-        let rolls = rolling.rolls(&self.edition(), self.redis_now())?;
+        let rolls = rolling.rolls(&self.edition(), self.counters.redis_now())?;
         let shard = level.shard(self.shard_count());
         self.flushed(std::iter::once(shard)).await?;
         let windows: Vec<_> = rolls.iter().map(before_key).collect();

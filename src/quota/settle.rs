@@ -127,7 +127,7 @@ impl<L: EventLedger> Quota<L> {
     ) -> Result<Round, QuotaError> {
         let (edition, profiles) = (self.edition(), self.profiles.of(&operation.subject));
         operation.profile_versions = profiles.versions();
-        match measure.measure(&edition, &profiles, self.redis_now()) {
+        match measure.measure(&edition, &profiles, self.counters.redis_now()) {
             Ok(Measured { sheet, resolved }) => {
                 (operation.kind, operation.sheet) = (wanted, sheet);
                 Ok(Round { edition, resolved, refusal: None })

@@ -39,7 +39,7 @@ impl Quota {
                 epoch: page.epoch,
                 seq: page.seq,
                 waiting: page.seq.saturating_sub(cursor.seq),
-                waiting_s: age_s(&page, self.redis_now_ms()),
+                waiting_s: age_s(&page, self.counters.redis_now_ms()),
                 is_fenced: page.is_fenced,
             });
         }

@@ -96,7 +96,7 @@ impl Quota {
         if !self.has_metric(&order.metric) {
             return Err(QuotaError::UnknownMetric);
         }
-        let now = self.redis_now();
+        let now = self.counters.redis_now();
         let identity = identity::of_act("transfer", &order.from, "", actor, now);
         let new = NewTransfer {
             id: identity.event_id,
@@ -153,7 +153,7 @@ impl Quota {
         if row.state != TransferState::Pending {
             return Ok(row);
         }
-        let now = self.redis_now();
+        let now = self.counters.redis_now();
         let Some(taken) = self.take(&row, &from, asked_in).await? else {
             let refused = self.ledger.refuse_transfer(row.id, asked_in, now).await;
             return refused.map_err(QuotaError::of_ledger)?.ok_or_else(gone);
@@ -221,7 +221,7 @@ impl Quota {
 
     /// The giver's grants of which something may be given away, in the order in which they are used up.
     async fn givable(&self, row: &TransferRow) -> Result<Vec<GrantLine>, QuotaError> {
-        let (now_s, policy) = (self.redis_now().timestamp(), &self.options.transfers);
+        let (now_s, policy) = (self.counters.redis_now().timestamp(), &self.options.transfers);
         let rows = self.ledger.grants_of(&row.from).await.map_err(QuotaError::of_ledger)?;
         let depth = u8::try_from(row.from.split('/').count()).unwrap_or(1);
         let open = rows.into_iter().filter(|it| {

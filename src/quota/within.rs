@@ -47,7 +47,7 @@ impl Quota {
         if scope.metric.as_ref().is_some_and(|metric| !self.has_metric(metric)) {
             return Err(QuotaError::UnknownMetric);
         }
-        let (shard, now) = (subject.shard(self.shard_count()), self.redis_now());
+        let (shard, now) = (subject.shard(self.shard_count()), self.counters.redis_now());
         let ended_after = now - Window::ENDS_APART_MAX;
         let base = self.ledger.base(shard, &[subject.as_str()], ended_after).await;
         let base = base.map_err(QuotaError::of_ledger)?;

@@ -127,7 +127,7 @@ impl Quota {
     /// `false` when the level has too many events on their way into Postgres. A level that is not loaded needs no repair.
     async fn set_again(&self, shard: u16, levels: &[String]) -> Result<bool, QuotaError> {
         for _ in 0..SNAPSHOTS_MAX {
-            let ended_after = self.redis_now() - loader::ENDED_MARGIN;
+            let ended_after = self.counters.redis_now() - loader::ENDED_MARGIN;
             let names: Vec<&str> = levels.iter().map(String::as_str).collect();
             let read_after = ended_after - Window::ENDS_APART_MAX;
             let base = self.ledger.base(shard, &names, read_after).await;

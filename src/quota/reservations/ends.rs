@@ -125,7 +125,7 @@ impl<L: EventLedger> Quota<L> {
         let end = End {
             kind: OperationKind::Extend,
             amount: Units::ZERO,
-            until_s: end_of(self.redis_now(), time),
+            until_s: end_of(self.counters.redis_now(), time),
             is_strict: false,
         };
         self.end(order, end, &time.as_secs().to_string()).await
@@ -174,11 +174,6 @@ impl<L: EventLedger> Quota<L> {
     fn end_operation(&self, order: &EndOrder, end: End, payload: &str) -> Operation {
         let EndOrder { reservation, idempotency_key, metadata, context } = order;
         let id = reservation.event_id;
-        let event_id = match end.kind {
-            OperationKind::Extend => Uuid::now_v7(),
-            OperationKind::CommitLate => identity::of_settling("late", id),
-            _ => identity::of_settling("end", id),
-        };
         let action = match end.kind {
             OperationKind::Extend => "extend",
             OperationKind::Release => "release",
@@ -186,10 +181,10 @@ impl<L: EventLedger> Quota<L> {
         };
         let payload = format!("{id} {payload} {}", metadata.as_deref().unwrap_or_default());
         let keyed = idempotency_key.as_ref().map(|key| {
-            identity::of_end(action, &reservation.subject, key, &payload, self.redis_now())
+            identity::of_end(action, &reservation.subject, key, &payload, self.counters.redis_now())
         });
         Operation {
-            event_id: keyed.filter(|_| action == "extend").map_or(event_id, |it| it.event_id),
+            event_id: event_of(end.kind, id, keyed.map(|it| it.event_id)),
             idempotency: keyed.and_then(|it| it.idempotency),
             hold: Some(HoldOf { id, until_s: end.until_s, is_strict: end.is_strict }),
             model: reservation.ask.model().map(str::to_owned),
@@ -197,6 +192,16 @@ impl<L: EventLedger> Quota<L> {
             amount: end.amount,
             ..self.operation(end.kind, &reservation.subject, context)
         }
+    }
+}
+
+/// The id of the event that settles a hold. It goes by the hold, which ends once and is committed late once, whatever the key
+/// is; but a hold may be extended often, and then a key tells one time from another.
+fn event_of(kind: OperationKind, hold: Uuid, keyed: Option<Uuid>) -> Uuid {
+    match kind {
+        OperationKind::Extend => keyed.unwrap_or_else(Uuid::now_v7),
+        OperationKind::CommitLate => identity::of_settling("late", hold),
+        _ => identity::of_settling("end", hold),
     }
 }
 
@@ -256,6 +261,20 @@ fn ended(order: &EndOrder, answer: StoredAnswer, replayed: bool) -> Result<HoldE
 mod tests {
     use super::*;
     use crate::quota::HoldEnd;
+
+    /// Guards that two ends of a hold are one event, however they are keyed: the log takes each event once.
+    #[test]
+    fn a_hold_ends_in_one_event_and_is_extended_in_many() {
+        let [hold, other, key, another] = [1, 2, 3, 4].map(Uuid::from_u128);
+        let end = event_of(OperationKind::Commit, hold, Some(key));
+        assert_eq!(end, event_of(OperationKind::Commit, hold, Some(another)));
+        assert_eq!(end, event_of(OperationKind::Release, hold, None));
+        assert_ne!(end, event_of(OperationKind::Commit, other, Some(key)));
+        assert_ne!(end, event_of(OperationKind::CommitLate, hold, Some(key)));
+        let extend = |keyed| event_of(OperationKind::Extend, hold, keyed);
+        assert_eq!((extend(Some(key)), extend(Some(another))), (key, another));
+        assert_ne!(extend(None), extend(None));
+    }
 
     #[test]
     fn an_end_may_be_the_own_one_only_after_an_attempt_of_unknown_fate() {

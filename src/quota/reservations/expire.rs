@@ -35,7 +35,7 @@ impl<L: EventLedger> Quota<L> {
     ///
     /// [`QuotaError::Unavailable`] when a store is away; sweep again. The holds of other shards are swept.
     pub async fn expire_due(&self) -> Result<u64, QuotaError> {
-        let due = self.ledger.due_reservations(self.redis_now(), DUE_MAX).await;
+        let due = self.ledger.due_reservations(self.counters.redis_now(), DUE_MAX).await;
         let due = due.map_err(QuotaError::of_ledger)?;
         let shards = self.shard_count();
         let shard_of =

@@ -101,7 +101,7 @@ impl<L: EventLedger> Quota<L> {
     /// What the hold was measured against: its windows are those of its time, its limits those in force now, and whatever
     /// else it held.
     fn sheet_of(&self, id: &ReservationId, row: Option<&ReservationRow>) -> PackedSheet {
-        let at = DateTime::from_timestamp(id.at_s, 0).unwrap_or_else(|| self.redis_now());
+        let at = DateTime::from_timestamp(id.at_s, 0).unwrap_or_else(|| self.counters.redis_now());
         let profiles = self.profiles.of(&id.subject);
         let resolved = self.edition().resolve_ask(&id.subject, &profiles, &id.ask, at);
         let mut sheet = resolved.map_or_else(

@@ -65,7 +65,7 @@ impl<L: EventLedger> Quota<L> {
     ///
     /// As [`Quota::consume`], but for a store that is away: nothing is held without a decision.
     pub async fn reserve(&self, order: Order, time: Duration) -> Result<Decision, QuotaError> {
-        let at = self.redis_now();
+        let at = self.counters.redis_now();
         let identity = identity::of_reserve(&order, time, at);
         let until_s = end_of(at, time);
         let operation = Operation {

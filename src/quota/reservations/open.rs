@@ -45,7 +45,7 @@ impl Quota {
         subject: &Subject,
     ) -> Result<Vec<OpenReservation>, QuotaError> {
         let rows = self.ledger.reservations_of(subject.as_str(), OPEN_MAX).await;
-        let (rows, now) = (rows.map_err(QuotaError::of_ledger)?, self.redis_now());
+        let (rows, now) = (rows.map_err(QuotaError::of_ledger)?, self.counters.redis_now());
         let open = rows.into_iter().filter(|row| row.until > now);
         open.map(|row| self.open_reservation(subject, row)).collect()
     }

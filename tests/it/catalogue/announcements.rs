@@ -67,6 +67,22 @@ async fn a_node_reads_a_profile_that_redis_dropped_from_postgres() {
     app.finish().await;
 }
 
+/// Guards promise 1: a profile in Redis that is older than the one that counts is passed over, and Postgres is asked.
+#[tokio::test]
+async fn a_node_passes_over_an_older_profile_that_redis_still_has() {
+    let app = start(2).await;
+    put_plan(app.quota_of(0), "large").await.unwrap();
+    orders::accept(app.quota_of(1), SUBJECT, SMALL).await;
+    let (key, mut redis) = (keys::profile(orders::shard_of(SUBJECT), SUBJECT), app.redis().await);
+    let older: Vec<u8> = redis::cmd("GET").arg(&key).query_async(&mut redis).await.unwrap();
+    put_plan(app.quota_of(0), "small").await.unwrap();
+    redis::cmd("SET").arg(&key).arg(older).exec_async(&mut redis).await.unwrap();
+
+    assert_eq!(max(app.quota_of(1)).await.unwrap(), SMALL);
+    assert!(!orders::consume(app.quota_of(1), SUBJECT).await.unwrap().allowed);
+    app.finish().await;
+}
+
 /// Guards promise 1: a change that Postgres has and Redis was not told of comes into force by itself.
 #[tokio::test]
 async fn a_change_that_could_not_be_announced_comes_into_force_when_redis_is_back() {

@@ -99,6 +99,8 @@ async fn a_deeper_subject_is_foretold_from_its_own_events() {
     let options = Options { catalogue: Some(CATALOGUE.to_owned()), ..Options::default() };
     let mut app = TestApp::start_with(options).await;
     used_daily(&app, "org:a/user:u_2", "gemini-2.0-flash", 10).await;
+    // More than the plan that is recommended allows, but not to the user.
+    assert!(app.caller().charge("org:a", "messages", 2_000).await.is_allowed());
 
     let path = "/v1/subjects/org:a%2Fuser:u_2/forecast?metric=messages";
     let forecast = app.caller().get(path).await.body;

@@ -72,6 +72,22 @@ async fn deliveries_that_ended_long_ago_are_taken_away() {
     app.finish().await;
 }
 
+/// Guards that a node brings into the rollups by itself what was flushed.
+#[tokio::test]
+async fn what_is_due_is_folded() {
+    let app = TestApp::start().await;
+    let postgres = app.postgres().await;
+    assert!(app.caller().charge("user:u_1", "messages", 1).await.is_allowed());
+    app.flush().await;
+    assert_eq!(number(&postgres, "SELECT count(*) FROM rollup_queue").await, 1);
+
+    app.quota().fold_due_rollups().await.unwrap();
+
+    assert_eq!(number(&postgres, "SELECT count(*) FROM rollup_queue").await, 0);
+    assert_eq!(number(&postgres, "SELECT count(*) FROM usage_days").await, 1);
+    app.finish().await;
+}
+
 /// Guards the bar that a terminal shows while both stores are verified: it ends when the work does.
 #[tokio::test]
 async fn a_verification_takes_as_many_steps_as_it_says() {

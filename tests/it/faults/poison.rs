@@ -150,6 +150,9 @@ async fn a_recovery_sets_poison_aside_too() {
     assert!(answer.is_allowed(), "{answer:?}");
     let places: Vec<i64> = dead_letters(&app).await.iter().map(|letter| letter.0).collect();
     assert_eq!(places, [unstorable, unreadable]);
+    let incident = app.ledger().incidents(1_000).await.unwrap();
+    let incident = incident.iter().find(|it| it.shard == shard()).unwrap();
+    assert_eq!(incident.detail["dead_letters"], 2, "{incident:?}");
     app.flush().await;
     assert_eq!(counted(&app, SUBJECT).await, 2);
     app.finish().await;

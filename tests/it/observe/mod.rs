@@ -6,6 +6,7 @@ mod drift;
 mod metrics;
 mod repair;
 mod traces;
+mod verifying;
 
 use std::time::Duration;
 

@@ -126,6 +126,8 @@ async fn a_reset_of_what_is_lost_afterwards_leaves_a_subject_that_can_be_used() 
 
     assert_eq!(world::incident(&app).await.lost_at_most, 12);
     assert_eq!(used(app.quota(), SUBJECT).await, 0);
+    let report = app.verify().await;
+    assert!(report.is_clean(), "what is below zero is explained by the loss: {report:?}");
     assert_eq!(burst(&[app.quota()], SUBJECT, 150).await, 112);
     assert_eq!(used(app.quota(), SUBJECT).await, 100);
     app.finish().await;
