@@ -74,18 +74,21 @@ pub(super) async fn archive(
 }
 
 /// Writes a month, reads it back, and only then drops it. Killed anywhere before the drop it leaves the log as it was, and
-/// the next run writes the file again. None when the month left the log meanwhile: a run that was killed may have asked
-/// for that a moment ago, and what was read since is not the month.
+/// the next run writes the file again. A file of a month that was dropped is never written again: events that came later get
+/// one of their own. None when there are no events, or when the month left the log meanwhile: a run that was killed may have
+/// asked for that a moment ago, and what was read since is not the month.
 async fn archive_month(
     ledger: &Ledger,
     place: &Place,
     month: NaiveDate,
     progress: &Progress,
 ) -> Result<Option<Archived>, Failure> {
-    let file = format!("message_logs_{}.parquet", month.format("%Y_%m"));
+    let part = ledger.archived_parts(month).await? + 1;
+    let file = file_of(month, part);
     let scratch = Scratch::new(&file);
     let written = write(ledger, month, scratch.path(), progress).await?;
-    if !ledger.has_log_month(month).await? {
+    let is_same = ledger.archived_parts(month).await? + 1 == part;
+    if written.rows() == 0 || !is_same || !ledger.has_log_month(month).await? {
         return Ok(None);
     }
     progress.say(format!("{file}: verifying"));
@@ -107,6 +110,16 @@ async fn archive_month(
     }
     let (rows, sha256) = (written.rows(), hexadecimal(&sha256));
     Ok(Some(Archived { month, location, rows, sha256 }))
+}
+
+/// The name of a month's first file, or of a later one with the events that came since.
+fn file_of(month: NaiveDate, part: u64) -> String {
+    let month = month.format("%Y_%m");
+    if part == 1 {
+        format!("message_logs_{month}.parquet")
+    } else {
+        format!("message_logs_{month}_{part}.parquet")
+    }
 }
 
 async fn write(

@@ -7,16 +7,12 @@ use serde_json::Value;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::app::Core;
 use crate::app::ledger_options;
 use crate::config::Config;
-use crate::domain::Subject;
 use crate::ledger::Ledger;
 use crate::ledger::LedgerOptions;
-use crate::quota::Expected;
 use crate::quota::LogFilter;
 use crate::quota::LogRow;
-use crate::quota::QuotaError;
 
 use super::core::actor;
 use super::core::flush;
@@ -73,7 +69,7 @@ fn line(row: &LogRow) -> Result<String, Failure> {
     Ok(format!("{document}\n"))
 }
 
-/// Erases a subject and all below it: profiles, log, counters, refusals; Redis forgets it too.
+/// Erases a subject and all below it: what it has, its log, counters, refusals and reservations; Redis forgets it too.
 pub(super) async fn erase(
     config: &Config,
     arguments: &EraseArguments,
@@ -85,8 +81,9 @@ pub(super) async fn erase(
     })?;
     on_core(config, async |core| {
         flush(core, &subject).await?;
+        core.quota.end_all(&subject, &actor(arguments.reason.as_ref())?).await?;
+        flush(core, &subject).await?;
         core.quota.fold_rollups().await?;
-        delete_profiles(core, &subject, arguments.reason.as_ref()).await?;
         let shard = subject.shard(core.quota.shard_count());
         let pseudonym = format!("erased:{}", Uuid::now_v7().simple());
         let erased = owner.erase_person(shard, subject.as_str(), &pseudonym).await?;
@@ -97,28 +94,4 @@ pub(super) async fn erase(
         print_table(&value, &["events", "counters", "refusals"], &[counts.to_vec()])
     })
     .await
-}
-
-async fn delete_profiles(
-    core: &Core,
-    subject: &Subject,
-    reason: Option<&String>,
-) -> Result<(), Failure> {
-    let actor = actor(reason)?;
-    let mut after: Option<String> = None;
-    loop {
-        let page =
-            core.ledger.subjects_within(subject.as_str(), after.as_deref(), ROWS_MAX).await?;
-        for path in &page {
-            let level = Subject::parse(path)?;
-            match core.quota.delete_subject(&level, Expected::Any, &actor).await {
-                Ok(()) | Err(QuotaError::UnknownSubject) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        match page.into_iter().next_back() {
-            Some(last) => after = Some(last),
-            None => return Ok(()),
-        }
-    }
 }

@@ -32,6 +32,9 @@ WHERE event_id >= message_log_bound($1::date::timestamp AT TIME ZONE 'UTC')
     AND event_id > $2
 ORDER BY event_id LIMIT $3";
 
+const ARCHIVED_PARTS: &str = "-- archived_parts
+SELECT count(*) AS parts FROM archives WHERE month = $1 AND location IS NOT NULL";
+
 const DROP_MONTH: &str = "-- drop_month
 SELECT drop_message_log_partition($1, $2, $3, $4) AS dropped";
 
@@ -63,6 +66,16 @@ impl Ledger {
     pub async fn has_log_month(&self, month: NaiveDate) -> Result<bool, LedgerError> {
         let next = month + chrono::Months::new(1);
         Ok(self.log_months(next).await?.contains(&month))
+    }
+
+    /// How many files hold events of the month that have left the log.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn archived_parts(&self, month: NaiveDate) -> Result<u64, LedgerError> {
+        let row = self.connection().await?.row(ARCHIVED_PARTS, &[&month]).await?;
+        unsigned(column(&row, "parts")?)
     }
 
     /// The events of a month in the order of their ids, after `after`; at most `limit`.

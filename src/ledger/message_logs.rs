@@ -6,6 +6,8 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use chrono::DateTime;
+use chrono::Datelike;
+use chrono::NaiveDate;
 use chrono::Utc;
 use serde_json::value::RawValue;
 use serde_json::value::to_raw_value;
@@ -58,10 +60,17 @@ SELECT
     OR EXISTS (
         SELECT FROM dead_letters
         WHERE shard = $2 AND epoch = $3 AND $4 BETWEEN seq_first AND seq_last
-    ) AS found";
+    )
+    OR EXISTS (SELECT FROM erased_events WHERE event_id = $1)
+    OR EXISTS (SELECT FROM archives WHERE month = $5) AS found";
+
+const TAKEN_OUT: &str = "-- taken_out
+SELECT id FROM unnest($1::uuid[], $2::date[]) AS event (id, month)
+WHERE EXISTS (SELECT FROM erased_events WHERE event_id = id)
+    OR EXISTS (SELECT FROM archives WHERE archives.month = event.month)";
 
 impl Ledger {
-    /// Whether the event is in the log, or what stood at the cursor's place was set aside.
+    /// Whether the event is in the log or was taken out of it on purpose, or what stood at the cursor's place was set aside.
     ///
     /// # Errors
     ///
@@ -69,10 +78,31 @@ impl Ledger {
     pub async fn has_event(&self, cursor: &Cursor, event_id: Uuid) -> Result<bool, LedgerError> {
         let (shard, epoch) = (i64::from(cursor.shard), signed(cursor.epoch)?);
         let connection = self.connection().await?;
-        let params: Params<'_> = &[&event_id, &shard, &epoch, &signed(cursor.seq)?];
+        let params: Params<'_> =
+            &[&event_id, &shard, &epoch, &signed(cursor.seq)?, &month_of(event_id)];
         let rows = connection.rows(HAS_EVENT, params).await?;
         rows.first().map_or(Ok(false), |row| column(row, "found"))
     }
+}
+
+/// Those of the events that were in the log and were taken out of it on purpose: they were erased, or `is_passed` says that
+/// the cursor had come by and their month is archived.
+pub(super) async fn taken_out(
+    tx: &Tx,
+    events: &[Event],
+    is_passed: impl Fn(&Event) -> bool,
+) -> Result<HashSet<Uuid>, LedgerError> {
+    let month = |event: &Event| is_passed(event).then(|| month_of(event.event_id)).flatten();
+    let months: Vec<Option<NaiveDate>> = events.iter().map(month).collect();
+    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id).collect();
+    let rows = tx.rows(TAKEN_OUT, &[&ids, &months]).await?;
+    rows.iter().map(|row| column(row, "id")).collect()
+}
+
+/// The first day of the month (UTC) in whose partition an event is; nothing for an id without a time.
+fn month_of(event_id: Uuid) -> Option<NaiveDate> {
+    let (seconds, _) = event_id.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, 0)?.date_naive().with_day(1)
 }
 
 /// Which events of a slice the log took and which it had already; together all of them, each in the slice's order.

@@ -38,6 +38,24 @@ SELECT document::text AS document FROM (
     SELECT json_build_object('day', json_build_object(
         'day', day, 'subject', subject, 'metric', metric, 'model', model, 'events', events, 'units', units))
     FROM usage_days WHERE subject = $1
+    UNION ALL
+    SELECT json_build_object('grant', json_build_object(
+        'id', id, 'subject', subject, 'metric', metric, 'amount', amount, 'used', used, 'source', source,
+        'note', note, 'created_at', created_at, 'expires_at', expires_at, 'revoked_at', revoked_at))
+    FROM grants WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'
+    UNION ALL
+    SELECT json_build_object('reservation', json_build_object(
+        'id', id, 'subject', subject, 'model', model, 'amount', amount, 'state', state, 'committed', committed,
+        'reserved_at', reserved_at, 'ended_at', ended_at, 'request_id', request_id, 'metadata', metadata))
+    FROM reservations WHERE subject COLLATE \"C\" = $1
+        OR subject COLLATE \"C\" > $1 || '/' AND subject COLLATE \"C\" < $1 || '0'
+    UNION ALL
+    SELECT json_build_object('transfer', json_build_object(
+        'id', id, 'from', from_subject, 'to', to_subject, 'metric', metric, 'amount', amount, 'state', state,
+        'requested_at', requested_at, 'ended_at', ended_at, 'note', note))
+    FROM transfers WHERE from_subject COLLATE \"C\" = $1 OR to_subject COLLATE \"C\" = $1
+        OR from_subject COLLATE \"C\" > $1 || '/' AND from_subject COLLATE \"C\" < $1 || '0'
+        OR to_subject COLLATE \"C\" > $1 || '/' AND to_subject COLLATE \"C\" < $1 || '0'
 ) AS documents LIMIT $2";
 
 // What the events added to levels above the person, which go on counting them.
@@ -61,6 +79,20 @@ ON CONFLICT (subject, metric, period, window_start) DO UPDATE SET
     used = kept.used + excluded.used, carried = kept.carried + excluded.carried,
     refunded = kept.refunded + excluded.refunded";
 
+// What the events used of grants, the person's own and those of levels above.
+const KEEP_GRANTS: &str = "-- keep_grants
+INSERT INTO archived_grants AS kept (grant_id, used)
+SELECT substring(delta ->> 6 FROM '^grant:([0-9]+)$')::bigint, sum((delta ->> 5)::bigint)::bigint
+FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
+WHERE (log.subject = $1 OR log.subject > $1 || '/' AND log.subject < $1 || '0')
+    AND delta ->> 6 ~ '^grant:[0-9]+$'
+GROUP BY 1
+ON CONFLICT (grant_id) DO UPDATE SET used = kept.used + excluded.used";
+
+// The outbox may still hold them for a while; by then, and in an older Redis that is restored, they are known for erased.
+const FORGET_ERASED: &str = "-- forget_erased
+DELETE FROM erased_events WHERE erased_at < now() - interval '90 days'";
+
 // Redis forgets the counters with the next pass of the flusher.
 const FORGET_IN_REDIS: &str = "-- forget_in_redis
 UPDATE outbox_cursors SET updated_at = now(), forget = ARRAY(
@@ -72,7 +104,11 @@ UPDATE outbox_cursors SET updated_at = now(), forget = ARRAY(
 WHERE shard = $1";
 
 const ERASE_EVENTS: &str = "-- erase_events
-DELETE FROM message_logs WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+WITH gone AS (
+    DELETE FROM message_logs WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'
+    RETURNING event_id
+)
+INSERT INTO erased_events (event_id) SELECT event_id FROM gone ON CONFLICT DO NOTHING";
 const ERASE_COUNTERS: &str = "-- erase_counters
 DELETE FROM usage_counters WHERE subject COLLATE \"C\" = $1
     OR subject COLLATE \"C\" > $1 || '/' AND subject COLLATE \"C\" < $1 || '0'";
@@ -94,6 +130,28 @@ DELETE FROM usage_baselines WHERE subject = $1 OR subject > $1 || '/' AND subjec
 const ERASE_RESTRAINTS: &str = "-- erase_restraints
 DELETE FROM restraints
 WHERE ended_at IS NOT NULL AND (subject = $1 OR subject > $1 || '/' AND subject < $1 || '0')";
+// With what each held of the levels above, which Redis frees when its time is over.
+const ERASE_HOLDS: &str = "-- erase_holds
+WITH gone AS (
+    DELETE FROM reservations WHERE subject COLLATE \"C\" = $1
+        OR subject COLLATE \"C\" > $1 || '/' AND subject COLLATE \"C\" < $1 || '0'
+    RETURNING id
+)
+DELETE FROM reservation_holds AS hold USING gone WHERE hold.reservation_id = gone.id";
+
+// What was given and taken stays, under a name that says nothing; for the other side of a gift it goes on.
+const RENAME_GRANTS: &str = "-- rename_grants
+UPDATE grants SET subject = $2, note = NULL
+WHERE subject = $1 OR subject > $1 || '/' AND subject < $1 || '0'";
+// A gift between two levels of the person has two sides all the same.
+const RENAME_GIVERS: &str = "-- rename_givers
+UPDATE transfers SET from_subject = $2 || '/side:giver', note = NULL, request_id = NULL
+WHERE from_subject COLLATE \"C\" = $1
+    OR from_subject COLLATE \"C\" > $1 || '/' AND from_subject COLLATE \"C\" < $1 || '0'";
+const RENAME_RECEIVERS: &str = "-- rename_receivers
+UPDATE transfers SET to_subject = $2 || '/side:receiver', note = NULL
+WHERE to_subject COLLATE \"C\" = $1
+    OR to_subject COLLATE \"C\" > $1 || '/' AND to_subject COLLATE \"C\" < $1 || '0'";
 
 // Sums of days and months stay, under a name that says nothing.
 const RENAME_DAYS: &str = "-- rename_days
@@ -101,9 +159,42 @@ UPDATE usage_days SET subject = $2 WHERE subject = $1";
 const RENAME_MONTHS: &str = "-- rename_months
 UPDATE subject_months SET subject = $2 WHERE subject = $1";
 
+const ERASE_REST: [&str; 7] = [
+    ERASE_ARCHIVED_SUMS,
+    ERASE_CROSSINGS,
+    ERASE_ALERTS,
+    ERASE_ALERT_STATES,
+    ERASE_BASELINES,
+    ERASE_RESTRAINTS,
+    ERASE_HOLDS,
+];
+const RENAME: [&str; 5] =
+    [RENAME_GRANTS, RENAME_GIVERS, RENAME_RECEIVERS, RENAME_DAYS, RENAME_MONTHS];
+
+const RESERVED_WITHIN: &str = "-- reserved_within
+SELECT DISTINCT subject COLLATE \"C\" AS subject FROM reservations
+WHERE state = 'open' AND (subject COLLATE \"C\" = $1
+    OR subject COLLATE \"C\" > $1 || '/' AND subject COLLATE \"C\" < $1 || '0')
+ORDER BY 1 LIMIT $2";
+
 impl Ledger {
-    /// What the tables hold about a subject and all below it, but for the log: profiles, counters and days, as JSON texts;
-    /// at most 100,000.
+    /// The paths that equal `prefix` or lie below it and have an open reservation, in order; at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn reserved_within(
+        &self,
+        prefix: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, LedgerError> {
+        let params: Params<'_> = &[&prefix, &i64::from(limit)];
+        let rows = self.connection().await?.rows(RESERVED_WITHIN, params).await?;
+        rows.iter().map(|row| column(row, "subject")).collect()
+    }
+
+    /// What the tables hold about a subject and all below it, but for the log: profiles, counters, days, grants, reservations
+    /// and transfers, as JSON texts; at most 100,000.
     ///
     /// # Errors
     ///
@@ -114,9 +205,10 @@ impl Ledger {
         rows.iter().map(|row: &Row| column(row, "document")).collect()
     }
 
-    /// Erases a subject of `shard` and all below it from the log, the counters, the refusals and what rules found, all or nothing. Levels above
-    /// keep their sums; days and months of a root go on under `pseudonym`. For the owner of the tables. What is in the
-    /// outbox or in the queue of the rollups is not known here.
+    /// Erases a subject of `shard` and all below it from the log, the counters, the refusals, the reservations and what rules
+    /// found, all or nothing. Levels above keep their sums; grants, transfers, days and months of a root go on under
+    /// `pseudonym`. Release what is held before. For the owner of the tables. What is in the outbox or in the queue of the
+    /// rollups is not known here.
     ///
     /// # Errors
     ///
@@ -136,7 +228,10 @@ impl Ledger {
 async fn erase(tx: &Tx, shard: u16, subject: &str, pseudonym: &str) -> Result<Erased, LedgerError> {
     // No flush of the shard in between.
     cursors::lock(tx, shard).await?;
-    tx.execute(KEEP_SUMS_ABOVE, &[&subject]).await?;
+    for sql in [KEEP_SUMS_ABOVE, KEEP_GRANTS] {
+        tx.execute(sql, &[&subject]).await?;
+    }
+    tx.execute(FORGET_ERASED, &[]).await?;
     tx.execute(FORGET_IN_REDIS, &[&i64::from(shard), &subject]).await?;
     let erased = Erased {
         events: tx.execute(ERASE_EVENTS, &[&subject]).await?,
@@ -144,13 +239,11 @@ async fn erase(tx: &Tx, shard: u16, subject: &str, pseudonym: &str) -> Result<Er
         denials: tx.execute(ERASE_DENIALS, &[&subject]).await?
             + tx.execute(ERASE_DENIAL_MINUTES, &[&subject]).await?,
     };
-    tx.execute(ERASE_ARCHIVED_SUMS, &[&subject]).await?;
-    for sql in
-        [ERASE_CROSSINGS, ERASE_ALERTS, ERASE_ALERT_STATES, ERASE_BASELINES, ERASE_RESTRAINTS]
-    {
+    for sql in ERASE_REST {
         tx.execute(sql, &[&subject]).await?;
     }
-    tx.execute(RENAME_DAYS, &[&subject, &pseudonym]).await?;
-    tx.execute(RENAME_MONTHS, &[&subject, &pseudonym]).await?;
+    for sql in RENAME {
+        tx.execute(sql, &[&subject, &pseudonym]).await?;
+    }
     Ok(erased)
 }

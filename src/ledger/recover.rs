@@ -1,5 +1,7 @@
 //! Salvaging what a shard's outbox still holds and beginning a new epoch.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::domain::event::Event;
@@ -16,6 +18,7 @@ use super::flush::write_events;
 use super::incidents;
 use super::incidents::Incident;
 use super::incidents::Outcome;
+use super::message_logs;
 use super::tx::Tx;
 
 /// A recovery in progress: one transaction that holds the shard's cursor, so that nobody flushes meanwhile.
@@ -62,8 +65,8 @@ impl RecoveryTx {
         self.found_epoch = epoch;
     }
 
-    /// Logs and counts those of `events` that the log does not have, and answers how many. May be called for as many
-    /// pages as there are.
+    /// Logs and counts those of `events` that the log does not have and that did not leave it on purpose, and answers how
+    /// many. May be called for as many pages as there are.
     ///
     /// # Errors
     ///
@@ -125,7 +128,14 @@ impl RecoveryTx {
 
     async fn write(&self, events: &[Event]) -> Result<u64, LedgerError> {
         let (shard, epoch) = (self.cursor.shard, self.found_epoch);
-        let logged = write_events(&self.tx, shard, epoch, events, FlushGuards::default()).await?;
+        let Cursor { epoch: cursor_epoch, seq: cursor_seq, .. } = self.cursor;
+        let is_passed = |it: &Event| (epoch, it.seq) <= (cursor_epoch, cursor_seq);
+        let taken_out = message_logs::taken_out(&self.tx, events, is_passed).await?;
+        let mut events = Cow::Borrowed(events);
+        if !taken_out.is_empty() {
+            events.to_mut().retain(|event| !taken_out.contains(&event.event_id));
+        }
+        let logged = write_events(&self.tx, shard, epoch, &events, FlushGuards::default()).await?;
         Ok(logged.fresh.len() as u64)
     }
 

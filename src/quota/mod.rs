@@ -31,6 +31,7 @@ mod near_limit;
 mod order;
 mod outbox_gauges;
 mod outcome;
+mod person;
 mod picture;
 mod profiles;
 mod recover;

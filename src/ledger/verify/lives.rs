@@ -119,20 +119,31 @@ ORDER BY 1 LIMIT $1";
 
 const GRANTS_DIFFER: &str = "-- grants_differ
 WITH logged AS (
-    SELECT
-        substring(delta ->> 6 FROM '^grant:([0-9]+)$')::bigint AS id,
-        sum((delta ->> 5)::bigint)::bigint AS used
-    FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
-    WHERE delta ->> 6 ~ '^grant:[0-9]+$'
-    GROUP BY 1
+    SELECT id, sum(used)::bigint AS used
+    FROM (
+        SELECT
+            substring(delta ->> 6 FROM '^grant:([0-9]+)$')::bigint AS id,
+            (delta ->> 5)::bigint AS used
+        FROM message_logs AS log CROSS JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
+        WHERE delta ->> 6 ~ '^grant:[0-9]+$'
+        UNION ALL
+        SELECT grant_id, used FROM archived_grants
+    ) AS part
+    GROUP BY id
 )
 SELECT id::text AS id, given.used::text AS kept, logged.used::text AS logged
 FROM grants AS given FULL JOIN logged USING (id)
 WHERE coalesce(given.used, 0) <> coalesce(logged.used, 0) OR given.id IS NULL
 ORDER BY 1 LIMIT $1";
 
+// What took the units may have left the log, with its month or because the giver was erased.
 const TRANSFERS_DIFFER: &str = "-- transfers_differ
-WITH debited AS (
+WITH kept_from AS (
+    SELECT
+        message_log_bound((max(month) + interval '1 month') AT TIME ZONE 'UTC') AS bound
+    FROM archives
+),
+debited AS (
     SELECT log.event_id AS id, sum((delta ->> 5)::bigint)::bigint AS units
     FROM message_logs AS log LEFT JOIN LATERAL jsonb_array_elements(log.deltas) AS delta
         ON delta ->> 6 ~ '^grant:[0-9]+$'
@@ -161,6 +172,8 @@ WHERE CASE transfer.state
         OR (debited.id IS NOT NULL AND debited.units IS DISTINCT FROM transfer.amount)
     ELSE true
 END
+AND NOT EXISTS (SELECT FROM kept_from WHERE id < bound)
+AND NOT EXISTS (SELECT FROM erased_events WHERE event_id = id)
 ORDER BY 1 LIMIT $1";
 
 impl Ledger {

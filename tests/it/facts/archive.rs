@@ -93,6 +93,36 @@ async fn an_archived_month_is_in_its_file_row_for_row_and_its_sums_stay() {
     app.stop_nodes().await;
 }
 
+/// Guards the only copy of a month: its partition is made again while it is the month before this one, and events that come
+/// late, or none, do not take the place of those that were archived.
+#[tokio::test]
+async fn a_second_archive_of_a_month_leaves_the_first_as_it_is() {
+    let (mut app, rows) = with_march().await;
+    let folder = tempfile::tempdir().unwrap();
+    archive_into(&app, folder.path(), "2026-04").await.json();
+    let again = "CREATE TABLE message_logs_2026_03 (LIKE message_logs INCLUDING ALL);
+        ALTER TABLE message_logs ATTACH PARTITION message_logs_2026_03
+            FOR VALUES FROM (message_log_bound('2026-03-01Z')) TO (message_log_bound('2026-04-01Z'))";
+    app.postgres().await.batch_execute(again).await.unwrap();
+
+    let nothing = archive_into(&app, folder.path(), "2026-04").await.json();
+    let late = Traffic { seed: 6, events: 3, subjects: 1, start_s: MARCH_S, days: 31 };
+    let late = late.events().map(|event| Event { seq: EVENTS + event.seq, ..event });
+    let late: Vec<Event> = late.collect();
+    let (from_seq, to_seq) = (EVENTS, EVENTS + 3);
+    let batch = Batch { epoch: 1, from_seq, to_seq, events: late, ..Batch::default() };
+    app.ledger().flush(&batch, FlushGuards::default()).await.unwrap();
+    let second = archive_into(&app, folder.path(), "2026-04").await.json();
+
+    assert_eq!(nothing, serde_json::json!([]));
+    assert_eq!(archived(&folder.path().join(FILE)), rows);
+    let location = second[0]["location"].as_str().unwrap();
+    assert!(location.ends_with("message_logs_2026_03_2.parquet"), "{location}");
+    assert_eq!(archived(Path::new(location)).len(), 3);
+    assert_eq!(app.ledger().log_sums_differ(10).await.unwrap(), []);
+    app.stop_nodes().await;
+}
+
 /// Guards that a kill anywhere leaves the month in the log or whole in its file.
 #[tokio::test]
 async fn a_kill_in_the_middle_of_an_archive_loses_nothing() {
