@@ -30,15 +30,19 @@ impl Quota {
             for path in &page {
                 let level = level(path)?;
                 self.revoke_all(&level, actor).await?;
-                match self.delete_subject(&level, Expected::Any, actor).await {
-                    Ok(()) | Err(QuotaError::UnknownSubject) => {}
-                    Err(error) => return Err(error),
-                }
+                self.delete_any(&level, actor).await?;
             }
             match page.into_iter().next_back() {
                 Some(last) => after = Some(last),
                 None => return Ok(()),
             }
+        }
+    }
+
+    async fn delete_any(&self, level: &Subject, actor: &Actor) -> Result<(), QuotaError> {
+        match self.delete_subject(level, Expected::Any, actor).await {
+            Ok(()) | Err(QuotaError::UnknownSubject) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

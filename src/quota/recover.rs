@@ -284,7 +284,7 @@ mod tests {
     fn a_shard_is_new_when_neither_store_knows_it() {
         let fault = Fault { kind: ShardFault::Uninitialised, epoch: 0, seq: 0 };
         let fenced = |epoch| Fenced { token: Uuid::from_u128(1), epoch, seq: 0, floor: 0, fault };
-        let cursor = |fence, seq| Cursor { fence, seq, ..CURSOR };
+        let cursor = |fence, seq| Cursor { seq, fence, ..CURSOR };
         let before = Some(Uuid::nil());
         assert!(is_first(&cursor(None, 0), &fenced(None)));
         assert!(

@@ -113,8 +113,8 @@ async fn what_is_held_below_zero_is_told() {
     app.flush().await;
     assert_eq!(app.verify().await.lost_at_most, 1);
     let minute = std::time::Duration::from_mins(1);
-    let held = app.quota().reserve(orders::one(SUBJECT, "messages"), minute).await.unwrap();
-    assert!(held.allowed);
+    let reserved = app.quota().reserve(orders::one(SUBJECT, "messages"), minute).await.unwrap();
+    assert!(reserved.allowed);
     app.flush().await;
     let state = state_of(&app, SUBJECT).await;
     let hold = state.names().into_iter().find(|name| name.contains('@')).unwrap().to_owned();
