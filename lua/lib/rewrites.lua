@@ -67,17 +67,33 @@ do
     return lines
   end
 
+  -- What refunds gave back of a counter's limit: the units, where more of them are counted, and the
+  -- end of that. A sliding limit has it in the slice of the refund, and goes by all that count.
+  local function given_back(depth, field, end_s)
+    local name, letter = match(field, '^(.-:(%a):)')
+    local slice_s, units = SLICE_S[letter], 0
+    if not slice_s then return count_of(depth, field .. '-'), field .. '-', end_s end
+    local start = now_s - now_s % slice_s
+    for at = start, now_s - LONGEST_S[letter] + 1, -slice_s do
+      units = units + count_of(depth, format('%s%d-', name, at))
+    end
+    return units, format('%s%d-', name, start), start + slice_s
+  end
+
   -- What an event took that is given back, where its window goes on and the cap on refunds allows
-  -- it: { depth, field, units, the most that refunds give back in the window or -1, end_s }.
+  -- it: { depth, field, units, the most that refunds give back in the window or -1, end_s }. What
+  -- a slice has counts beyond its end.
   local function lines_to_refund(lines)
     local made = {}
     for i = 1, #lines do
       local depth, field, asked, cap, end_s = unpack(lines[i])
-      local units, given = math.min(asked, count_of(depth, field)), field .. '-'
-      if cap >= 0 and count_of(depth, given) + units > cap then units = 0 end
-      if end_s > now_s and not has_ended(field, now_s) and units > 0 then
+      local units = math.min(asked, count_of(depth, field))
+      local given, noted, noted_end_s = given_back(depth, field, end_s)
+      local is_open = end_s > now_s or SLICE_S[match(field, ':(%a):')]
+      if cap >= 0 and given + units > cap then units = 0 end
+      if is_open and not has_ended(field, now_s) and units > 0 then
         made[#made + 1] = { depth, field, -units, -1, end_s }
-        if cap >= 0 then made[#made + 1] = { depth, given, units, -1, end_s } end
+        if cap >= 0 then made[#made + 1] = { depth, noted, units, -1, noted_end_s } end
       end
     end
     apply(made)
@@ -92,14 +108,16 @@ do
     if places[depth][before] or places[depth][plus] then
       return count_of(depth, before) + held, count_of(depth, plus)
     end
-    -- What is held is not among what was used, but it may be all that there is.
+    -- What is held is not among what was used, but it may be all that there is. Redis has all of it
+    -- or, after a load that came long after the window, nothing.
+    if held == 0 then held = line[6] end
     if held > 0 and line[8] ~= -1 then return math.max(0, line[8]) + held, line[9] end
     return line[8], line[9]
   end
 
-  -- What windows leave to the next: { depth, field, most that is carried, max, end_s, 0, the field
-  -- of the window before, used and carried of it as Postgres has it }. nil when Postgres has to be
-  -- asked.
+  -- What windows leave to the next: { depth, field, most that is carried, max, end_s, held of the
+  -- window before as Postgres has it, the field of that window, used and carried of it as Postgres
+  -- has it }. nil when Postgres has to be asked.
   local function lines_to_roll(lines)
     local made = {}
     for i = 1, #lines do

@@ -78,6 +78,7 @@ pub(super) fn quota_options(config: &Config, guards: Guards) -> QuotaOptions {
         outbox_events_max: config.quota.outbox_events_max,
         trim_lag: Duration::from_secs(config.flusher.trim_lag_s),
         trim_bytes_max: config.flusher.trim_bytes_max,
+        idempotency_ttl: Duration::from_secs(config.quota.idempotency_ttl_s),
         feed_keep: config.feed.keep(),
         transfers: transfer_policy(&config.transfers),
         guards,

@@ -50,8 +50,15 @@ pub enum Before {
     Unknown,
     /// Nothing was counted in it, and nothing is carried.
     Nothing,
-    /// By Postgres: units used, and units that had been carried into it.
-    Used(i64, i64),
+    /// By Postgres.
+    Used {
+        /// Units used.
+        used: i64,
+        /// Units that had been carried into it.
+        carried: i64,
+        /// Units that are held in it still. They count when Redis has none of them.
+        held: i64,
+    },
 }
 
 /// A limit whose window leaves units to the next.
@@ -139,15 +146,15 @@ impl PackedSheet {
     pub fn roll(depth: u8, rolls: &[Roll]) -> Self {
         let mut packer = lines("", rolls.len());
         for Roll { line, before_s, before } in rolls {
-            let (used, carried) = match before {
-                Before::Unknown => (-1, 0),
-                Before::Nothing => (-2, 0),
-                Before::Used(used, carried) => (*used.max(&0), *carried),
+            let (used, carried, held) = match *before {
+                Before::Unknown => (-1, 0, 0),
+                Before::Nothing => (-2, 0, 0),
+                Before::Used { used, carried, held } => (used.max(0), carried, held.max(0)),
             };
             let max = line.limit.max.map_or(0, Units::get);
             packer.array(9).count(depth.into()).text(&name(line, line.window.start_s));
             packer.count(line.limit.rollover_units().get()).count(max).int(line.window.end_s);
-            packer.count(0).text(&name(line, *before_s)).int(used).int(carried);
+            packer.int(held).text(&name(line, *before_s)).int(used).int(carried);
         }
         packer.count(depth.into());
         let start_s = rolls.iter().map(|roll| roll.line.window.start_s).max().unwrap_or(0);

@@ -16,6 +16,7 @@ use super::dead_letters::DeadLetter;
 use super::error::LedgerError;
 use super::feed;
 use super::grants;
+use super::load::LevelProfile;
 use super::message_logs;
 use super::message_logs::Logged;
 use super::reservations;
@@ -69,6 +70,17 @@ pub struct Flushed {
     pub duplicates: Vec<u64>,
     /// Everything that Redis has yet to forget in this shard, distinct. Tell [`Ledger::forgotten`] when it has.
     pub forget: Vec<String>,
+    /// What is configured since for levels that have a grant again which was used up: nodes do not know of it before they are
+    /// told.
+    pub profiles: Vec<LevelProfile>,
+}
+
+/// What events did that were written.
+pub(super) struct Written<'a> {
+    /// Which of them are new in the log.
+    pub(super) logged: Logged<'a>,
+    /// As [`Flushed::profiles`].
+    profiles: Vec<LevelProfile>,
 }
 
 impl Ledger {
@@ -117,7 +129,8 @@ async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, L
     if guards.compare_and_set && (cursor.epoch, cursor.seq) != (batch.epoch, batch.from_seq) {
         return Err(LedgerError::CursorMoved);
     }
-    let logged = write_events(tx, batch.shard, batch.epoch, &batch.events, guards).await?;
+    let Written { logged, profiles } =
+        write_events(tx, batch.shard, batch.epoch, &batch.events, guards).await?;
     dead_letters::insert(tx, batch.shard, batch.epoch, &batch.dead).await?;
     let forget = still_to_forget(&cursor, batch, &logged.duplicates);
     let to = Move {
@@ -131,7 +144,7 @@ async fn write(tx: &Tx, batch: &Batch, guards: FlushGuards) -> Result<Flushed, L
     cursors::advance(tx, &to).await?;
     let inserted = logged.fresh.len() as u64;
     let duplicates = logged.duplicates.iter().map(|event| event.seq).collect();
-    Ok(Flushed { inserted, duplicates, forget })
+    Ok(Flushed { inserted, duplicates, forget, profiles })
 }
 
 /// Logs events of one shard and epoch; those that are new in the log change the counters, and the acts of admins among
@@ -142,7 +155,7 @@ pub(super) async fn write_events<'a>(
     epoch: u64,
     events: &'a [Event],
     guards: FlushGuards,
-) -> Result<Logged<'a>, LedgerError> {
+) -> Result<Written<'a>, LedgerError> {
     let all: Vec<&Event> = events.iter().collect();
     let (logged, foreseen) =
         futures_util::try_join!(message_logs::insert(tx, shard, epoch, events), foresee(&all))?;
@@ -156,11 +169,12 @@ pub(super) async fn write_events<'a>(
         rollups::add(tx, shard, &sums.rollups)
     )?;
     reservations::keep(tx, shard, &logged.fresh).await?;
-    grants::add_used(tx, &logged.fresh).await?;
+    // In this order, as who completes a transfer: its row, then the versions of profiles, then grants.
     transfers::reopen(tx, &logged.fresh).await?;
+    let profiles = grants::add_used(tx, &logged.fresh).await?;
     feed::add(tx, &logged.fresh, &crossings::signals(&crossed)).await?;
     audit_log::insert_acts(tx, &logged.fresh).await?;
-    Ok(logged)
+    Ok(Written { logged, profiles })
 }
 
 /// What events add to counters and rollups.

@@ -135,8 +135,9 @@ impl RecoveryTx {
         if !taken_out.is_empty() {
             events.to_mut().retain(|event| !taken_out.contains(&event.event_id));
         }
-        let logged = write_events(&self.tx, shard, epoch, &events, FlushGuards::default()).await?;
-        Ok(logged.fresh.len() as u64)
+        // Nodes follow the profiles that this may have changed: no epoch is there to announce them in.
+        let written = write_events(&self.tx, shard, epoch, &events, FlushGuards::default()).await?;
+        Ok(written.logged.fresh.len() as u64)
     }
 
     async fn write_outcome(

@@ -87,6 +87,7 @@ impl Quota {
     }
 
     /// Computes the limits of all subjects for the day, unless that was done on `done_on`; answers the last day that is done.
+    /// A day is computed once: it has to wait while something from before it is not in the rollups, as after Postgres was away.
     ///
     /// # Errors
     ///
@@ -96,10 +97,15 @@ impl Quota {
         done_on: Option<NaiveDate>,
     ) -> Result<Option<NaiveDate>, QuotaError> {
         let day = self.day_to_recompute();
-        if done_on < Some(day) {
-            self.recompute_all(day).await?;
+        if done_on >= Some(day) {
+            return Ok(done_on);
         }
-        Ok(done_on.max(Some(day)))
+        if !self.are_rolled_up_before(day).await? {
+            tracing::info!(%day, "limits that follow usage wait for the rollups");
+            return Ok(done_on);
+        }
+        self.recompute_all(day).await?;
+        Ok(Some(day))
     }
 
     /// Computes the limits of all subjects for the day, page by page.

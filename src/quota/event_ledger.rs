@@ -83,6 +83,7 @@ pub trait EventLedger: Send + Sync + 'static {
         &self,
         path: &str,
         windows: &[(Metric, Period, i64)],
+        at: DateTime<Utc>,
     ) -> impl Future<Output = Answer<Previous>> + Send;
 
     /// [`Ledger::reservation`].
@@ -186,8 +187,9 @@ impl EventLedger for Ledger {
         &self,
         path: &str,
         windows: &[(Metric, Period, i64)],
+        at: DateTime<Utc>,
     ) -> Answer<Previous> {
-        self.previous_counters(path, windows).await
+        self.previous_counters(path, windows, at).await
     }
 
     async fn reservation(&self, id: Uuid) -> Answer<Option<ReservationRow>> {

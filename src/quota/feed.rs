@@ -7,6 +7,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use crate::telemetry::names;
 use super::Quota;
 use super::error::QuotaError;
 
+/// How much longer the feed keeps what webhooks were not told of, in which nodes that tell them may be away: as long as the log
+/// of deliveries is kept.
+const UNTOLD_KEEP: Duration = Duration::from_hours(7 * 24);
 /// Takings away of old rows in one look, of 1,000 rows each.
 pub(super) const DROPS_MAX: usize = 100;
 /// Readers of one node at a time.
@@ -209,15 +213,23 @@ impl Quota {
         is_there.then_some(row).ok_or(QuotaError::FeedGone)
     }
 
-    /// Takes away what is older than the feed is kept.
+    /// Takes away what is older than the feed is kept; what no webhook was told of yet, though one is to be, seven days later.
     ///
     /// # Errors
     ///
     /// [`QuotaError::Unavailable`] when Postgres is away.
     pub async fn drop_old_feed(&self) -> Result<(), QuotaError> {
+        let keep = self.options.feed_keep;
+        let keep_untold = keep.saturating_add(UNTOLD_KEEP);
         for _ in 0..DROPS_MAX {
-            let dropped = self.ledger.drop_old_feed(self.options.feed_keep.as_secs()).await;
-            if dropped.map_err(QuotaError::of_ledger)? == 0 {
+            let dropped = self.ledger.drop_old_feed(keep.as_secs(), keep_untold.as_secs()).await;
+            let dropped = dropped.map_err(QuotaError::of_ledger)?;
+            if dropped.untold > 0 {
+                let rows = dropped.untold;
+                tracing::warn!(rows, "rows of the feed are gone before webhooks were told of them");
+                metrics::counter!(names::FEED_UNTOLD_TOTAL).increment(rows);
+            }
+            if dropped.rows == 0 {
                 break;
             }
         }

@@ -245,7 +245,7 @@ impl<L: EventLedger> Quota<L> {
     }
 
     async fn write_and_note(&self, batch: Batch) -> Result<Flushed, LedgerError> {
-        let started_at = Instant::now();
+        let (started_at, shard) = (Instant::now(), batch.shard);
         let events = u32::try_from(batch.events.len()).unwrap_or(u32::MAX);
         let span = spans::flush(batch.shard, batch.events.len());
         let flushed = self.write(batch).instrument(span).await?;
@@ -255,6 +255,7 @@ impl<L: EventLedger> Quota<L> {
         metrics::counter!(names::FLUSHED_EVENTS_TOTAL).increment(flushed.inserted);
         let duplicates = flushed.duplicates.len() as u64;
         metrics::counter!(names::FLUSH_DUPLICATES_TOTAL).increment(duplicates);
+        self.announce_flushed(shard, &flushed.profiles).await;
         Ok(flushed)
     }
 

@@ -11,6 +11,7 @@ use crate::domain::Units;
 use crate::ledger::Action;
 use crate::ledger::GrantOutcome;
 use crate::ledger::NewGrant;
+use crate::ledger::OtherMonths;
 
 use super::Quota;
 use super::actor::Actor;
@@ -19,6 +20,9 @@ use super::identity;
 use super::profiles::level_profile;
 
 pub use crate::ledger::GrantRow;
+
+/// What an idempotency key of a grant belongs to.
+const GRANT_CREATE: &str = "grant.create";
 
 /// A grant that is to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ impl Quota {
     }
 
     /// Gives the subject a grant. When this returns, every node goes by it. With the actor's idempotency key one is made,
-    /// however often it is asked for in a month.
+    /// however often it is asked for while answers are kept, and in the rest of the month.
     ///
     /// # Errors
     ///
@@ -107,9 +111,12 @@ impl Quota {
         }
         let now = self.counters.redis_now();
         let payload = format!("{order:?}");
-        let identity = identity::of_act("grant.create", subject, &payload, actor, now);
+        let identity = identity::of_act(GRANT_CREATE, subject, &payload, actor, now);
+        let ttl = self.options.idempotency_ttl;
+        let ids = identity::of_act_in_other_months(GRANT_CREATE, subject, actor, now, ttl);
         let new = NewGrant {
             event_id: identity.event_id,
+            other_months: OtherMonths { ids: &ids, since: now - ttl },
             metric: &order.metric,
             amount: order.amount,
             period: order.period,

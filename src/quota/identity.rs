@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::DateTime;
+use chrono::TimeDelta;
 use chrono::Utc;
 use sha2::Digest;
 use sha2::Sha256;
@@ -74,6 +75,28 @@ pub(super) fn of_act(
     keyed(action, subject, key, first_eight(digest(&[payload.as_bytes()])), at)
 }
 
+/// The ids that [`of_act`] gives the act in other months that are less than `ttl` away: in those before, under which it may have
+/// been done, and in the one after, in which a node whose clock is ahead may be already.
+pub(super) fn of_act_in_other_months(
+    action: &str,
+    subject: &Subject,
+    actor: &Actor,
+    at: DateTime<Utc>,
+    ttl: Duration,
+) -> Vec<Uuid> {
+    let Some(key) = &actor.idempotency_key else { return Vec::new() };
+    let (_, rest) = hash_of_key(action, subject, key);
+    let month_of = |at| Period::Month.window_at(at, &Calendar::UTC);
+    let (own, mut month, mut ids) = (month_of(at), month_of(at + ttl), Vec::new());
+    while month.end_at() > at - ttl {
+        if month != own {
+            ids.push(id_in_month(rest, month.start_at()));
+        }
+        month = month_of(month.start_at() - TimeDelta::seconds(1));
+    }
+    ids
+}
+
 /// The event in which windows of a level begin with what those before them left: the same whoever makes it.
 pub(super) fn of_roll(level: &Subject, windows: impl Iterator<Item = (String, i64)>) -> Uuid {
     let (mut parts, mut latest_s) = (vec![b"roll".to_vec(), level.as_str().into()], 0);
@@ -113,10 +136,13 @@ fn keyed(
     fingerprint: [u8; 8],
     at: DateTime<Utc>,
 ) -> Identity {
-    let parts = [operation.as_bytes(), subject.as_str().as_bytes(), key.as_bytes()];
-    let (key_hash, rest) = halves(digest(&parts));
+    let (key_hash, rest) = hash_of_key(operation, subject, key);
     let idempotency = Idempotency { key_hash, fingerprint };
     Identity { event_id: id_in_month(rest, at), idempotency: Some(idempotency) }
+}
+
+fn hash_of_key(operation: &str, subject: &Subject, key: &str) -> ([u8; 16], [u8; 16]) {
+    halves(digest(&[operation.as_bytes(), subject.as_str().as_bytes(), key.as_bytes()]))
 }
 
 /// A `UUIDv7` (RFC 9562 §5.7) whose time is the first instant of the month and whose other bits are given.
@@ -198,6 +224,25 @@ mod tests {
         let instant = first.event_id.get_timestamp().unwrap().to_unix();
         let month = at("2026-11-01T00:00:00Z").timestamp().cast_unsigned();
         assert_eq!(instant, (month, 0), "by which the log's partition is chosen");
+    }
+
+    #[test]
+    fn an_act_has_ids_in_the_months_that_are_near() {
+        let (subject, day) = (Subject::parse("user:u_1").unwrap(), Duration::from_hours(24));
+        let context = RequestContext::default();
+        let key = Some("k".to_owned());
+        let actor =
+            Actor { name: "a".to_owned(), reason: None, idempotency_key: key, context };
+        let near = |text, ttl| of_act_in_other_months("grant.create", &subject, &actor, at(text), ttl);
+        let of = |text| of_act("grant.create", &subject, "", &actor, at(text)).event_id;
+
+        assert_eq!(near("2026-12-01T23:59:59Z", day), [of("2026-11-30T23:59:59Z")]);
+        assert_eq!(near("2026-12-02T00:00:00Z", day), [Uuid::nil(); 0]);
+        assert_eq!(near("2026-11-30T00:00:01Z", day), [of("2026-12-01T00:00:00Z")]);
+        let months = ["2027-03-05T00:00:00Z", "2027-01-05T00:00:00Z"].map(of);
+        assert_eq!(near("2027-02-28T00:00:00Z", 30 * day), months);
+        let nameless = Actor { idempotency_key: None, ..actor.clone() };
+        assert!(of_act_in_other_months("x", &subject, &nameless, at("2026-12-01T00:00:00Z"), day).is_empty());
     }
 
     #[test]

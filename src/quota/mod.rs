@@ -180,6 +180,8 @@ pub struct QuotaOptions {
     pub trim_lag: Duration,
     /// How many bytes of flushed events stay in the outbox.
     pub trim_bytes_max: u64,
+    /// How long an answer is kept under an idempotency key.
+    pub idempotency_ttl: Duration,
     /// How long the live feed is kept.
     pub feed_keep: Duration,
     /// What gifts must keep to.

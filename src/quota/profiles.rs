@@ -15,6 +15,7 @@ use crate::domain::ProfileError;
 use crate::domain::Restraint;
 use crate::domain::Subject;
 use crate::domain::limits_of;
+use crate::ledger;
 use crate::ledger::Action;
 use crate::ledger::DeleteOutcome;
 use crate::ledger::Expected;
@@ -194,6 +195,19 @@ impl<L: EventLedger> Quota<L> {
         let kept = self.counters.announce_profiles(shard, std::slice::from_ref(&profile)).await;
         kept.map_err(QuotaError::of_counters)?;
         self.profiles.learn(&profile)
+    }
+
+    /// Tells Redis of profiles of a shard that a flush changed. Where that fails, whoever follows the profiles does it.
+    pub(super) async fn announce_flushed(&self, shard: u16, profiles: &[ledger::LevelProfile]) {
+        for some in profiles.chunks(CHANGES_MAX as usize) {
+            let some =
+                some.iter().map(|it| level_profile(&it.subject, it.version, it.profile.clone()));
+            let some: Vec<LevelProfile> = some.collect();
+            if let Err(error) = self.counters.announce_profiles(shard, &some).await {
+                tracing::warn!(shard, %error, "grants that are open again are announced later");
+                return;
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::domain::Metric;
 use crate::domain::Period;
 use crate::domain::Subject;
 use crate::ledger::Previous;
+use crate::ledger::PreviousCounter;
 
 use super::Quota;
 use super::error::QuotaError;
@@ -82,11 +83,12 @@ impl<L: EventLedger> Quota<L> {
         level: &Subject,
         rolling: &Rolling<'_, L>,
     ) -> Result<HashMap<WindowKey, Before>, QuotaError> {
-        let rolls = rolling.rolls(&self.edition(), self.counters.redis_now())?;
+        let now = self.counters.redis_now();
+        let rolls = rolling.rolls(&self.edition(), now)?;
         let shard = level.shard(self.shard_count());
         self.flushed(std::iter::once(shard)).await?;
         let windows: Vec<_> = rolls.iter().map(before_key).collect();
-        let previous = self.ledger.previous_counters(level.as_str(), &windows).await;
+        let previous = self.ledger.previous_counters(level.as_str(), &windows, now).await;
         let previous = previous.map_err(QuotaError::of_ledger)?;
         Ok(rolls.iter().map(|roll| (before_key(roll), before(roll, &previous))).collect())
     }
@@ -103,8 +105,10 @@ fn before(roll: &Roll, previous: &Previous) -> Before {
     });
     let was_known = previous.created_at.is_some_and(|at| at.timestamp() <= roll.before_s);
     match counted {
-        Some(it) => Before::Used(it.used, it.carried),
-        None if was_known => Before::Used(0, 0),
+        Some(PreviousCounter { used, carried, held, .. }) => {
+            Before::Used { used: *used, carried: *carried, held: *held }
+        }
+        None if was_known => Before::Used { used: 0, carried: 0, held: 0 },
         None => Before::Nothing,
     }
 }
@@ -156,7 +160,6 @@ impl<L: EventLedger> Measure for Rolling<'_, L> {
 mod tests {
     use crate::domain::Amount;
     use crate::domain::Line;
-    use crate::ledger::PreviousCounter;
 
     use super::*;
 
@@ -172,7 +175,7 @@ mod tests {
 
     fn counter(metric: &str, period: &str, window_start_s: i64) -> PreviousCounter {
         let (metric, period) = (metric.to_owned(), period.to_owned());
-        PreviousCounter { metric, period, window_start_s, used: 7, carried: 2 }
+        PreviousCounter { metric, period, window_start_s, used: 7, carried: 2, held: 1 }
     }
 
     /// What the window before left for one who was first configured at a second, by these counters.
@@ -186,8 +189,11 @@ mod tests {
     fn who_was_known_before_the_window_left_all_of_it() {
         assert_eq!(left(None, vec![]), Before::Nothing);
         assert_eq!(left(Some(4 * DAY_S + 1), vec![]), Before::Nothing);
-        assert_eq!(left(Some(4 * DAY_S), vec![]), Before::Used(0, 0));
-        assert_eq!(left(None, vec![counter("messages", "day", 4 * DAY_S)]), Before::Used(7, 2));
+        assert_eq!(left(Some(4 * DAY_S), vec![]), Before::Used { used: 0, carried: 0, held: 0 });
+        assert_eq!(
+            left(None, vec![counter("messages", "day", 4 * DAY_S)]),
+            Before::Used { used: 7, carried: 2, held: 1 }
+        );
     }
 
     #[test]

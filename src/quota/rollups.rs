@@ -1,5 +1,8 @@
 //! The rollups, which analysts' answers come from.
 
+use chrono::NaiveDate;
+use chrono::NaiveTime;
+
 use super::Quota;
 use super::error::QuotaError;
 
@@ -58,5 +61,34 @@ impl Quota {
             }
         }
         Ok(())
+    }
+    /// Whether the rollups have every event from before `day` (UTC). What is flushed is folded for it, as far as one call does.
+    ///
+    /// # Errors
+    ///
+    /// [`QuotaError::Unavailable`] when a store is away.
+    pub(super) async fn are_rolled_up_before(&self, day: NaiveDate) -> Result<bool, QuotaError> {
+        let day_start_ms = day.and_time(NaiveTime::MIN).and_utc().timestamp_millis();
+        // In this order: what is flushed by now waits in the queue, or is folded.
+        for shard in 0..self.shard_count() {
+            if !self.is_flushed_before(shard, day_start_ms).await? {
+                return Ok(false);
+            }
+        }
+        if self.ledger.is_queued_before(day).await.map_err(QuotaError::of_ledger)? {
+            self.fold_rollups().await?;
+            let is_queued = self.ledger.is_queued_before(day).await;
+            return Ok(!is_queued.map_err(QuotaError::of_ledger)?);
+        }
+        Ok(true)
+    }
+
+    /// Whether nothing that a shard decided before the instant waits for a flush; not while the shard is being recovered.
+    async fn is_flushed_before(&self, shard: u16, at_ms: i64) -> Result<bool, QuotaError> {
+        let cursor = self.ledger.cursor(shard).await.map_err(QuotaError::of_ledger)?;
+        let page = self.counters.read_outbox(shard, cursor.epoch, cursor.seq, 1).await;
+        let page = page.map_err(QuotaError::of_counters)?;
+        let is_later = page.entries.first().is_none_or(|entry| entry.written_at_ms >= at_ms);
+        Ok(page.epoch == Some(cursor.epoch) && is_later)
     }
 }

@@ -25,6 +25,7 @@ use crate::domain::Subject;
 use crate::domain::Units;
 use crate::ledger::BeginOutcome;
 use crate::ledger::NewTransfer;
+use crate::ledger::OtherMonths;
 use crate::ledger::RefusedIn;
 use crate::ledger::TransferRules;
 use crate::ledger::TransferState;
@@ -44,6 +45,8 @@ use super::settle::Measured;
 pub use crate::ledger::TransferRefusal;
 pub use crate::ledger::TransferRow;
 
+/// What an idempotency key of a gift belongs to.
+const TRANSFER: &str = "transfer";
 /// Unfinished transfers that are taken up at once.
 const PENDING_MAX: u32 = 100;
 /// How old a transfer is before somebody else takes it up.
@@ -97,9 +100,12 @@ impl Quota {
             return Err(QuotaError::UnknownMetric);
         }
         let now = self.counters.redis_now();
-        let identity = identity::of_act("transfer", &order.from, "", actor, now);
+        let identity = identity::of_act(TRANSFER, &order.from, "", actor, now);
+        let ttl = self.options.idempotency_ttl;
+        let ids = identity::of_act_in_other_months(TRANSFER, &order.from, actor, now, ttl);
         let new = NewTransfer {
             id: identity.event_id,
+            other_months: OtherMonths { ids: &ids, since: now - ttl },
             from: order.from.as_str(),
             to: order.to.as_str(),
             metric: &order.metric,

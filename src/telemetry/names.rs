@@ -56,6 +56,8 @@ pub const DENIALS_DROPPED_TOTAL: &str = "headroom_denials_dropped_total";
 pub const FEED_PLACE: &str = "headroom_feed_place";
 /// Streams that follow the live feed on this node.
 pub const FEED_READERS: &str = "headroom_feed_readers";
+/// Rows of the live feed that were taken away before webhooks were told of them.
+pub const FEED_UNTOLD_TOTAL: &str = "headroom_feed_untold_total";
 /// Alerts, each about a subject.
 pub const ALERTS_TOTAL: &str = "headroom_alerts_total";
 /// Attempts to deliver to webhooks.
@@ -132,6 +134,7 @@ pub const ALL: &[Metric] = &[
     counter(DENIALS_DROPPED_TOTAL, NONE, "refusals that were not written"),
     gauge(FEED_PLACE, NONE, "last place of the live feed"),
     gauge(FEED_READERS, NONE, "streams that follow the live feed on this node"),
+    counter(FEED_UNTOLD_TOTAL, NONE, "rows of the live feed that webhooks were never told of"),
     counter(ALERTS_TOTAL, NONE, "alerts, each about a subject"),
     counter(
         WEBHOOK_ATTEMPTS_TOTAL,

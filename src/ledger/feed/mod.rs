@@ -18,6 +18,7 @@ use super::convert::instant_ms;
 use super::error::LedgerError;
 use super::tx::Tx;
 
+pub use place::FeedDropped;
 pub use read::FeedItem;
 pub use read::FeedRow;
 pub use read::FeedSeen;

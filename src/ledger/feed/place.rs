@@ -4,6 +4,7 @@ use super::super::Ledger;
 use super::super::convert::signed;
 use super::super::convert::unsigned;
 use super::super::error::LedgerError;
+use super::super::tx::Params;
 use super::super::tx::Tx;
 use super::super::tx::column;
 
@@ -32,12 +33,45 @@ WHERE feed.id = next.id";
 const MOVE_LAST_PLACE: &str = "-- move_last_place
 UPDATE feed_state SET last_place = last_place + $1";
 
+// While somebody is to be told, what was not looked through for webhooks is old later. A row that is gone before its place was
+// come to is one that nobody was told of.
 const DROP_OLD_FEED: &str = "-- drop_old_feed
-DELETE FROM feed WHERE place IN (
-    SELECT place FROM feed
-    WHERE place IS NOT NULL AND made_at < now() - make_interval(secs => $1::bigint)
-    ORDER BY place LIMIT $2
-)";
+WITH told AS MATERIALIZED (
+    SELECT
+        CASE
+            WHEN EXISTS (SELECT FROM webhooks WHERE enabled) THEN place
+            ELSE 9223372036854775807
+        END AS place
+    FROM webhook_state
+),
+gone AS (
+    DELETE FROM feed WHERE place IN (
+        SELECT old.place
+        FROM feed AS old
+        CROSS JOIN told
+        WHERE
+            old.place IS NOT NULL
+            AND old.made_at < now() - make_interval(secs => $1::bigint)
+            AND (
+                old.place <= told.place
+                OR old.made_at < now() - make_interval(secs => $2::bigint)
+            )
+        ORDER BY old.place LIMIT $3
+    )
+    RETURNING place
+)
+SELECT count(*) AS rows, count(*) FILTER (WHERE gone.place > told.place) AS untold
+FROM gone
+CROSS JOIN told";
+
+/// Rows of the feed that were taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedDropped {
+    /// How many.
+    pub rows: u64,
+    /// Those among them that were not looked through for webhooks, though somebody was to be told.
+    pub untold: u64,
+}
 
 impl Ledger {
     /// Gives places to what was committed since, unless another node is at it, and answers the last place given.
@@ -58,14 +92,22 @@ impl Ledger {
         }
     }
 
-    /// Takes away rows that are older than `keep_s` seconds, at most 1,000, and answers how many.
+    /// Takes away rows that are older than `keep_s` seconds, at most 1,000. Those that were not looked through for webhooks stay,
+    /// while one is enabled, until they are older than `keep_untold_s`.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Unavailable`] and the like.
-    pub async fn drop_old_feed(&self, keep_s: u64) -> Result<u64, LedgerError> {
-        let connection = self.connection().await?;
-        connection.execute(DROP_OLD_FEED, &[&signed(keep_s)?, &DROPPED_MAX]).await
+    pub async fn drop_old_feed(
+        &self,
+        keep_s: u64,
+        keep_untold_s: u64,
+    ) -> Result<FeedDropped, LedgerError> {
+        let (keep_s, keep_untold_s) = (signed(keep_s)?, signed(keep_untold_s)?);
+        let params: Params<'_> = &[&keep_s, &keep_untold_s, &DROPPED_MAX];
+        let row = self.connection().await?.row(DROP_OLD_FEED, params).await?;
+        let count = |name| unsigned(column(&row, name)?);
+        Ok(FeedDropped { rows: count("rows")?, untold: count("untold")? })
     }
 }
 

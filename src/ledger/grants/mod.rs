@@ -24,6 +24,7 @@ use super::audit_log::Act;
 use super::convert::signed;
 use super::convert::unsigned;
 use super::error::LedgerError;
+use super::other_months::OtherMonths;
 use super::subjects;
 use super::tx::Params;
 use super::tx::Tx;
@@ -40,6 +41,8 @@ pub(super) use used::add_used;
 pub struct NewGrant<'a> {
     /// The id of its event, a UUID of version 7. Of two with one id the first is made, so that asking again is safe.
     pub event_id: Uuid,
+    /// Under which other ids it may have been made.
+    pub other_months: OtherMonths<'a>,
     /// What it is of.
     pub metric: &'a Metric,
     /// How many units, at least 1.
@@ -91,7 +94,7 @@ pub struct GrantChange {
 /// What became of a new grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantOutcome {
-    /// It is made, now or by a call before with the same event id.
+    /// It is made, now or by a call before with the same event id or one of another month.
     Created(Box<GrantChange>),
     /// The subject has [`Grant::OPEN_MAX`] open ones.
     TooManyGrants,
@@ -110,7 +113,8 @@ const GRANT_OF_EVENT: &str = "-- grant_of_event
 SELECT
     id, subject, metric, amount, used, period, expires_at, source, note, created_at, created_by,
     revoked_at, transfer_id
-FROM grants WHERE event_id = $1";
+FROM grants WHERE event_id = $1 OR event_id = ANY ($2) AND created_at > $3
+ORDER BY event_id DESC LIMIT 1";
 
 const GRANTS_OF_TRANSFER: &str = "-- grants_of_transfer
 SELECT
@@ -187,7 +191,8 @@ async fn create(
     act: &Act<'_>,
 ) -> Result<GrantOutcome, LedgerError> {
     subjects::lock_versions(tx).await?;
-    if let Some(row) = tx.rows(GRANT_OF_EVENT, &[&new.event_id]).await?.first() {
+    let OtherMonths { ids, since } = new.other_months;
+    if let Some(row) = tx.rows(GRANT_OF_EVENT, &[&new.event_id, &ids, &since]).await?.first() {
         let grant = read(row)?;
         let (version, for_nodes) =
             subjects::in_force(tx, &grant.subject).await?.unwrap_or_default();

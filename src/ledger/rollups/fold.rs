@@ -1,6 +1,7 @@
 //! The tables `usage_days`, `subject_months` and `active_days`: each subject's usage by the day and by the month, and how
 //! many subjects were active.
 
+use chrono::NaiveDate;
 use tokio_postgres::Row;
 
 use super::super::Ledger;
@@ -34,6 +35,11 @@ SELECT
     sum(lines) NOT BETWEEN $1::bigint AND $2::bigint OR min(queued_at) < now() - make_interval(secs => $3)
     AS due
 FROM rollup_queue";
+
+const IS_QUEUED_BEFORE: &str = "-- is_queued_before
+SELECT EXISTS (
+    SELECT FROM rollup_queue CROSS JOIN LATERAL unnest(days) AS line (day) WHERE line.day < $1
+) AS found";
 
 // `new_days` is what was not there before: who has some comes with its days, as the statement found them and as it left them, in
 // the months that can matter to how long it was away. A day on which a subject has only refunds is no day of activity. Sums come
@@ -126,6 +132,15 @@ impl Ledger {
         let params: Params<'_> = &[&LINES_FEW, &LINES_MAX, &WAIT_MAX_S];
         let row = self.connection().await?.row(ARE_ROLLUPS_DUE, params).await?;
         Ok(column::<Option<bool>>(&row, "due")?.unwrap_or(false))
+    }
+
+    /// Whether sums of days before `day` wait to be folded.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Unavailable`] and the like.
+    pub async fn is_queued_before(&self, day: NaiveDate) -> Result<bool, LedgerError> {
+        column(&self.connection().await?.row(IS_QUEUED_BEFORE, &[&day]).await?, "found")
     }
 
     /// Moves sums of at most 1,000 flushes, about 300,000 sums, from the queue into the rollups; answers of how many flushes,

@@ -15,18 +15,19 @@ use crate::ledger::convert::signed;
 use crate::ledger::convert::unsigned;
 use crate::ledger::error::LedgerError;
 use crate::ledger::grants;
+use crate::ledger::other_months::OtherMonths;
 use crate::ledger::tx::Tx;
 use crate::ledger::tx::column;
 
-use super::TRANSFER;
 use super::TransferRow;
-use super::find;
 
 /// A transfer that is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewTransfer<'a> {
     /// Its id, a UUID of version 7. Of two with one id the first is begun, so that asking again is safe.
     pub id: Uuid,
+    /// Under which other ids it may have begun.
+    pub other_months: OtherMonths<'a>,
     /// Who gives.
     pub from: &'a str,
     /// Who receives; not who gives.
@@ -85,7 +86,7 @@ pub enum TransferRefusal {
 /// What became of a transfer that was to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BeginOutcome {
-    /// It is begun, now or by a call before with the same id; the row says how far it is.
+    /// It is begun, now or by a call before with the same id or one of another month; the row says how far it is.
     Begun(TransferRow),
     /// A rule does not allow it; nothing is kept.
     Refused(TransferRefusal),
@@ -96,6 +97,13 @@ pub enum BeginOutcome {
 const LOCK_SUBJECTS: &str = "-- lock_subjects
 SELECT pg_advisory_xact_lock(hashtextextended('headroom.transfers ' || subject, 0))
 FROM unnest($1::text[]) AS subject";
+
+const BEGUN_TRANSFER: &str = "-- begun_transfer
+SELECT
+    id, from_subject, to_subject, metric, amount, state, requested_at, ended_at, note, actor,
+    request_id
+FROM transfers WHERE id = $1 OR id = ANY ($2) AND requested_at > $3
+ORDER BY id DESC LIMIT 1";
 
 const TRANSFERRED: &str = "-- transferred
 SELECT
@@ -148,8 +156,9 @@ async fn begin(
     let mut subjects = [new.from, new.to];
     subjects.sort_unstable();
     tx.rows(LOCK_SUBJECTS, &[&subjects.as_slice()]).await?;
-    if let Some(known) = find(tx, TRANSFER, new.id).await? {
-        return Ok(BeginOutcome::Begun(known));
+    let OtherMonths { ids, since } = new.other_months;
+    if let Some(known) = tx.rows(BEGUN_TRANSFER, &[&new.id, &ids, &since]).await?.first() {
+        return super::read(known).map(BeginOutcome::Begun);
     }
     let metric = new.metric.as_str();
     let seen = tx.row(TRANSFERRED, &[&new.from, &new.to, &metric, &rules.day_start_at]).await?;

@@ -17,6 +17,7 @@ use crate::ledger::grants;
 use crate::ledger::grants::GrantRow;
 use crate::ledger::grants::Made;
 use crate::ledger::grants::NewGrant;
+use crate::ledger::other_months::OtherMonths;
 use crate::ledger::subjects;
 use crate::ledger::tx::Tx;
 use crate::ledger::tx::column;
@@ -117,6 +118,7 @@ async fn give(
         let units = taken.iter().filter(|(id, _)| *id == giver).map(|(_, units)| units).sum();
         let new = NewGrant {
             event_id: event_id(transfer.id, giver),
+            other_months: OtherMonths::default(),
             metric: &transfer.metric,
             amount: Units::new(units).map_err(|error| LedgerError::BadData(error.into()))?,
             period: None,

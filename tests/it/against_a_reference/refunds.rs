@@ -5,6 +5,7 @@ use headroom::domain::Period;
 use super::grants::Grant;
 use super::limits;
 use super::lines::Line;
+use super::reference::Count;
 use super::reference::Counter;
 use super::reference::Reference;
 use super::steps::GivenSaid;
@@ -63,6 +64,14 @@ impl Taken {
         }
     }
 
+    /// When nothing counts any more of what was taken: of a slice six slices after its end.
+    fn counts_until_s(&self) -> i64 {
+        match &self.of {
+            Of::Limit((.., true, _)) => self.end_s + 6 * (self.end_s - self.start_s),
+            Of::Limit(_) | Of::Grant(_) => self.end_s,
+        }
+    }
+
     fn said(&self, units: u64) -> GivenSaid {
         let grant = if let Of::Grant(id) = self.of { Some(id) } else { None };
         let period = grant.is_none().then_some(self.period);
@@ -103,7 +112,7 @@ impl Reference {
 
     /// Gives back what may be, and answers how much that is.
     fn give_back(&mut self, path: &str, taken: &Taken) -> u64 {
-        if taken.end_s <= self.now_s() {
+        if taken.counts_until_s() <= self.now_s() {
             return 0;
         }
         let counter = match &taken.of {
@@ -120,16 +129,31 @@ impl Reference {
             Some((true, cap)) => cap,
             None => None,
         };
-        let Some(count) = self.counters.get_mut(&counter) else { return 0 };
-        let units = taken.units.min(count.used);
-        if cap.is_some_and(|cap| count.refunded + units > cap) {
+        let Some(used) = self.counters.get(&counter).map(|count| count.used) else { return 0 };
+        let units = taken.units.min(used);
+        let noted = self.noted(&counter);
+        let given = noted.iter().filter_map(|it| self.counters.get(it)).map(|it| it.refunded);
+        let given: u64 = given.sum();
+        if units == 0 || cap.is_some_and(|cap| given + units > cap) {
             return 0;
         }
-        count.used -= units;
+        self.counters.get_mut(&counter).unwrap().used -= units;
         if cap.is_some() {
-            count.refunded += units;
+            let end_s = noted[0].4 + taken.end_s - taken.start_s;
+            let new = Count { end_s, ..Count::default() };
+            self.counters.entry(noted[0].clone()).or_insert(new).refunded += units;
         }
         units
+    }
+
+    /// Where it stands what refunds gave back of a counter's limit; the first is added to. Of a sliding limit these are the
+    /// slices that count now.
+    fn noted(&self, counter: &Counter) -> Vec<Counter> {
+        let (path, metric, period, is_slice, _) = counter;
+        let slices = period.slices(self.now()).filter(|_| *is_slice);
+        let Some(slices) = slices else { return vec![counter.clone()] };
+        let starts = std::iter::once(slices.current.start_s).chain(slices.earlier_s);
+        starts.map(|start_s| (path.clone(), metric.clone(), *period, true, start_s)).collect()
     }
 
     /// Whether the limit in force allows refunds, and the most that they give back in a window.

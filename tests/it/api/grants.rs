@@ -1,5 +1,7 @@
 //! `GET` and `POST /v1/subjects/{subject}/grants`, and `DELETE …/grants/{grant_id}`.
 
+use futures_util::future::join_all;
+use headroom::clock::Clock;
 use reqwest::Method;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -225,6 +227,59 @@ async fn a_grant_is_made_once_under_its_key() {
     let acts = caller.get("/v1/audit?target=user:u_1").await;
     assert_eq!(acts.body["acts"].as_array().unwrap().len(), 1, "{acts:?}");
     assert_eq!(acts.body["acts"][0]["action"], "grant.create");
+    app.finish().await;
+}
+
+/// Guards retries over the end of a month, by which the id that follows from a key changes: for as long as an answer is kept
+/// one grant is made, and the key is good for nothing else. After that it makes another.
+#[tokio::test]
+async fn a_grant_is_made_once_under_its_key_over_the_end_of_a_month() {
+    let app = TestApp::start_with(with_catalogue(CATALOGUE)).await;
+    move_to(&app, "2027-02-28T23:59:29Z");
+    let caller = app.caller();
+    let give = async |amount: u64| {
+        let request = caller.request(Method::POST, GRANTS).header("idempotency-key", "k");
+        answer(request.json(&json!({ "metric": "messages", "amount": amount }))).await
+    };
+
+    let first = give(5).await;
+    move_to(&app, "2027-03-01T00:00:02Z");
+    let (second, other) = (give(5).await, give(6).await);
+    move_to(&app, "2027-03-01T23:58:00Z");
+    let last = give(5).await;
+    move_to(&app, "2027-03-02T00:05:00Z");
+    let (later, again) = (give(5).await, give(5).await);
+
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    assert_eq!((&second.body, &last.body), (&first.body, &first.body));
+    assert_eq!(told(&other), (422, "idempotency_mismatch"));
+    assert_eq!(later.status, StatusCode::CREATED, "{later:?}");
+    assert_ne!(later.body["id"], first.body["id"], "the answer is kept no longer");
+    assert_eq!(later.body, again.body);
+    assert_eq!(listed(&caller.get(GRANTS).await), [(5, 0, 5, "open"), (5, 0, 5, "open")]);
+    app.finish().await;
+}
+
+/// Guards retries at once, at nodes of which one is in the next month already.
+#[tokio::test]
+async fn nodes_on_both_sides_of_a_month_s_end_make_one_grant_under_a_key() {
+    let mut app = TestApp::start_with(with_catalogue(CATALOGUE).patient()).await;
+    move_to(&app, "2027-02-28T23:58:00Z");
+    app.add_node_with_clock(Clock::with_offset_ms(app.clock.offset_ms() + 150_000)).await;
+    let give = async |node: usize| {
+        let request = app.caller_of(node).request(Method::POST, GRANTS);
+        let body = json!({ "metric": "messages", "amount": 5 });
+        answer(request.header("idempotency-key", "k").json(&body)).await
+    };
+
+    let ahead = give(1).await;
+    let others = join_all((0..20).map(|call| give(call % 2))).await;
+
+    assert_eq!(ahead.status, StatusCode::CREATED, "{ahead:?}");
+    for other in others {
+        assert_eq!(other.body, ahead.body);
+    }
+    assert_eq!(listed(&app.caller().get(GRANTS).await), [(5, 0, 5, "open")]);
     app.finish().await;
 }
 

@@ -114,6 +114,34 @@ async fn a_gift_is_made_once_under_its_key() {
     app.finish().await;
 }
 
+/// Guards retries over the end of a month, by which the id that follows from a key changes: one gift is made, and the key is
+/// good for nothing else.
+#[tokio::test]
+async fn a_gift_is_made_once_under_its_key_over_the_end_of_a_month() {
+    let app = TestApp::start_with(with_catalogue(CATALOGUE)).await;
+    move_to(&app, "2027-01-31T23:59:29Z");
+    let caller = app.caller();
+    buy(&caller, "user:u_1").await;
+    let give = async |body: Value| {
+        let request = caller.request(Method::POST, TRANSFERS).header("idempotency-key", "k");
+        answer(request.json(&body)).await
+    };
+
+    let first = give(gift("user:u_2", 7)).await;
+    move_to(&app, "2027-02-01T00:00:02Z");
+    let second = give(gift("user:u_2", 7)).await;
+    let others = [give(gift("user:u_2", 8)).await, give(gift("user:u_3", 7)).await];
+    move_to(&app, "2027-02-02T00:05:00Z");
+    let later = give(gift("user:u_2", 7)).await;
+
+    assert_eq!(first.status, StatusCode::CREATED, "{first:?}");
+    assert_eq!(first.body, second.body);
+    assert_eq!(others.each_ref().map(told), [(422, "idempotency_mismatch"); 2]);
+    assert_ne!(later.body["transfer_id"], first.body["transfer_id"], "it is kept no longer");
+    assert_eq!((granted(&caller, "user:u_1").await, granted(&caller, "user:u_2").await), (6, 14));
+    app.finish().await;
+}
+
 fn assert_rule(answer: &Answer, words: &str) {
     assert_problem(answer, StatusCode::CONFLICT, "transfer_refused", &[words]);
 }

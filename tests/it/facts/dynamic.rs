@@ -268,6 +268,29 @@ async fn a_node_computes_a_day_once_ten_minutes_after_it_began() {
     app.finish().await;
 }
 
+/// Guards the one computation of a day: it waits for what other nodes accepted before the day, until that is flushed, and folds it.
+#[tokio::test]
+async fn a_day_is_not_computed_before_the_rollups_have_the_days_before() {
+    let app = start(1).await;
+    use_daily(&app, "user:u_1", &[30]).await;
+    assert!(app.caller().charge("user:u_1", "messages", 60).await.is_allowed());
+    app.clock.advance(DAY_MS);
+    let (quota, today) = (app.quota(), app.clock.now().date_naive());
+    let yesterday = today.pred_opt();
+
+    let unflushed = quota.recompute_after(yesterday).await.unwrap();
+    let before = acts(&app).await;
+    app.flush().await;
+    // What belongs to the day itself may wait.
+    assert!(app.caller().charge("user:u_1", "messages", 1).await.is_allowed());
+    let flushed = quota.recompute_after(unflushed).await.unwrap();
+
+    assert_eq!((unflushed, before), (yesterday, vec![]));
+    assert_eq!(flushed, Some(today));
+    assert_eq!(maxima(&app, "user:u_1").await, [json!(54)], "120 % of 90 in 2 days");
+    app.finish().await;
+}
+
 /// Guards the rule that only roots have limits that follow usage.
 #[tokio::test]
 async fn a_profile_below_a_root_is_refused_when_it_is_to_follow_usage() {

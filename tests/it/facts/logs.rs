@@ -1,5 +1,6 @@
 //! Pages of the log over HTTP.
 
+use headroom::domain::EventKind;
 use reqwest::Method;
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -145,6 +146,26 @@ async fn the_same_page_comes_as_csv_and_as_json_lines() {
     assert_eq!(json.body["logs"][0]["metadata"], metadata);
     for page in [&csv, &lines] {
         assert_eq!(page.header("link"), json.header("link"));
+    }
+    app.finish().await;
+}
+
+/// Guards that every kind that there is can be asked for: those of the domain, and those that Postgres takes.
+#[tokio::test]
+async fn a_log_is_asked_for_every_kind_that_it_may_hold() {
+    let app = TestApp::start().await;
+    let known = "SELECT pg_get_constraintdef(oid) FROM pg_constraint
+        WHERE conname = 'message_logs_kind_known' AND conrelid = 'message_logs'::regclass";
+    let known: String = app.postgres().await.query_one(known, &[]).await.unwrap().get(0);
+    let of_domain = (0..=u8::MAX).filter_map(EventKind::coded).map(EventKind::as_str);
+    let others = of_domain.chain(["denied"]).map(str::to_owned);
+    let kinds: Vec<String> =
+        known.split('\'').skip(1).step_by(2).map(str::to_owned).chain(others).collect();
+    assert!(kinds.len() > 12, "{kinds:?}");
+
+    for kind in kinds {
+        let page = app.caller().get(&format!("/v1/logs?kind={kind}")).await;
+        assert_eq!(page.status, StatusCode::OK, "{kind}: {page:?}");
     }
     app.finish().await;
 }

@@ -1,5 +1,7 @@
 //! Grants: rows of their own, beside the profile and in the log.
 
+use std::time::Duration;
+
 use chrono::DateTime;
 use chrono::TimeDelta;
 use chrono::Utc;
@@ -24,6 +26,7 @@ use headroom::ledger::GrantUsed;
 use headroom::ledger::Ledger;
 use headroom::ledger::LedgerError;
 use headroom::ledger::NewGrant;
+use headroom::ledger::OtherMonths;
 use headroom::ledger::PutOutcome;
 
 use super::fixture;
@@ -37,6 +40,7 @@ use super::lives::assert_agrees;
 use super::lives::base;
 use super::lives::event;
 use super::lives::of_grant;
+use crate::support::poll::eventually;
 
 /// When the grants are made: noon of the tests' day.
 fn noon() -> DateTime<Utc> {
@@ -51,6 +55,7 @@ fn messages() -> Metric {
 fn ten(metric: &Metric, days: Option<i64>) -> NewGrant<'_> {
     NewGrant {
         event_id: id_at(noon().timestamp_millis()),
+        other_months: OtherMonths::default(),
         metric,
         amount: Units::new(10).unwrap(),
         period: None,
@@ -253,6 +258,72 @@ async fn flushers_and_admins_do_not_wait_for_each_other_for_ever() {
     );
     let rows = ledger.grants_of(SUBJECT).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.used).sum::<i64>(), 80);
+    assert_agrees(&ledger).await;
+}
+
+/// Units of a grant that a refund gives back, two days after noon.
+fn gives_back(seq: u64, grant: u64, units: i64) -> Event {
+    let occurred_at_ms = (noon() + TimeDelta::days(2)).timestamp_millis();
+    Event { occurred_at_ms, ..event(seq, EventKind::Refund, vec![of_grant(grant, -units)]) }
+}
+
+/// Guards refunds: what nodes go by was made without a grant that was used up, and has it again once it is given back to. One that has
+/// ended or was revoked stays away, and nothing is made anew for one that was not used up.
+#[tokio::test]
+async fn a_used_up_grant_that_is_given_back_to_is_listed_again() {
+    let (_database, ledger) = fixture::ledger().await;
+    let metric = messages();
+    let mut ids = Vec::new();
+    for days in [None, Some(1), None] {
+        ids.push(created(&ledger, &ten(&metric, days)).await.grant.grant.id);
+    }
+    let (kept, ended, revoked) = (ids[0], ids[1], ids[2]);
+    let used_up = (1..).zip(&ids).map(|(seq, id)| uses(seq, *id, 10)).collect();
+    flush(&ledger, &batch(0, used_up)).await.unwrap();
+    let act = fixture::act(Action::GrantRevoke, SUBJECT);
+    ledger.revoke_grant(SUBJECT, revoked, noon(), &act).await.unwrap();
+    let other = created(&ledger, &ten(&metric, None)).await;
+    assert_eq!(listed(&other.for_nodes), [other.grant.grant.id]);
+
+    let in_vain = vec![gives_back(4, ended, 10), gives_back(5, revoked, 10)];
+    let in_vain = flush(&ledger, &batch(3, in_vain)).await.unwrap();
+    let given = flush(&ledger, &batch(5, vec![gives_back(6, kept, 4)])).await.unwrap();
+    let more = flush(&ledger, &batch(6, vec![gives_back(7, kept, 1)])).await.unwrap();
+
+    assert_eq!((in_vain.profiles, more.profiles), (vec![], vec![]));
+    let in_force = ledger.subject(SUBJECT).await.unwrap().unwrap();
+    assert_eq!(listed(&in_force.for_nodes), [kept, other.grant.grant.id]);
+    let told = &given.profiles[0];
+    assert_eq!((&*told.subject, told.version, given.profiles.len()), (SUBJECT, 6, 1));
+    assert_eq!((&told.profile, told.version), (&in_force.for_nodes, in_force.version));
+    assert_agrees(&ledger).await;
+}
+
+/// Guards against a flush and an admin that wait for each other: while a flush waits to make a list, it keeps nobody from a grant.
+#[tokio::test]
+async fn a_flush_that_lists_a_grant_again_waits_before_it_has_the_grant() {
+    let (database, ledger) = fixture::ledger().await;
+    let metric = messages();
+    let id = created(&ledger, &ten(&metric, None)).await.grant.grant.id;
+    flush(&ledger, &batch(0, vec![uses(1, id, 10)])).await.unwrap();
+    let refund = batch(1, vec![gives_back(2, id, 10)]);
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE NOT granted AND datname = current_database() AND application_name = 'headroom'";
+    let is_waiting = || async { database.number(waiting).await == 1 };
+
+    let flushed = database.with(async |client| {
+        let lock = "BEGIN; SELECT profile_version FROM profile_versions FOR UPDATE";
+        client.batch_execute(lock).await.unwrap();
+        let revoke = async {
+            eventually("a flush that waits", Duration::from_secs(10), is_waiting).await;
+            let revoke = "UPDATE grants SET revoked_at = now(); COMMIT";
+            client.batch_execute(revoke).await.unwrap();
+        };
+        tokio::join!(flush(&ledger, &refund), revoke).0
+    });
+    let flushed = flushed.await.unwrap();
+
+    assert_eq!(listed(&flushed.profiles[0].profile), [] as [u64; 0], "it was revoked meanwhile");
     assert_agrees(&ledger).await;
 }
 

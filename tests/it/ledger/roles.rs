@@ -16,6 +16,7 @@ use headroom::ledger::Ledger;
 use headroom::ledger::NewDrift;
 use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
+use headroom::ledger::OtherMonths;
 use headroom::ledger::RefusedIn;
 use headroom::ledger::TransferRules;
 use tokio_postgres::error::SqlState;
@@ -158,6 +159,7 @@ async fn live(ledger: &Ledger) {
     let (metric, at) = (Metric::new("messages").unwrap(), DAY.start_at());
     let new = NewGrant {
         event_id: fixture::id_at(at.timestamp_millis()),
+        other_months: OtherMonths::default(),
         metric: &metric,
         amount: Units::new(2).unwrap(),
         period: None,
@@ -176,6 +178,7 @@ async fn live(ledger: &Ledger) {
     };
     let gift = NewTransfer {
         id: debit.event_id,
+        other_months: OtherMonths::default(),
         from: "user:u_1",
         to: "user:u_2",
         metric: &metric,

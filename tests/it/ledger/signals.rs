@@ -98,7 +98,7 @@ async fn a_node_tells_of_what_happens_with_its_own_rights() {
     let lift = fixture::act(Action::RestraintEnd, "user:u_1");
     assert_eq!(ledger.lift_restraints("user:u_1", &lift).await.unwrap(), None);
     assert_eq!(ledger.alerts(10).await.unwrap().len(), 1);
-    ledger.drop_old_feed(0).await.unwrap();
+    ledger.drop_old_feed(0, 0).await.unwrap();
 }
 
 /// Guards that a row of the feed can be read for webhooks in parts, each item once and in order.

@@ -1,5 +1,6 @@
 //! What is carried over and given back, and reading events and windows again.
 
+use chrono::DateTime;
 use headroom::domain::Event;
 use headroom::domain::EventKind;
 use headroom::domain::Metric;
@@ -18,6 +19,7 @@ use super::fixture::flush;
 use super::fixture::message;
 use super::lives::ROOT;
 use super::lives::SUBJECT;
+use super::lives::UNTIL_S;
 use super::lives::assert_agrees;
 use super::lives::base;
 use super::lives::commit;
@@ -132,11 +134,11 @@ async fn windows_that_ended_are_read_with_the_age_of_their_subject() {
         (messages, Period::Month, DAY.start_s),
     ];
 
-    let unknown = ledger.previous_counters("user:nobody", &windows).await.unwrap();
-    let young = ledger.previous_counters(ROOT, &windows).await.unwrap();
+    let unknown = ledger.previous_counters("user:nobody", &windows, DAY.start_at()).await.unwrap();
+    let young = ledger.previous_counters(ROOT, &windows, DAY.start_at()).await.unwrap();
     let act = fixture::act(Action::SubjectPut, ROOT);
     ledger.put_subject(ROOT, Expected::Any, "{}", &act).await.unwrap();
-    let known = ledger.previous_counters(ROOT, &windows).await.unwrap();
+    let known = ledger.previous_counters(ROOT, &windows, DAY.start_at()).await.unwrap();
 
     assert_eq!((unknown.created_at, unknown.counters), (None, vec![]));
     assert_eq!(young.created_at, None);
@@ -148,6 +150,32 @@ async fn windows_that_ended_are_read_with_the_age_of_their_subject() {
             counters.map(|it| (&*it.period, it.window_start_s, it.used, it.carried)).collect();
         assert_eq!(counts, [("day", DAY.start_s, 1, 4)]);
     }
+}
+
+/// Guards rollover: a window has what is held of its limit until the hold ends by itself, also when nothing was counted in it.
+#[tokio::test]
+async fn windows_that_ended_have_what_is_held_in_them() {
+    let (_database, ledger) = fixture::ledger().await;
+    let of_grant = Delta { tally: Tally::Held { until_s: UNTIL_S }, ..of_grant(7, 9) };
+    let of_grant = Event { until_s: Some(UNTIL_S), ..event(2, EventKind::Reserve, vec![of_grant]) };
+    flush(&ledger, &batch(0, vec![reserve(1), of_grant])).await.unwrap();
+    let messages = Metric::new("messages").unwrap();
+    let of = |period, start_s| (messages.clone(), period, start_s);
+    let windows =
+        [of(Period::Day, DAY.start_s), of(Period::Day, DAY.end_s), of(Period::Lifetime, 0)];
+    let held = async |path: &str, at_s: i64| {
+        let at = DateTime::from_timestamp(at_s, 0).unwrap();
+        let counters = ledger.previous_counters(path, &windows, at).await.unwrap().counters;
+        let counts = counters.iter().map(|it| (it.window_start_s, it.used, it.carried, it.held));
+        counts.collect::<Vec<_>>()
+    };
+
+    assert_eq!(held(SUBJECT, UNTIL_S - 1).await, [(DAY.start_s, 0, 0, 5)]);
+    assert_eq!(held(SUBJECT, UNTIL_S).await, []);
+    flush(&ledger, &batch(2, vec![message(3, SUBJECT)])).await.unwrap();
+
+    assert_eq!(held(ROOT, UNTIL_S - 1).await, [(DAY.start_s, 1, 0, 5)]);
+    assert_eq!(held(ROOT, UNTIL_S).await, [(DAY.start_s, 1, 0, 0)]);
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ use headroom::ledger::Ledger;
 use headroom::ledger::LedgerError;
 use headroom::ledger::NewGrant;
 use headroom::ledger::NewTransfer;
+use headroom::ledger::OtherMonths;
 use headroom::ledger::RefusedIn;
 use headroom::ledger::TransferRefusal;
 use headroom::ledger::TransferRow;
@@ -64,6 +65,7 @@ fn no_rules() -> TransferRules {
 fn gift(metric: &Metric, amount: u64) -> NewTransfer<'_> {
     NewTransfer {
         id: id_at(noon().timestamp_millis()),
+        other_months: OtherMonths::default(),
         from: SUBJECT,
         to: RECEIVER,
         metric,
@@ -94,6 +96,7 @@ async fn complete(ledger: &Ledger, id: Uuid, taken: &[(u64, u64)]) -> Completed 
 async fn grant(ledger: &Ledger, subject: &str, metric: &Metric, days: Option<i64>) -> u64 {
     let new = NewGrant {
         event_id: id_at(noon().timestamp_millis()),
+        other_months: OtherMonths::default(),
         metric,
         amount: units(10),
         period: None,

@@ -45,6 +45,25 @@ async fn every_limit_and_grant_gets_back_what_it_gave() {
     app.finish().await;
 }
 
+/// Guards refunds: a grant that was used up, and that nodes had forgotten since, is there again with what it got back.
+#[tokio::test]
+async fn a_used_up_grant_gets_back_what_it_gave() {
+    let app = start(5).await;
+    let subject = orders::subject(USER);
+    app.quota().give_grant(&subject, &purchase(10), &orders::actor()).await.unwrap();
+    consumed(&app, 5).await;
+    let event = consumed(&app, 10).await;
+    app.quota().give_grant(&subject, &purchase(1), &orders::actor()).await.unwrap();
+    assert_eq!(counts_of(app.quota(), USER).await, (5, 0, 0, 1));
+
+    refund(&app, event).await.unwrap();
+    app.flush().await;
+
+    assert_eq!(counts_of(app.quota(), USER).await, (5, 0, 0, 11));
+    consumed(&app, 11).await;
+    app.finish().await;
+}
+
 /// Guards refunds: refunds at once, again, of a refund, of an unknown event and of nothing.
 #[tokio::test]
 async fn an_event_is_given_back_once() {
@@ -86,6 +105,57 @@ async fn a_refund_keeps_to_its_window_and_to_the_limits_bound() {
     let event = consumed(&app, 3).await;
     app.clock.advance(86_400_000);
     let ended = refund(&app, event).await;
+    assert!(matches!(ended, Err(QuotaError::NothingToRefund)), "{ended:?}");
+    app.finish().await;
+}
+
+/// A limit of a sliding minute, of which refunds give back five messages at most.
+const SLIDING: &str = "metrics = ['messages']\ndefault_plan = 'only'\n[plans.only]
+    limits = [{ metric = 'messages', period = 'minute', max = 50, sliding = true, refund_max = 5 }]\n";
+
+/// One node on that limit, in the first second of a slice.
+async fn start_sliding() -> TestApp {
+    let app = start_on(SLIDING.to_owned()).await;
+    app.clock.advance(10_000 - app.clock.now_ms() % 10_000);
+    app
+}
+
+/// Guards the bound on refunds of a sliding limit: it is of the trailing time, however many slices that has.
+#[tokio::test]
+async fn refunds_of_a_sliding_limit_share_their_bound_over_its_slices() {
+    let app = start_sliding().await;
+    let event = consumed(&app, 5).await;
+    refund(&app, event).await.unwrap();
+
+    for _ in 0..6 {
+        app.clock.advance(10_000);
+        let event = consumed(&app, 5).await;
+        let above = refund(&app, event).await;
+        assert!(matches!(above, Err(QuotaError::NothingToRefund)), "{above:?}");
+    }
+
+    assert_eq!(counts_of(app.quota(), USER).await.0, 30);
+    app.clock.advance(10_000);
+    let event = consumed(&app, 5).await;
+    assert_eq!(refund(&app, event).await.unwrap().given[0].units.get(), 5);
+    app.finish().await;
+}
+
+/// Guards refunds of a sliding limit: what an earlier slice took is given back for as long as it counts.
+#[tokio::test]
+async fn what_a_slice_took_is_given_back_for_as_long_as_it_counts() {
+    let app = start_sliding().await;
+    let events = [consumed(&app, 3).await, consumed(&app, 2).await];
+    app.clock.advance(60_000);
+    assert_eq!(counts_of(app.quota(), USER).await.0, 5);
+
+    let refunded = refund(&app, events[0]).await.unwrap();
+
+    let given = &refunded.given[0];
+    assert_eq!((given.units.get(), given.window.seconds()), (3, 10));
+    assert_eq!(counts_of(app.quota(), USER).await.0, 2);
+    app.clock.advance(10_000);
+    let ended = refund(&app, events[1]).await;
     assert!(matches!(ended, Err(QuotaError::NothingToRefund)), "{ended:?}");
     app.finish().await;
 }

@@ -104,6 +104,9 @@ async fn a_day_leaves_its_rest_by_the_level_s_own_calendar() {
     app.finish().await;
 }
 
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
 const MESSAGES: &str = "{ metric = 'messages', period = 'month', max = 100, rollover = '20%' }";
 const EXPORTS: &str = "{ metric = 'exports', period = 'month', max = 100, rollover = '20%' }";
 const IMPORTS: &str = "{ metric = 'imports', period = 'month', max = 100, rollover = '20%' }";
@@ -168,6 +171,41 @@ async fn limits_that_change_places_meanwhile_carry_what_is_theirs() {
         let carried = usage.limits.iter().map(|it| (it.metric.as_str(), it.carried.get()));
         let carried: BTreeMap<_, _> = carried.collect();
         assert_eq!((carried["messages"], carried["exports"]), (3, 10), "{limits:?}");
+        app.finish().await;
+    }
+}
+
+const DAILY: &str = r#"
+metrics = ["messages"]
+default_plan = "only"
+[plans.only]
+limits = [{ metric = "messages", period = "day", max = 10, rollover = 10 }]
+"#;
+
+/// Guards rollover: what is held when a day ends counts as used, also when Redis forgot the subject so long after that day that a
+/// load does not have it any more.
+#[tokio::test]
+async fn what_is_held_over_midnight_is_not_carried_after_a_load() {
+    for is_loaded in [true, false] {
+        let app = start_on(DAILY.to_owned()).await;
+        let quota = app.quota();
+        let into_the_day_ms = app.clock.now_ms().rem_euclid(DAY_MS);
+        app.clock.advance(DAY_MS + 23 * HOUR_MS - into_the_day_ms);
+        let held = quota.reserve(messages(USER, 10), Duration::from_hours(24)).await.unwrap();
+        assert!(held.allowed);
+        app.flush().await;
+        app.clock.advance(4 * HOUR_MS);
+        if !is_loaded {
+            let key = headroom::counters::keys::subject(orders::shard_of(USER), USER);
+            redis::cmd("DEL").arg(key).exec_async(&mut app.redis().await).await.unwrap();
+        }
+
+        assert!(quota.consume(messages(USER, 10)).await.unwrap().allowed);
+
+        assert_eq!(month(&app).await, (10, 0, 0), "loaded: {is_loaded}");
+        let ended = commit(quota, &held, 10).await.unwrap();
+        assert!(!ended.late, "loaded: {is_loaded}");
+        assert!(!quota.consume(messages(USER, 1)).await.unwrap().allowed);
         app.finish().await;
     }
 }

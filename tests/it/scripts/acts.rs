@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headroom::counters::Before;
 use headroom::counters::HoldOf;
 use headroom::counters::More;
 use headroom::counters::Operation;
@@ -74,6 +75,11 @@ pub fn end(kind: OperationKind, subject: &str, id: Uuid, amount: u64) -> Operati
 pub fn extend(subject: &str, id: Uuid, until_s: i64) -> Operation {
     let hold = Some(HoldOf { id, until_s, is_strict: false });
     Operation { hold, ..end(OperationKind::Extend, subject, id, 0) }
+}
+
+/// What Postgres says of a window before in which nothing is held.
+pub const fn used_before(used: i64, carried: i64) -> Before {
+    Before::Used { used, carried, held: 0 }
 }
 
 /// The second that it is, by the lanes' clock.

@@ -42,6 +42,7 @@ use uuid::Uuid;
 
 use super::acts;
 use super::acts::units;
+use super::acts::used_before;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::level;
 use crate::support::lanes::operation;
@@ -207,7 +208,7 @@ impl<'a> Case<'a> {
         let carried = Field { tally: Tally::Carried, ..used.clone() };
         match (counts.get(&used), counts.get(&carried)) {
             (None, None) => Before::Nothing,
-            (used, carried) => Before::Used(*used.unwrap_or(&0), *carried.unwrap_or(&0)),
+            (used, carried) => used_before(*used.unwrap_or(&0), *carried.unwrap_or(&0)),
         }
     }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use headroom::counters::Again;
-use headroom::counters::Before;
 use headroom::counters::CountersError;
 use headroom::counters::Field;
 use headroom::counters::HoldEnd;
@@ -37,6 +36,7 @@ use super::acts::reserve;
 use super::acts::sheet;
 use super::acts::start;
 use super::acts::units;
+use super::acts::used_before;
 use crate::random::Dice;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
@@ -311,7 +311,7 @@ fn one_of_each_rewrite(lanes: &Lanes) -> Vec<Operation> {
     let field = Field::used("messages", Period::Month, false, line.window.start_s);
     let end_s = line.window.end_s;
     let taken = [Taken { depth: 1, field, units: 1, refund_max: None, end_s }];
-    let rolls = [Roll { line, before_s: 0, before: Before::Used(0, 0) }];
+    let rolls = [Roll { line, before_s: 0, before: used_before(0, 0) }];
     let grants = [grant(1, 1, "messages", 5, None)];
     let of = |kind, sheet| operation(kind, SUBJECT, Arc::new(sheet));
     vec![

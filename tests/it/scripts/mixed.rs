@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headroom::counters::Before;
 use headroom::counters::Clearing;
 use headroom::counters::Field;
 use headroom::counters::HoldOf;
@@ -39,6 +38,7 @@ use super::acts::end;
 use super::acts::grant;
 use super::acts::sheet;
 use super::acts::units;
+use super::acts::used_before;
 use crate::random::Dice;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::operation;
@@ -152,7 +152,7 @@ impl Case<'_> {
             Give => PackedSheet::give(depth, &Self::grants(subject)[..2]),
             OperationKind::Roll => {
                 let line = Line { depth, ..self.day() };
-                let before = Before::Used(i64::try_from(self.number(9)).unwrap(), 0);
+                let before = used_before(i64::try_from(self.number(9)).unwrap(), 0);
                 let before_s = line.window.start_s - 86_400;
                 PackedSheet::roll(depth, &[Roll { line, before_s, before }])
             }

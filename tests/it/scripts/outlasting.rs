@@ -31,6 +31,7 @@ use super::acts::sheet;
 use super::acts::start;
 use super::acts::told;
 use super::acts::units;
+use super::acts::used_before;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::lanes::operation;
@@ -194,13 +195,13 @@ async fn grants_begin_behind_what_was_carried() {
 async fn a_day_leaves_all_that_was_neither_used_nor_held() {
     let cases = [
         (0, Before::Nothing, 0),
-        (0, Before::Used(0, 0), 10),
-        (0, Before::Used(2, 3), 10),
-        (0, Before::Used(3, 3), 10),
-        (0, Before::Used(4, 3), 9),
+        (0, used_before(0, 0), 10),
+        (0, used_before(2, 3), 10),
+        (0, used_before(3, 3), 10),
+        (0, used_before(4, 3), 9),
         (1, Before::Nothing, 9),
-        (1, Before::Used(0, 0), 9),
-        (1, Before::Used(4, 3), 8),
+        (1, used_before(0, 0), 9),
+        (1, used_before(4, 3), 8),
     ];
     for (held, before, carried) in cases {
         let lanes = Lanes::start().await;

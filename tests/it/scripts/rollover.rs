@@ -27,6 +27,7 @@ use super::acts::plain;
 use super::acts::reserve;
 use super::acts::sheet;
 use super::acts::units;
+use super::acts::used_before;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
 use crate::support::lanes::operation;
@@ -119,7 +120,7 @@ async fn what_is_unused_is_carried_up_to_the_cap_and_once() {
         assert_eq!(lines_of(&event), [(None, Tally::Carried, carried)]);
         assert_eq!(event.deltas.lines[0].window, day(&lanes).window);
         assert_eq!(roll(&lanes, Before::Unknown).await, Outcome::Nothing);
-        assert_eq!(roll(&lanes, Before::Used(0, 0)).await, Outcome::Nothing);
+        assert_eq!(roll(&lanes, used_before(0, 0)).await, Outcome::Nothing);
     }
 }
 
@@ -177,11 +178,11 @@ async fn a_window_that_was_only_opened_leaves_up_to_the_cap() {
 async fn what_redis_does_not_know_is_asked_for() {
     let cases = [
         (Before::Nothing, 0),
-        (Before::Used(4, 0), 3),
-        (Before::Used(9, 0), 1),
-        (Before::Used(12, 3), 1),
-        (Before::Used(2, 3), 3),
-        (Before::Used(-1, 0), 3),
+        (used_before(4, 0), 3),
+        (used_before(9, 0), 1),
+        (used_before(12, 3), 1),
+        (used_before(2, 3), 3),
+        (used_before(-1, 0), 3),
     ];
     for (before, carried) in cases {
         let lanes = start().await;
@@ -231,8 +232,7 @@ async fn what_is_held_in_the_window_before_is_not_carried() {
 /// Guards promise 1: a hold counts beside what Postgres has of the window before.
 #[tokio::test]
 async fn what_is_held_counts_beside_what_is_asked_for() {
-    for (before, carried) in
-        [(Before::Nothing, 2), (Before::Used(1, 0), 1), (Before::Used(9, 0), 0)]
+    for (before, carried) in [(Before::Nothing, 2), (used_before(1, 0), 1), (used_before(9, 0), 0)]
     {
         let lanes = start().await;
         let order =
@@ -245,12 +245,31 @@ async fn what_is_held_counts_beside_what_is_asked_for() {
     }
 }
 
+/// Guards promise 1: what Postgres says is held in the window before counts where Redis has nothing of it, and not twice.
+#[tokio::test]
+async fn what_postgres_has_held_counts_where_redis_has_nothing_of_it() {
+    for (held_units, used, held, carried) in
+        [(0, 0, 8, 2), (0, 1, 8, 1), (0, 1, -1, 3), (8, 0, 9, 2), (8, 1, 8, 1)]
+    {
+        let lanes = start().await;
+        if held_units > 0 {
+            let sheet = sheet(SUBJECT, vec![day(&lanes)]);
+            lanes.submit(reserve(SUBJECT, sheet, held_units, now_s(&lanes) + 2 * DAY_S)).await;
+        }
+        next_day(&lanes);
+
+        assert_eq!(roll(&lanes, Before::Unknown).await, Outcome::Again(Again::Before));
+        let before = Before::Used { used, carried: 0, held };
+        assert_eq!(rewritten(&roll(&lanes, before).await), [carried], "{before:?}, {held_units}");
+    }
+}
+
 /// Guards promise 4: a rollover of unknown fate is made once.
 #[tokio::test]
 async fn a_rollover_of_unknown_fate_is_made_once() {
     let lanes = start().await;
-    let first = roll_order(&lanes, Before::Used(8, 0));
-    let again = roll_order(&lanes, Before::Used(8, 0));
+    let first = roll_order(&lanes, used_before(8, 0));
+    let again = roll_order(&lanes, used_before(8, 0));
     let again = Operation { event_id: first.event_id, since_seq: Some(0), ..again };
 
     assert_eq!(rewritten(&lanes.submit(first).await), [2]);

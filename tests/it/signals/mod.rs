@@ -4,6 +4,7 @@ mod alerts;
 mod crossings;
 mod followed;
 mod kept_acts;
+mod kept_feed;
 mod mail;
 mod postbox;
 mod receiver;

@@ -11,7 +11,8 @@ use crate::support::TestApp;
 use crate::support::caller::Caller;
 use crate::support::poll::eventually;
 
-const SOON: Duration = Duration::from_secs(20);
+/// Longer than anything takes that these tests wait for.
+pub const SOON: Duration = Duration::from_secs(20);
 
 async fn start(nodes: usize) -> (TestApp, Receiver) {
     start_within(nodes, 500).await

@@ -97,6 +97,7 @@ impl EventLedger for LedgerWay {
         &self,
         _path: &str,
         _windows: &[(Metric, Period, i64)],
+        _at: DateTime<Utc>,
     ) -> Answer<Previous> {
         self.ask("previous_counters", |_| Ok(Previous::default())).await
     }

@@ -156,6 +156,7 @@ fn quota_options(setup: &Setup) -> QuotaOptions {
         outbox_events_max: OUTBOX_EVENTS_MAX,
         trim_lag: setup.trim_lag,
         trim_bytes_max: u64::MAX,
+        idempotency_ttl: Duration::from_hours(24),
         feed_keep: NEVER,
         transfers: TransferPolicy {
             sources: Vec::new(),

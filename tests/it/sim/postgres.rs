@@ -96,6 +96,7 @@ impl Postgres {
             inserted: (batch.events.len() - known.len()) as u64,
             duplicates: known.iter().map(|event| event.seq).collect(),
             forget,
+            profiles: Vec::new(),
         })
     }
 

@@ -8,6 +8,7 @@ use chrono::Utc;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::domain::EventKind;
 use crate::domain::Metric;
 use crate::http::error::ApiError;
 use crate::quota::DENIED;
@@ -17,11 +18,8 @@ use crate::quota::LogPlace;
 const LIMIT_MAX: u32 = 1_000;
 const LIMIT_DEFAULT: u32 = 100;
 const MODEL_BYTES_MAX: usize = 128;
-/// The kinds of rows.
-const KINDS: [&str; 12] = [
-    "consume", "refund", "reserve", "commit", "release", "expire", "set", "reset", "grant",
-    "transfer", "rollover", DENIED,
-];
+/// What rows there are beside those of events: grants, which are made in Postgres, and refusals.
+const OTHER_KINDS: [&str; 2] = ["grant", DENIED];
 
 /// Which rows are asked for: those that fit all that is given.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -112,12 +110,18 @@ impl LogsQuery {
 
     fn kind(&self) -> Result<Option<&str>, ApiError> {
         match self.kind.as_deref() {
-            Some(kind) if !KINDS.contains(&kind) => {
-                Err(ApiError::invalid("kind", format_args!("must be one of {}", KINDS.join(", "))))
+            Some(kind) if !kinds().any(|known| known == kind) => {
+                let kinds: Vec<&str> = kinds().collect();
+                Err(ApiError::invalid("kind", format_args!("must be one of {}", kinds.join(", "))))
             }
             kind => Ok(kind),
         }
     }
+}
+
+/// The kinds of rows.
+fn kinds() -> impl Iterator<Item = &'static str> {
+    EventKind::ALL.into_iter().map(EventKind::as_str).chain(OTHER_KINDS)
 }
 
 /// A place as a cursor.
