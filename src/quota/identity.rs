@@ -231,18 +231,21 @@ mod tests {
         let (subject, day) = (Subject::parse("user:u_1").unwrap(), Duration::from_hours(24));
         let context = RequestContext::default();
         let key = Some("k".to_owned());
-        let actor =
-            Actor { name: "a".to_owned(), reason: None, idempotency_key: key, context };
-        let near = |text, ttl| of_act_in_other_months("grant.create", &subject, &actor, at(text), ttl);
+        let actor = Actor { name: "a".to_owned(), reason: None, idempotency_key: key, context };
+        let near =
+            |text, ttl| of_act_in_other_months("grant.create", &subject, &actor, at(text), ttl);
         let of = |text| of_act("grant.create", &subject, "", &actor, at(text)).event_id;
 
         assert_eq!(near("2026-12-01T23:59:59Z", day), [of("2026-11-30T23:59:59Z")]);
-        assert_eq!(near("2026-12-02T00:00:00Z", day), [Uuid::nil(); 0]);
+        assert_eq!(near("2026-12-02T00:00:00Z", day), Vec::<Uuid>::new());
         assert_eq!(near("2026-11-30T00:00:01Z", day), [of("2026-12-01T00:00:00Z")]);
         let months = ["2027-03-05T00:00:00Z", "2027-01-05T00:00:00Z"].map(of);
         assert_eq!(near("2027-02-28T00:00:00Z", 30 * day), months);
         let nameless = Actor { idempotency_key: None, ..actor.clone() };
-        assert!(of_act_in_other_months("x", &subject, &nameless, at("2026-12-01T00:00:00Z"), day).is_empty());
+        assert!(
+            of_act_in_other_months("x", &subject, &nameless, at("2026-12-01T00:00:00Z"), day)
+                .is_empty()
+        );
     }
 
     #[test]
