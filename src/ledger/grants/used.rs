@@ -48,12 +48,12 @@ pub(in crate::ledger) async fn add_used(
         return Ok(Vec::new());
     }
     let open_again = open_again(tx, fresh, &sums).await?;
-    let (ids, units): (Vec<i64>, Vec<i64>) = sums.into_iter().unzip();
-    tx.execute(ADD_TO_GRANTS, &[&ids, &units]).await?;
     if !open_again.is_empty() {
         // Before the rows of grants, as whoever makes or revokes one has it.
         subjects::lock_versions(tx).await?;
     }
+    let (ids, units): (Vec<i64>, Vec<i64>) = sums.into_iter().unzip();
+    tx.execute(ADD_TO_GRANTS, &[&ids, &units]).await?;
     let mut profiles = Vec::with_capacity(open_again.len());
     for (subject, at) in open_again {
         let (version, profile) = list(tx, &subject, at).await?;
