@@ -34,7 +34,9 @@ A state is what lib/prelude.lua says beside E_EPOCH.
 Returns   msgpack { code, epoch, seq, now_ms, then for each request: outcome, extra … }:
           REFUSED, 0, used … | ACCEPTED, seq, used after … (added, held)
           ACCEPTED, reset_at_ms, used … (looked at) | ACCEPTED, seq, sheet (rewritten)
-          those four with DETAILED added, and behind used held …, carried …, granted …, free_at
+          those four with DETAILED added, and behind used held …, carried …, granted …, and
+          when there is room again (s): held units are free or, below 0, enough have left a window
+          that slides
           ACCEPTED, seq, record (a hold) | ENDED, status, amount committed
           REPLAYED, record | LOAD, depth | STALE, depth | ROLL_FIRST, depth | others, 0
 Errors    BADARG (caller bug, not retried)
@@ -55,17 +57,30 @@ local function replayed(at)
   return true
 end
 
+-- A refusal. One by a sliding limit tells when that has room, behind what is held, carried and
+-- granted, which is nothing.
+local function refuse_plainly(number, amount, extra, count)
+  local room_at_s = room_at(number, amount)
+  if room_at_s == 0 then return decided(REFUSED, extra, count) end
+  decided(REFUSED + DETAILED, extra, count)
+  for i = filled + 1, filled + 3 * count do results[i] = 0 end
+  filled = filled + 3 * count
+  answer(-room_at_s)
+end
+
 -- Decides a request for which only used units count.
 local function decide(at, sheet, event)
   local number, amount, count, depth = head[at + 1], head[at + 6], sheet[C_LINES], sheet[C_DEPTH]
   local fits = measure(number, amount)
   if head[at] == LOOK then
-    return decided(fits and ACCEPTED or REFUSED, levels[depth][E_RESET], count)
+    local reset_at = levels[depth][E_RESET]
+    if not fits then return refuse_plainly(number, amount, reset_at, count) end
+    return decided(ACCEPTED, reset_at, count)
   end
   local known = earlier_attempt(at, event, depth) -- guard: earlier_attempt
   if known == nil then return emit(UNSURE, 0) end -- guard: earlier_attempt
   if known then return decided(ACCEPTED, known, count) end -- guard: earlier_attempt
-  if not fits then return decided(REFUSED, 0, count) end
+  if not fits then return refuse_plainly(number, amount, 0, count) end
   if full() then return emit(FULL, 0) end
   for d = 1, depth do add_to_level(number, d, amount) end
   append(at, event, depth)

@@ -64,12 +64,14 @@ do
     return lines
   end
 
-  -- A request that does not fit: whether only because of what is held, and until when.
-  local function refuse(extra, groups, by_line)
+  -- A request that does not fit: whether only because of what is held, and until when; else until
+  -- when because of sliding limits, below 0.
+  local function refuse(at, extra, groups, by_line)
     share_out(groups)
     -- Nothing is taken: grants have what they had.
     for _, group in ipairs(groups) do group.granted = group.granted + group.spared end
-    local free_again = all_fit(groups, true) and free_at(groups) or 0
+    local free_again = all_fit(groups, true) and free_at(groups)
+    free_again = free_again or -room_at(head[at + 1], head[at + 6], by_line)
     decided_in_detail(REFUSED, extra, by_line, free_again)
   end
 
@@ -124,7 +126,7 @@ do
     if known then return show(ACCEPTED, known, groups, by_line) end
     if held_before(at, depth) then return end
     local reset_at = head[at] == LOOK and levels[depth][E_RESET]
-    if not all_fit(groups, false) then return refuse(reset_at or 0, groups, by_line) end
+    if not all_fit(groups, false) then return refuse(at, reset_at or 0, groups, by_line) end
     if reset_at then return show(ACCEPTED, reset_at, groups, by_line) end
     if full() then return emit(FULL, 0) end
     accept(at, event, groups, by_line)

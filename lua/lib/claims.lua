@@ -183,8 +183,7 @@ local function claims_of(number, amount, is_hold)
 end
 
 -- What an answer has beside the used units of its lines: what is held, carried and left of grants,
--- line by line, and when the first held unit is free again if a request was refused only because of
--- what is held.
+-- line by line, and when a request that was refused may have room.
 local function detail(by_line, free_again)
   local count = #by_line
   for i = 1, count do

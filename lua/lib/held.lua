@@ -2,8 +2,6 @@
 -- requests of which nothing is carried or granted and that fit, and the ends in time of such holds;
 -- the parts after this one, which make tables of a request, decide the others.
 
-local DETAILED = 16 -- added to an outcome that is followed by more than used units
-
 -- A record of a hold: its status, epoch, end (s), amount, what was committed of it, the sheet that
 -- it was measured against, what it holds of each line (0 nothing, 1 weight x amount, or a list),
 -- and its grants or false, each { depth, metric, field, amount, end_s, held }. What a caller tells

@@ -7,6 +7,7 @@
 -- What is asked. From CLEAR on the script works out what changes, but for a RESERVE.
 local LOOK, CLEAR, SET, RESERVE, COMMIT, LATE = 0, 2, 3, 5, 6, 7
 local RELEASE, EXPIRE, EXTEND, REFUND, ROLL, GIVE = 8, 9, 10, 11, 12, 13
+local DETAILED = 16 -- added to an outcome that is followed by more than used units
 local LEVELS_AT = 7 -- a request's levels follow so many values
 -- Counters of a level, before a call. With 64 requests of 32 limits they stay below what a Lua
 -- function can be given, so that packing a state cannot fail after the first write.
@@ -276,6 +277,42 @@ local function slices_of(depth, fields)
     if place then used = used + levels[depth][place] end
   end
   return used
+end
+
+-- The second at which so many units have left a sliding limit, the oldest first; all of them, when
+-- there are fewer.
+local function leaves_at(depth, field, slices, units)
+  local letter, start = match(field, ':(%a):(%d+)$')
+  for k = #slices, 1, -1 do
+    local place = places[depth][slices[k]]
+    units = units - (place and levels[depth][place] or 0)
+    if units <= 0 then return match(slices[k], '%d+$') + LONGEST_S[letter] end
+  end
+  return start + LONGEST_S[letter]
+end
+
+-- By how much a line's units pass its ceiling. Its count stands behind the outcome already; `it` is
+-- the line as a claim, where more than used units counts.
+local function excess_of_line(sheet, i, amount, it)
+  local units = sheet[C_WEIGHT][i] * amount - (it and it.group.spared or 0)
+  if units <= 0 then return 0 end
+  return results[filled + 2 + i] + (it and it.held or 0) + units - sheet[C_CEILING][i]
+end
+
+-- The second at which all sliding limits that have no room for a request have it, if nothing is
+-- charged meanwhile; 0 when none of them is why.
+local function room_at(number, amount, claims)
+  local sheet, last = sheets[number], 0
+  for depth = 1, sheet[C_DEPTH] do
+    for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
+      local slices = sheet[C_SLICES][i]
+      local excess = slices and excess_of_line(sheet, i, amount, claims and claims[i]) or 0
+      if excess > 0 then
+        last = math.max(last, leaves_at(depth, sheet[C_FIELD][i], slices, excess))
+      end
+    end
+  end
+  return last
 end
 
 -- The counts of one level as they are, in the order of its lines, behind the outcome that is yet to

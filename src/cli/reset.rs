@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::app::Core;
 use crate::config::Config;
 use crate::domain::Period;
+use crate::domain::Subject;
 use crate::quota::Actor;
 use crate::quota::ResetScope;
 use crate::quota::ResetWithin;
@@ -82,7 +83,7 @@ pub(super) async fn reset(
         prefix: subject,
         scope,
         is_dry_run: arguments.dry_run,
-        after: arguments.after.clone(),
+        after: arguments.after.as_deref().map(parse_after).transpose()?,
         subjects_max: PAGE_SUBJECTS,
     };
     on_core(config, async |core| {
@@ -103,6 +104,12 @@ pub(super) async fn reset(
         Ok(ExitCode::SUCCESS)
     })
     .await
+}
+
+fn parse_after(text: &str) -> Result<String, Failure> {
+    let subject =
+        Subject::parse(text).map_err(|error| format!("--after: {error}, such as user:u_1"))?;
+    Ok(subject.as_str().to_owned())
 }
 
 async fn clear_all_below(

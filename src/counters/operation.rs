@@ -247,6 +247,8 @@ pub struct More {
     pub granted: Vec<Units>,
     /// When the first held unit is free again, in Unix seconds, after a refusal only because of what is held.
     pub free_at_s: Option<i64>,
+    /// When as much as was asked for has left the sliding limits that had no room, in Unix seconds, after a refusal by one.
+    pub room_at_s: Option<i64>,
 }
 
 /// What is told of a hold.

@@ -142,8 +142,10 @@ fn read_counts(input: &mut Unpacker<'_>, lines: usize) -> Result<Vec<Units>, Cou
 fn read_more(input: &mut Unpacker<'_>, lines: usize) -> Result<Box<More>, CountersError> {
     let (held, carried) = (read_counts(input, lines)?, read_counts(input, lines)?);
     let granted = read_counts(input, lines)?;
-    let free_at_s = Some(input.int()?).filter(|at_s| *at_s > 0);
-    Ok(Box::new(More { held, carried, granted, free_at_s }))
+    let at_s = input.int()?;
+    let (free_at_s, room_at_s) =
+        (Some(at_s).filter(|it| *it > 0), Some(-at_s).filter(|it| *it > 0));
+    Ok(Box::new(More { held, carried, granted, free_at_s, room_at_s }))
 }
 
 /// A count below zero reads as none: a reset took off what Redis lost afterwards (docs/adr/0025).

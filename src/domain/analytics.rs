@@ -128,7 +128,7 @@ pub struct ModelUsage {
 pub struct DenialRate {
     /// What the limits count.
     pub metric: String,
-    /// Requests refused.
+    /// Requests refused, with those that reached no limit and so name no metric.
     pub denied: i64,
     /// Events that charged the metric.
     pub accepted: i64,

@@ -162,6 +162,8 @@ pub struct Decision {
     pub hold: Option<Hold>,
     /// After a refusal only because of what others hold, when the first of it is free again, in Unix seconds.
     pub free_at_s: Option<i64>,
+    /// After a refusal by sliding limits, when as much as was asked for has left them all, in Unix seconds.
+    pub room_at_s: Option<i64>,
 }
 
 /// Units that are held for work in progress.
@@ -176,15 +178,17 @@ pub struct Hold {
 }
 
 impl Decision {
-    /// Seconds until the latest of the violated windows ends, at least 1. `None` when nothing is violated or the
-    /// violated limit never starts anew.
+    /// Seconds until all violated limits have room again if nothing is charged meanwhile, at least 1: until the latest of their
+    /// windows ends, of those that slide until enough has left. `None` when nothing is violated or the violated limit never
+    /// starts anew.
     #[must_use]
     pub fn retry_after_s(&self) -> Option<u64> {
         if let Some(free_at_s) = self.free_at_s {
             return self.seconds_until(free_at_s);
         }
         let violated = self.limits.iter().filter(|state| state.violated);
-        let end_s = violated.map(|state| state.window.end_s).max()?;
+        let room_at_s = |state: &LimitState| self.room_at_s.filter(|_| state.sliding);
+        let end_s = violated.map(|state| room_at_s(state).unwrap_or(state.window.end_s)).max()?;
         if end_s == Window::LIFETIME.end_s {
             return None;
         }
@@ -282,6 +286,15 @@ mod tests {
         assert_eq!(at(vec![violated(100, true)], None), Some(1));
         assert_eq!(at(vec![violated(99, true)], None), None);
         assert_eq!(at(vec![violated(160, false)], None), None);
+        let sliding = LimitState { sliding: true, ..violated(110, true) };
+        let decision = |limits| Decision {
+            limits,
+            room_at_s: Some(155),
+            decided_at_ms: 100_999,
+            ..Decision::default()
+        };
+        assert_eq!(decision(vec![sliding.clone(), violated(150, true)]).retry_after_s(), Some(55));
+        assert_eq!(decision(vec![sliding, violated(160, true)]).retry_after_s(), Some(60));
         let never = LimitState { violated: true, ..state(None, 0, 0) };
         assert_eq!(at(vec![never, violated(160, true)], None), None);
     }

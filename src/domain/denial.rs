@@ -7,6 +7,8 @@ use uuid::Uuid;
 pub enum DenialCode {
     /// A limit left no room.
     LimitExceeded,
+    /// Only what others hold left no room.
+    ReservedByOthers,
     /// A level of the subject is blocked, by an admin or by a rule.
     SubjectBlocked,
     /// The subject lacks a feature.
@@ -23,6 +25,7 @@ impl DenialCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LimitExceeded => "limit_exceeded",
+            Self::ReservedByOthers => "reserved_by_others",
             Self::SubjectBlocked => "subject_blocked",
             Self::FeatureNotEntitled => "feature_not_entitled",
             Self::ModelNotAllowed => "model_not_allowed",
@@ -75,6 +78,7 @@ mod tests {
     fn codes_are_called_as_in_answers() {
         let codes = [
             (DenialCode::LimitExceeded, "limit_exceeded"),
+            (DenialCode::ReservedByOthers, "reserved_by_others"),
             (DenialCode::SubjectBlocked, "subject_blocked"),
             (DenialCode::FeatureNotEntitled, "feature_not_entitled"),
             (DenialCode::ModelNotAllowed, "model_not_allowed"),

@@ -135,8 +135,11 @@ fn not_json(error: &serde_json::Error) -> ApiError {
     ApiError::invalid("the body", format_args!("is not json: {error}"))
 }
 
-/// Whether the media type is `application/json`, with any parameters.
+/// Whether the media type is `application/json`, with any parameters, and the body is not encoded beside.
 fn is_json(headers: &HeaderMap) -> bool {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return false;
+    }
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
@@ -180,6 +183,11 @@ mod tests {
             assert!(!declared(other), "{other}");
         }
         assert!(!is_json(&HeaderMap::new()));
+        for (encoding, is_read) in [("identity", true), ("gzip", false)] {
+            let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            let encoded = (header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            assert_eq!(is_json(&HeaderMap::from_iter([json, encoded])), is_read, "{encoding}");
+        }
     }
 
     #[test]

@@ -36,8 +36,8 @@ pub enum ApiError {
         /// The rule that it breaks.
         rule: String,
     },
-    /// The body is not declared as JSON.
-    #[error("the content type must be application/json")]
+    /// The body is not declared as JSON, or is encoded beside.
+    #[error("the content type must be application/json, without a content encoding")]
     UnsupportedMediaType,
     /// The body is longer than the service reads.
     #[error("the body must be at most {bytes_max} bytes")]

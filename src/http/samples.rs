@@ -78,5 +78,6 @@ pub fn decision(limits: Vec<LimitState>) -> Decision {
         decided_at_ms: DECIDED_AT_MS,
         hold: None,
         free_at_s: None,
+        room_at_s: None,
     }
 }

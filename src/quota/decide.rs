@@ -213,6 +213,7 @@ fn decided(
             until_s: hold.until_s,
         }),
         free_at_s: told.more.as_ref().and_then(|more| more.free_at_s),
+        room_at_s: told.more.as_ref().and_then(|more| more.room_at_s),
         plan: operation.sheet.sheet.plan.clone(),
         request_id: operation.request_id,
         upgrade_url: None,

@@ -129,6 +129,7 @@ impl Quota {
 fn denial_of(order: &Order, outcome: &Result<Decision, QuotaError>, now_ms: i64) -> Option<Denial> {
     let code = match outcome {
         Ok(decision) if decision.allowed => return None,
+        Ok(decision) if decision.free_at_s.is_some() => DenialCode::ReservedByOthers,
         Ok(_) => DenialCode::LimitExceeded,
         Err(error) => code_of(error)?,
     };

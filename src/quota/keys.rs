@@ -78,6 +78,9 @@ pub enum KeyError {
     /// The prefix is not a subject.
     #[error("the subject prefix is not a subject")]
     BadSubjectPrefix(#[source] SubjectError),
+    /// The key would never be good for anything.
+    #[error("a key's end must be in the future")]
+    AlreadyExpired,
     /// Another key has the id that was drawn. Trying again draws another.
     #[error("the id is taken, try again")]
     IdTaken,
@@ -228,6 +231,9 @@ fn row_of(key: &NewApiKey, request: KeyRequest, now: DateTime<Utc>) -> Result<Ap
     }
     if let Some(prefix) = &request.subject_prefix {
         Subject::parse(prefix).map_err(KeyError::BadSubjectPrefix)?;
+    }
+    if request.expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(KeyError::AlreadyExpired);
     }
     let permissions = request.permissions.iter().map(|permission| permission.as_str().to_owned());
     Ok(ApiKeyRow {

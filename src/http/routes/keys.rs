@@ -102,7 +102,7 @@ impl From<ApiKeyRow> for KeyBody {
 }
 
 impl NewKeyBody {
-    fn request(self) -> Result<KeyRequest, ApiError> {
+    fn request(self, now: DateTime<Utc>) -> Result<KeyRequest, ApiError> {
         let Self { name, permissions, subject_prefix, expires_at } = self;
         if !(1..=NAME_CHARS_MAX).contains(&name.chars().count()) {
             return Err(ApiError::invalid("name", "must be 1 to 100 characters"));
@@ -110,6 +110,9 @@ impl NewKeyBody {
         let permissions = permissions_of(&permissions)?;
         if let Some(prefix) = &subject_prefix {
             Subject::parse(prefix).map_err(|error| ApiError::invalid("subject_prefix", error))?;
+        }
+        if expires_at.is_some_and(|expires_at| expires_at <= now) {
+            return Err(ApiError::invalid("expires_at", "must be in the future"));
         }
         Ok(KeyRequest { name, permissions, subject_prefix, expires_at })
     }
@@ -160,7 +163,7 @@ pub(crate) async fn create(
     bytes: JsonBytes,
 ) -> Result<Response, ApiError> {
     caller.reach_all()?;
-    let request = parse::<NewKeyBody>(&bytes.0)?.request()?;
+    let request = parse::<NewKeyBody>(&bytes.0)?.request(api.quota.clock().now())?;
     let key = api.quota.create_key(request, &actor).await?;
     let mut response = reply(&MadeKeyBody { id: key.as_key().id(), key: key.reveal() });
     *response.status_mut() = StatusCode::CREATED;

@@ -13,20 +13,20 @@ use crate::domain::analytics::DenialCount;
 
 const DENIAL_HOURS: &str = "-- denial_hours
 SELECT hour, sum(denials)::bigint AS denied FROM denial_hours
-WHERE hour >= $1 AND hour < $2 AND metric = $3
+WHERE hour >= $1 AND hour < $2 AND metric IN ($3, '')
 GROUP BY 1 ORDER BY 1";
 
 const DENIAL_CODES: &str = "-- denial_codes
 SELECT code AS name, sum(denials)::bigint AS denied FROM denial_hours
-WHERE hour >= $1 AND hour < $2 AND metric = $3
+WHERE hour >= $1 AND hour < $2 AND metric IN ($3, '')
 GROUP BY 1 ORDER BY 2 DESC, 1";
 
 const DENIAL_MODELS: &str = "-- denial_models
 SELECT model AS name, sum(denials)::bigint AS denied FROM denial_hours
-WHERE hour >= $1 AND hour < $2 AND metric = $3
+WHERE hour >= $1 AND hour < $2 AND metric IN ($3, '')
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1000";
 
-/// Refusals by the limits of a metric.
+/// Refusals by the limits of a metric, and of requests that reached no limit: by a model or feature, without a metric.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DenialTotals {
     /// Each hour with a refusal, and how many.
@@ -38,7 +38,7 @@ pub struct DenialTotals {
 }
 
 impl Ledger {
-    /// Refusals by the limits of the metric on the days from `from` to `to`.
+    /// Refusals that name the metric or none, on the days from `from` to `to`.
     ///
     /// # Errors
     ///

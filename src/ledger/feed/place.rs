@@ -47,16 +47,14 @@ WITH told AS MATERIALIZED (
 gone AS (
     DELETE FROM feed WHERE place IN (
         SELECT old.place
-        FROM feed AS old
+        FROM (SELECT place, made_at FROM feed WHERE place IS NOT NULL ORDER BY place LIMIT $3) AS old
         CROSS JOIN told
         WHERE
-            old.place IS NOT NULL
-            AND old.made_at < now() - make_interval(secs => $1::bigint)
+            old.made_at < now() - make_interval(secs => $1::bigint)
             AND (
                 old.place <= told.place
                 OR old.made_at < now() - make_interval(secs => $2::bigint)
             )
-        ORDER BY old.place LIMIT $3
     )
     RETURNING place
 )
@@ -92,7 +90,7 @@ impl Ledger {
         }
     }
 
-    /// Takes away rows that are older than `keep_s` seconds, at most 1,000. Those that were not looked through for webhooks stay,
+    /// Takes away rows that are older than `keep_s` seconds, of the 1,000 that have the first places. Those that were not looked through for webhooks stay,
     /// while one is enabled, until they are older than `keep_untold_s`.
     ///
     /// # Errors

@@ -77,7 +77,8 @@ fn told(
 ) -> Vec<LimitState> {
     let used = lines.iter().map(|_| units(8)).collect();
     let granted = granted.iter().map(|count| units(*count)).collect();
-    let more = More { held: Vec::new(), carried: Vec::new(), granted, free_at_s: None };
+    let more =
+        More { held: Vec::new(), carried: Vec::new(), granted, free_at_s: None, room_at_s: None };
     let sheet = Sheet {
         plan: "p".to_owned(),
         depth: 2,

@@ -247,6 +247,10 @@ async fn a_key_with_a_wrong_order_is_not_made() {
             json!({ "name": "a", "permissions": ["read"], "subject_prefix": "acme" }),
             "subject_prefix",
         ),
+        (
+            json!({ "name": "a", "permissions": ["read"], "expires_at": "2020-01-01T00:00:00Z" }),
+            "expires_at",
+        ),
     ] {
         let answer = app.caller().post("/v1/keys", &order).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "invalid_request"));

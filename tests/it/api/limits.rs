@@ -145,7 +145,7 @@ async fn a_replay_repeats_what_shadows_and_slices_said() {
     app.finish().await;
 }
 
-/// Guards sliding limits in answers: the trailing period as the window, the end of the slice as the next chance.
+/// Guards sliding limits in answers: the trailing period as the window, and after a refusal when enough has left it.
 #[tokio::test]
 async fn a_sliding_limit_is_told_by_its_period_and_its_slice() {
     let app =
@@ -154,6 +154,9 @@ async fn a_sliding_limit_is_told_by_its_period_and_its_slice() {
     let caller = app.caller();
 
     let first = caller.charge("user:u_1", "messages", 3).await;
+    let soon = caller.charge("user:u_1", "messages", 1).await;
+    let looked_at =
+        caller.post("/v1/check", &json!({ "subject": "user:u_1", "metric": "messages" })).await;
     move_to(&app, "2027-02-10T13:02:00Z");
     let still = caller.charge("user:u_1", "messages", 1).await;
     move_to(&app, "2027-02-10T13:10:00Z");
@@ -166,8 +169,14 @@ async fn a_sliding_limit_is_told_by_its_period_and_its_slice() {
     );
     assert_eq!(first.header("ratelimit-policy"), "\"messages-hour\";q=3;w=3600");
     assert_eq!(still.code(), "limit_exceeded", "59 minutes later they all count");
-    let retry_s: u64 = still.header("retry-after").parse().unwrap();
-    assert!((1..=480).contains(&retry_s), "the end of the slice: {retry_s}");
+    // All at 13:10, when the slice of 12:00 counts no more.
+    for (refused, minutes) in [(&soon, 67), (&looked_at, 67), (&still, 8)] {
+        let retry_s: u64 = refused.header("retry-after").parse().unwrap();
+        assert!(
+            (60 * minutes - 59..=60 * minutes).contains(&retry_s),
+            "{minutes} minutes: {retry_s}"
+        );
+    }
     assert!(later.is_allowed(), "{later:?}");
     app.finish().await;
 }

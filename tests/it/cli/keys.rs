@@ -53,13 +53,17 @@ async fn a_key_is_made_listed_and_revoked() {
 async fn a_key_that_makes_no_sense_is_not_made() {
     let app = TestApp::start().await;
     let long = "n".repeat(101);
-    let wrong: [(&[&str], &str); 6] = [
+    let wrong: [(&[&str], &str); 7] = [
         (&["--name", "n", "--permissions", "read,write"], "\"write\" is none of check"),
         (&["--name", "", "--permissions", "read"], "the name must be 1 to 100"),
         (&["--name", &long, "--permissions", "read"], "the name must be 1 to 100"),
         (&["--name", "n"], "--permissions"),
         (&["--name", "n", "--permissions", "read", "--subject-prefix", "acme"], "subject prefix"),
         (&["--name", "n", "--permissions", "read", "--expires-at", "soon"], "--expires-at"),
+        (
+            &["--name", "n", "--permissions", "read", "--expires-at", "2020-01-01T00:00:00Z"],
+            "in the future",
+        ),
     ];
 
     for (options, words) in wrong {

@@ -100,6 +100,7 @@ async fn other_patterns_are_refused() {
     for pattern in ["**", "/**", "org:*/**", "org:acme/*", "org:acme**", "org:acme/**/user:u_1"] {
         assert_refused(&on(&app, &["reset", pattern]).await, &["SUBJECT"]);
     }
+    assert_refused(&on(&app, &["reset", "org:acme/**", "--after", "no path"]).await, &["--after"]);
     assert_refused(
         &on(&app, &["reset", "org:acme/**", "--metric", "tokens"]).await,
         &["the metric is not in the catalogue"],

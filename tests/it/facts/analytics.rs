@@ -219,6 +219,8 @@ async fn who_is_near_a_limit_goes_by_each_subjects_own_limits() {
         assert!(caller.charge(subject, "messages", amount).await.is_allowed());
     }
     assert_eq!(caller.charge("user:near", "messages", 5).await.status.as_u16(), 429);
+    caller.put("/v1/subjects/user:blocked", "*", &json!({ "blocked": true })).await;
+    assert_eq!(caller.consume("user:blocked", "gemini").await.code(), "subject_blocked");
     app.flush().await;
     app.quota().write_denials().await.unwrap();
 
@@ -233,8 +235,9 @@ async fn who_is_near_a_limit_goes_by_each_subjects_own_limits() {
         .collect();
     assert_eq!(near, [("user:own", 1_000), ("user:near", 800)]);
     let counts = (&rate["denied"], &rate["accepted"], &rate["denied_permille"]);
-    assert_eq!(counts, (&json!(1), &json!(4), &json!(200)));
-    assert_eq!(rate["codes"], json!([{ "name": "limit_exceeded", "denied": 1 }]));
+    assert_eq!(counts, (&json!(2), &json!(4), &json!(333)));
+    let codes = ["limit_exceeded", "subject_blocked"].map(|it| json!({ "name": it, "denied": 1 }));
+    assert_eq!(rate["codes"], json!(codes), "a block names no metric");
     app.finish().await;
 }
 

@@ -91,6 +91,26 @@ async fn of_many_refusals_in_a_minute_ten_have_rows_and_all_are_counted() {
     app.finish().await;
 }
 
+/// Guards that what only holds refuse is told apart, with the code of the answer.
+#[tokio::test]
+async fn a_refusal_that_only_holds_cause_is_noted_as_such() {
+    let app = TestApp::start_with(small()).await;
+    let caller = app.caller();
+    let hold = json!({ "subject": "user:u_1", "metric": "messages", "amount": 1, "ttl_s": 60 });
+    assert!(caller.post("/v1/reservations", &hold).await.is_allowed());
+
+    let refused = caller.charge("user:u_1", "messages", 1).await;
+    let never = caller.charge("user:u_1", "messages", 2).await;
+    app.quota().write_denials().await.unwrap();
+
+    assert_eq!((refused.code(), never.code()), ("reserved_by_others", "limit_exceeded"));
+    let rows = "SELECT code FROM denials WHERE limit_name = 'messages-month' ORDER BY amount";
+    let rows = app.postgres().await.query(rows, &[]).await.unwrap();
+    let codes: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(codes, ["reserved_by_others", "limit_exceeded"]);
+    app.finish().await;
+}
+
 /// Guards that refusals by profile are noted too, with the code of the answer.
 #[tokio::test]
 async fn a_blocked_subject_is_noted_with_the_code_of_its_answer() {

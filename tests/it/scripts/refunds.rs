@@ -123,6 +123,43 @@ async fn refunds_of_a_window_stay_below_their_bound() {
     assert_eq!(used(&lanes, of).await, [0, 4]);
 }
 
+/// Guards the catalogue's `refund_max` of limits that slide: it bounds what refunds give back in the slices that count, the
+/// first of them to the last second of the seventh, and no longer.
+#[tokio::test]
+async fn refunds_of_a_limit_that_slides_stay_below_their_bound() {
+    let lanes = start().await;
+    // Ten seconds past the hour, so that a slice has just begun.
+    pass(&lanes, 9);
+    let use_some = async || {
+        let line = lanes.sliding(1, Period::Minute, "messages", None);
+        let order = ask(Consume, SUBJECT, sheet(SUBJECT, vec![line.clone()]), 9);
+        assert!(decided(&lanes.submit(order).await).0);
+        line
+    };
+    let give_back = async |of: &Line| {
+        let field = Field::used("messages", Period::Minute, true, of.window.start_s);
+        let refund_max = Some(super::acts::units(5));
+        let taken = Taken { depth: 1, field, units: 3, refund_max, end_s: of.window.end_s };
+        match lanes.submit(refund(&[taken])).await {
+            Outcome::Nothing => Vec::new(),
+            outcome => rewritten(&outcome),
+        }
+    };
+
+    pass(&lanes, 3);
+    let first = use_some().await;
+    assert_eq!(give_back(&first).await, [-3, 3], "3 seconds into the first slice");
+    assert_eq!(give_back(&first).await, Vec::<i64>::new(), "6 are more than 5");
+    pass(&lanes, 66);
+    let last = use_some().await;
+    assert_eq!(give_back(&last).await, Vec::<i64>::new(), "the last second of the seventh");
+    pass(&lanes, 1);
+    assert_eq!(give_back(&last).await, [-3, 3], "the first slice counts no more");
+
+    let noted = lanes.events().await.pop().unwrap().deltas.lines[1].window;
+    assert_eq!((noted.start_s, noted.end_s), (now_s(&lanes), now_s(&lanes) + 10));
+}
+
 /// Guards refunds: a window that has ended gives nothing back.
 #[tokio::test]
 async fn a_refund_leaves_windows_that_have_ended_alone() {

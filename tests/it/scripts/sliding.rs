@@ -3,10 +3,14 @@
 use headroom::counters::Again;
 use headroom::counters::Clearing;
 use headroom::counters::Operation;
+use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
+use headroom::domain::Line;
 use headroom::domain::Period;
+use headroom::domain::Sheet;
 use headroom::domain::Units;
 
+use super::acts;
 use crate::random::Dice;
 use crate::support::lanes::Lanes;
 use crate::support::lanes::decided;
@@ -19,19 +23,23 @@ const SLICES: usize = 7;
 const SECOND_MS: i64 = 1_000;
 const SLICE_MS: i64 = 10_000;
 
+/// What was decided: whether it was accepted, what is used then, when, and when there is room after a refusal, in Unix seconds.
+type Answer = (bool, u64, i64, Option<i64>);
+
 /// Units that were accepted, each with its instant in Unix milliseconds.
 type Accepted = Vec<(i64, u64)>;
 
-/// Asks for an amount of a sliding limit: whether it was accepted, what is used then, and when that was decided.
-async fn ask(lanes: &Lanes, period: Period, max: u64, amount: u64) -> (bool, u64, i64) {
+/// Asks for an amount of a sliding limit.
+async fn ask(lanes: &Lanes, period: Period, max: u64, amount: u64) -> Answer {
     // A slice may end between the sheet and the decision; the next one does not end so soon.
     for _ in 0..2 {
         let line = lanes.sliding(1, period, "messages", Some(max));
         let order = Lanes::consume(SUBJECT, vec![line]);
         let amount = Units::new(amount).unwrap();
         let outcome = lanes.submit(Operation { amount, ..order }).await;
-        if let Outcome::Decided { accepted, used, now_ms, .. } = &outcome {
-            return (*accepted, used[0].get(), *now_ms);
+        if let Outcome::Decided { accepted, used, now_ms, more, .. } = &outcome {
+            let room_at_s = more.as_ref().and_then(|more| more.room_at_s);
+            return (*accepted, used[0].get(), *now_ms, room_at_s);
         }
         assert!(matches!(outcome, Outcome::Again(Again::WrongWindow(_))), "{outcome:?}");
     }
@@ -51,7 +59,7 @@ async fn step(lanes: &Lanes, period: Period, dice: &mut Dice, accepted: &mut Acc
     lanes.clock.advance(dice.choose(&pauses) * slice_ms / 100);
     let amount = 1 + dice.below(6);
 
-    let (is_accepted, used, now_ms) = ask(lanes, period, MAX, amount).await;
+    let (is_accepted, used, now_ms, room_at_s) = ask(lanes, period, MAX, amount).await;
 
     let slice_at_ms = now_ms - now_ms.rem_euclid(slice_ms);
     let counted = since(accepted, slice_at_ms - 6 * slice_ms);
@@ -68,10 +76,15 @@ async fn step(lanes: &Lanes, period: Period, dice: &mut Dice, accepted: &mut Acc
         let with_a_slice_more = since(accepted, now_ms - 7 * slice_ms);
         assert!(with_a_slice_more + amount > MAX, "capacity is more than a slice late");
     }
+    let fits_at =
+        |slices: &i64| since(accepted, slice_at_ms + (slices - 6) * slice_ms) + amount <= MAX;
+    let first = (1..=7).find(fits_at).filter(|_| !is_accepted);
+    assert_eq!(room_at_s, first.map(|slices| (slice_at_ms + slices * slice_ms) / SECOND_MS));
 }
 
 /// Guards promise 1 for sliding limits: in any walk over the time no trailing minute or hour holds more than the limit,
-/// capacity comes back at most one slice late, and the state keeps the slices that count and no others.
+/// capacity comes back at most one slice late, a refusal says when, and the state keeps the slices that count and no
+/// others.
 #[tokio::test]
 async fn no_trailing_minute_or_hour_holds_more_than_the_limit() {
     for (seed, period) in [(1, Period::Minute), (2, Period::Minute), (3, Period::Hour)] {
@@ -100,7 +113,7 @@ async fn capacity_is_back_when_the_slice_has_left_the_minute() {
     let mut answers = Vec::new();
     for pause_ms in [50 * SECOND_MS, 9 * SECOND_MS, 4 * SECOND_MS] {
         lanes.clock.advance(pause_ms);
-        let (accepted, used, _) = ask(&lanes, Period::Minute, 2, 2).await;
+        let (accepted, used, ..) = ask(&lanes, Period::Minute, 2, 2).await;
         answers.push((accepted, used));
     }
 
@@ -126,7 +139,7 @@ async fn slices_leave_the_state_when_they_no_longer_count() {
             lanes.clock.advance(slice_s * SECOND_MS);
         }
         lanes.clock.advance(6 * slice_s * SECOND_MS);
-        let (_, used, _) = ask(&lanes, period, 9, 1).await;
+        let (_, used, ..) = ask(&lanes, period, 9, 1).await;
 
         assert_eq!(sizes, [2, 4, 6, 8, 10, 12, 14, 14, 14]);
         let last = format!("messages:{letter}:{}", first_s + 15 * slice_s);
@@ -174,7 +187,7 @@ async fn a_reset_clears_all_slices() {
 
     let reset =
         lanes.submit(Lanes::reset(SUBJECT, None, &[clearing(&lanes, Period::Minute)])).await;
-    let (accepted, used, _) = ask(&lanes, Period::Minute, 28, 28).await;
+    let (accepted, used, ..) = ask(&lanes, Period::Minute, 28, 28).await;
 
     // The first slice has left the minute.
     assert_eq!(rewritten(&reset), [-2, -3, -4, -5, -6, -7]);
@@ -184,4 +197,65 @@ async fn a_reset_clears_all_slices() {
     let windows = event.deltas.lines.iter().map(|delta| (delta.window.start_s, delta.window.end_s));
     let slices = seconds.earlier_s.iter().rev().map(|start_s| (*start_s, start_s + 10));
     assert_eq!(windows.collect::<Vec<_>>(), slices.collect::<Vec<_>>());
+}
+
+/// Guards Retry-After: what is held counts for longer than a slice does, grants spare some units, and of more than there is all
+/// has to leave.
+#[tokio::test]
+async fn a_refusal_beside_holds_and_grants_says_when_there_is_room() {
+    let lanes = acts::start().await;
+    let grants = [acts::grant(1, 7, "messages", 1, None)];
+    let line = || lanes.sliding(1, Period::Minute, "messages", Some(5));
+    let plain = || acts::sheet(SUBJECT, vec![line()]);
+    let first_s = line().window.start_s;
+    lanes.submit(acts::ask(OperationKind::Consume, SUBJECT, plain(), 3)).await;
+    acts::pass(&lanes, 10);
+    lanes.submit(acts::ask(OperationKind::Consume, SUBJECT, plain(), 1)).await;
+    let until_s = acts::now_s(&lanes) + 300;
+    lanes.submit(acts::reserve(SUBJECT, plain(), 1, until_s)).await;
+    acts::pass(&lanes, 20);
+
+    let mut told = Vec::new();
+    for (kind, amount) in
+        [(OperationKind::Consume, 3), (OperationKind::Check, 4), (OperationKind::Consume, 5)]
+    {
+        let granted = Sheet { grants: grants.to_vec(), ..plain() };
+        let outcome = lanes.submit(acts::ask(kind, SUBJECT, granted, amount)).await;
+        let more = acts::more(&outcome);
+        assert_eq!((decided(&outcome), more.free_at_s), ((false, vec![4]), None));
+        told.push(more.room_at_s.unwrap() - first_s);
+    }
+
+    // 2 units too many are among the first 3, 3 too; 4 are all that was used.
+    assert_eq!(told, [70, 70, 80]);
+}
+
+/// Guards Retry-After: each of the sliding limits that refuse has room then, and those that do not are not asked.
+#[tokio::test]
+async fn a_refusal_by_several_limits_says_when_all_have_room() {
+    let lanes = acts::start().await;
+    let limits = |max| {
+        vec![
+            lanes.sliding(1, Period::Minute, "messages", Some(2)),
+            lanes.sliding(1, Period::Minute, "tokens", Some(max)),
+            lanes.line(1, "messages", Some(2)),
+        ]
+    };
+    let start_s = limits(2)[0].window.start_s;
+    for metric in ["messages", "tokens"] {
+        let line = lanes.sliding(1, Period::Minute, metric, None);
+        lanes.submit(Lanes::consume(SUBJECT, vec![line])).await;
+        acts::pass(&lanes, 10);
+    }
+    let room = async |lines: Vec<Line>, amount| {
+        let asked = acts::ask(OperationKind::Consume, SUBJECT, acts::sheet(SUBJECT, lines), amount);
+        let outcome = lanes.submit(asked).await;
+        assert!(!decided(&outcome).0, "{outcome:?}");
+        let Outcome::Decided { more, .. } = outcome else { panic!("{outcome:?}") };
+        more.and_then(|more| more.room_at_s).map(|at_s| at_s - start_s)
+    };
+
+    assert_eq!(room(limits(2), 2).await, Some(80), "tokens have room last");
+    assert_eq!(room(limits(9), 2).await, Some(70), "tokens have room");
+    assert_eq!(room(limits(9)[1..].to_vec(), 3).await, None, "a month does not slide");
 }

@@ -146,7 +146,8 @@ pub(crate) async fn models(
 
 /// How many requests were refused.
 ///
-/// By the hour, over the last `days` days with today (UTC); refusals are counted best effort.
+/// By the hour, over the last `days` days with today (UTC); refusals are counted best effort. Those that name no metric count for
+/// each: a blocked subject, a model or a feature that it may not use.
 #[utoipa::path(
     get,
     operation_id = "analytics_denials",
