@@ -311,7 +311,8 @@ export interface paths {
         };
         /**
          * How many requests were refused.
-         * @description By the hour, over the last `days` days with today (UTC); refusals are counted best effort.
+         * @description By the hour, over the last `days` days with today (UTC); refusals are counted best effort. Those that name no metric count for
+         *     each: a blocked subject, a model or a feature that it may not use.
          */
         get: operations["analytics_denials"];
         put?: never;
@@ -1778,7 +1779,7 @@ export interface components {
             codes: components["schemas"]["DenialCount"][];
             /**
              * Format: int64
-             * @description Requests refused.
+             * @description Requests refused, with those that reached no limit and so name no metric.
              */
             denied: number;
             /**
@@ -4602,7 +4603,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4713,7 +4714,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4818,7 +4819,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5730,7 +5731,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5867,7 +5868,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6068,7 +6069,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6241,7 +6242,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6417,7 +6418,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6626,7 +6627,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6773,7 +6774,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6954,7 +6955,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7050,7 +7051,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7146,7 +7147,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7500,7 +7501,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7839,7 +7840,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8003,7 +8004,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8227,7 +8228,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8405,7 +8406,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8579,7 +8580,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8724,7 +8725,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9100,7 +9101,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9230,7 +9231,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9577,7 +9578,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10223,7 +10224,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10395,7 +10396,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10566,7 +10567,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10712,7 +10713,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10906,7 +10907,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11011,7 +11012,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11115,7 +11116,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11223,7 +11224,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11325,7 +11326,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11429,7 +11430,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11537,7 +11538,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description the content type must be application/json */
+            /** @description the content type must be application/json, without a content encoding */
             415: {
                 headers: {
                     [name: string]: unknown;

@@ -5,6 +5,7 @@ use headroom::counters::Clearing;
 use headroom::counters::Operation;
 use headroom::counters::OperationKind;
 use headroom::counters::Outcome;
+use headroom::domain::Amount;
 use headroom::domain::Line;
 use headroom::domain::Period;
 use headroom::domain::Sheet;
@@ -258,4 +259,7 @@ async fn a_refusal_by_several_limits_says_when_all_have_room() {
     assert_eq!(room(limits(2), 2).await, Some(80), "tokens have room last");
     assert_eq!(room(limits(9), 2).await, Some(70), "tokens have room");
     assert_eq!(room(limits(9)[1..].to_vec(), 3).await, None, "a month does not slide");
+    let mut one_of_nothing = limits(0);
+    one_of_nothing[1].weight = Amount::new(0).unwrap();
+    assert_eq!(room(one_of_nothing, 2).await, Some(70), "nothing is asked of the tokens");
 }
