@@ -14,12 +14,18 @@ do
   -- that was ahead may be gone together with the shard's state, which remembered its time.
   local function is_lapsed(hold) return hold[H_STATUS] == EXPIRED or hold[H_UNTIL] <= now_s end
 
+  -- What it was made to hold of a line.
+  local function held_at_first(hold, index, line)
+    local held = hold[H_HELD]
+    if held == 0 then return 0 end
+    return held == 1 and line[3] * hold[H_AMOUNT] or held[index]
+  end
+
   -- What it still holds of a line.
   local function own_of(hold, index, line)
-    local held = hold[H_HELD]
-    if held == 0 or is_lapsed(hold) then return 0 end
-    local units = held == 1 and line[3] * hold[H_AMOUNT] or held[index]
-    return math.min(units, count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL])))
+    if is_lapsed(hold) then return 0 end
+    local held = count_of(line[1], line[2] .. '@' .. format('%d', hold[H_UNTIL]))
+    return math.min(held_at_first(hold, index, line), held)
   end
 
   -- The lines that take what is held out of its counters, and put it into those of another end.
@@ -39,6 +45,22 @@ do
     for _, grant in ipairs(hold[H_GRANTS] or {}) do
       local depth, field = grant[1], grant[3]
       move(depth, field, math.min(grant[6], count_of(depth, field .. from)), grant[4], grant[5])
+    end
+    return made
+  end
+
+  -- What a longer hold has of windows that are over, where a load has left it out: Postgres goes by
+  -- what an extension says, and the window after may yet begin. No counter has it.
+  local function lines_left_out(hold, lines, until_s)
+    local from, to = '@' .. format('%d', hold[H_UNTIL]), '@' .. format('%d', until_s)
+    local made = {}
+    for i, line in ipairs(lines) do
+      local depth, field, units = line[1], line[2], held_at_first(hold, i, line)
+      local is_over = has_ended(field, now_s) and not match(field, ':[nhNH]:')
+      if is_over and units > 0 and not places[depth][field .. from] then
+        made[#made + 1] = { depth, field .. from, -units, line[4], line[5] }
+        made[#made + 1] = { depth, field .. to, units, line[4], line[5] }
+      end
     end
     return made
   end
@@ -124,7 +146,6 @@ do
 
   local function settle_hold(at, hold, event, place, status, made, flags)
     local depth, asked = sheets[head[at + 1]][C_DEPTH], unpack_all(hold[H_SHEET])
-    apply(made)
     append(at, event, depth)
     made_sheets[head[at + 1]] = pack_made(asked, asked[3], made, depth, flags)
     hold[H_STATUS] = status
@@ -152,19 +173,30 @@ do
     local late, status = is_lapsed(hold), COMMITTED
     if late then status = COMMITTED_LATE end
     local flags = (late and LATE_FLAG or 0) + (is_overage and OVERAGE_FLAG or 0)
+    apply(made)
     settle_hold(at, hold, event, place, status, made, flags)
   end
 
+  local function extend(at, hold, event, place, until_s)
+    local lines = unpack_all(hold[H_SHEET])[4]
+    local left_out, made = lines_left_out(hold, lines, until_s), lines_to_move(hold, lines, until_s)
+    apply(made)
+    for i = 1, #left_out do made[#made + 1] = left_out[i] end
+    hold[H_UNTIL] = until_s
+    settle_hold(at, hold, event, place, OPEN, made, 0)
+  end
+
   local function end_hold(at, hold, event, place, extra)
-    local kind, lines = head[at], unpack_all(hold[H_SHEET])[4]
+    local kind = head[at]
     if kind == COMMIT or kind == LATE then return commit(at, hold, event, place, extra) end
+    if kind == EXTEND then return extend(at, hold, event, place, extra) end
     if kind == EXPIRE then
       if not is_lapsed(hold) then return emit(REFUSED, 0) end
       return settle_hold(at, hold, event, place, EXPIRED, {}, 0)
     end
-    local made = lines_to_move(hold, lines, kind == EXTEND and extra or nil)
-    if kind == EXTEND then hold[H_UNTIL] = extra end
-    settle_hold(at, hold, event, place, kind == EXTEND and OPEN or RELEASED, made, 0)
+    local made = lines_to_move(hold, unpack_all(hold[H_SHEET])[4])
+    apply(made)
+    settle_hold(at, hold, event, place, RELEASED, made, 0)
   end
 
   -- What an earlier attempt is told again.

@@ -14,6 +14,7 @@ use headroom::quota::Order;
 
 use super::fixture::USER;
 use super::fixture::commit;
+use super::fixture::ending;
 use super::fixture::logged;
 use super::fixture::messages;
 use super::fixture::reserve;
@@ -186,7 +187,7 @@ limits = [{ metric = "messages", period = "day", max = 10, rollover = 10 }]
 /// load does not have it any more.
 #[tokio::test]
 async fn what_is_held_over_midnight_is_not_carried_after_a_load() {
-    for is_loaded in [true, false] {
+    for (is_loaded, is_extended) in [(true, false), (true, true), (false, false), (false, true)] {
         let app = start_on(DAILY.to_owned()).await;
         let quota = app.quota();
         let into_the_day_ms = app.clock.now_ms().rem_euclid(DAY_MS);
@@ -199,12 +200,17 @@ async fn what_is_held_over_midnight_is_not_carried_after_a_load() {
             let key = headroom::counters::keys::subject(orders::shard_of(USER), USER);
             redis::cmd("DEL").arg(key).exec_async(&mut app.redis().await).await.unwrap();
         }
+        if is_extended {
+            quota.extend(&ending(quota, &held), Duration::from_hours(24)).await.unwrap();
+            app.flush().await;
+        }
+        let case = format!("loaded: {is_loaded}, extended: {is_extended}");
 
-        assert!(quota.consume(messages(USER, 10)).await.unwrap().allowed);
+        assert!(quota.consume(messages(USER, 10)).await.unwrap().allowed, "{case}");
 
-        assert_eq!(month(&app).await, (10, 0, 0), "loaded: {is_loaded}");
+        assert_eq!(month(&app).await, (10, 0, 0), "{case}");
         let ended = commit(quota, &held, 10).await.unwrap();
-        assert!(!ended.late, "loaded: {is_loaded}");
+        assert!(!ended.late, "{case}");
         assert!(!quota.consume(messages(USER, 1)).await.unwrap().allowed);
         app.finish().await;
     }
