@@ -186,3 +186,28 @@ async fn flushed_events_go_when_the_outbox_is_more_than_half_full() {
     assert_eq!(outbox_entries(&app).await, 0);
     app.finish().await;
 }
+
+/// Guards decisions beside the flusher: Redis trims in parts, none of which keeps it for long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_trim_is_made_in_parts() {
+    let app = start_small(0).await;
+    let caller = app.caller();
+    for _ in 0..10 {
+        join_all((0..OUTBOX_EVENTS / 10).map(|_| caller.consume("user:u_1", MODEL))).await;
+    }
+    let mut redis = app.redis().await;
+    let mut log_all = redis::cmd("CONFIG");
+    log_all.arg(&["SET", "slowlog-log-slower-than", "0", "slowlog-max-len", "10000"]);
+    log_all.exec_async(&mut redis).await.unwrap();
+
+    assert_eq!(app.flush().await, OUTBOX_EVENTS as u64);
+
+    let log: Vec<(u64, u64, u64, Vec<Vec<u8>>, Vec<u8>, Vec<u8>)> =
+        redis::cmd("SLOWLOG").arg(&["GET", "-1"]).query_async(&mut redis).await.unwrap();
+    let sweeps = log.iter().filter(|entry| entry.3[0] == b"HSCAN");
+    let count = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).parse().unwrap();
+    let looked_at: Vec<u64> = sweeps.map(|entry| count(&entry.3[4])).collect();
+    assert!(looked_at.iter().all(|levels| *levels <= 1_010), "{looked_at:?}");
+    assert_eq!((looked_at.iter().sum::<u64>() > 2_000, outbox_entries(&app).await), (true, 0));
+    app.finish().await;
+}
