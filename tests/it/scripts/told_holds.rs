@@ -12,12 +12,17 @@ use headroom::counters::OperationKind::CommitLate;
 use headroom::counters::OperationKind::Release;
 use headroom::counters::Outcome;
 use headroom::counters::PackedSheet;
+use headroom::domain::Amount;
+use headroom::domain::Line;
+use headroom::domain::Period;
 use uuid::Uuid;
 
 use super::acts::SUBJECT;
 use super::acts::end;
 use super::acts::extend;
 use super::acts::now_s;
+use super::acts::pass;
+use super::acts::reserve;
 use super::acts::sheet;
 use super::acts::start;
 use super::acts::told;
@@ -119,13 +124,13 @@ async fn an_earlier_attempt_at_the_end_of_a_hold_that_is_told_is_told_again() {
 #[tokio::test]
 async fn a_hold_that_nobody_remembers_takes_no_held_units() {
     let lanes = start().await;
-    let (_, until_s) = hold(&lanes, 5).await;
+    let (_, until_s) = hold(&lanes, 6).await;
     let packed = PackedSheet::charge(sheet(SUBJECT, ten(&lanes)));
 
     let order = known(&packed, (1, 1), Uuid::now_v7(), until_s, Held::Nothing);
     let outcome = lanes.submit(order).await;
 
-    assert_eq!(told_counts(told(&outcome)), (4, 5, false, false));
+    assert_eq!(told_counts(told(&outcome)), (4, 6, false, false));
 }
 
 /// Guards I8: of a hold whose expiry is in the log only a late commit is taken.
@@ -148,4 +153,36 @@ async fn a_hold_that_is_told_to_have_expired_takes_a_late_commit() {
     assert_eq!(too_late, Outcome::Ended(HoldEnd::Expired, units(0)));
     assert_eq!(told_counts(told(&late)), (3, 0, true, false));
     assert_eq!(last_event(&lanes).await.of, Some(id));
+}
+
+/// Guards rollover: an extension tells what is held of days that are over and that a load has left out, beside
+/// what it moves, and of nothing else.
+#[tokio::test]
+async fn an_extension_tells_what_is_held_of_days_that_a_load_left_out() {
+    let lanes = start().await;
+    let of = |period, metric| lanes.line_of(1, period, metric, None);
+    let nothing = Line { weight: Amount::new(0).unwrap(), ..of(Period::Day, "tokens") };
+    let lines = vec![
+        of(Period::Minute, "messages"),
+        of(Period::Day, "messages"),
+        nothing,
+        of(Period::Lifetime, "messages"),
+    ];
+    let until_s = now_s(&lanes) + 40 * 3_600;
+    let order = reserve(SUBJECT, sheet(SUBJECT, lines), 1, until_s);
+    let id = order.event_id;
+    lanes.submit(order).await;
+    lanes.evict(SUBJECT).await;
+    pass(&lanes, 30 * 3_600);
+    lanes.load(&[SUBJECT], 1).await;
+
+    told(&lanes.submit(extend(SUBJECT, id, until_s + 60)).await);
+
+    let event = last_event(&lanes).await;
+    let lines =
+        event.deltas.lines.iter().map(|line| (line.period, line.metric.as_str(), line.units));
+    let of = |period| [(period, "messages", -1), (period, "messages", 1)];
+    assert_eq!(lines.collect::<Vec<_>>(), [of(Period::Lifetime), of(Period::Day)].concat());
+    let state = lanes.state(SUBJECT).await;
+    assert_eq!(state.names(), [format!("messages:l:0@{}", until_s + 60)], "none of the day");
 }
