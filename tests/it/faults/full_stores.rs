@@ -15,6 +15,9 @@ use crate::support::TestApp;
 use crate::support::caller::Answer;
 use crate::support::orders;
 
+/// A call that Redis logged: its number, when, for how long, its words, who asked, and that client's name.
+type Slow = (u64, u64, u64, Vec<Vec<u8>>, Vec<u8>, Vec<u8>);
+
 /// The fewest events that an outbox may be set to hold.
 const OUTBOX_EVENTS: usize = 1_000;
 
@@ -202,7 +205,7 @@ async fn a_long_trim_is_made_in_parts() {
 
     assert_eq!(app.flush().await, OUTBOX_EVENTS as u64);
 
-    let log: Vec<(u64, u64, u64, Vec<Vec<u8>>, Vec<u8>, Vec<u8>)> =
+    let log: Vec<Slow> =
         redis::cmd("SLOWLOG").arg(&["GET", "-1"]).query_async(&mut redis).await.unwrap();
     let sweeps = log.iter().filter(|entry| entry.3[0] == b"HSCAN");
     let count = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).parse().unwrap();

@@ -162,14 +162,14 @@ async fn an_extension_tells_what_is_held_of_days_that_a_load_left_out() {
     let lanes = start().await;
     let of = |period, metric| lanes.line_of(1, period, metric, None);
     let nothing = Line { weight: Amount::new(0).unwrap(), ..of(Period::Day, "tokens") };
-    let lines = vec![
+    let held = vec![
         of(Period::Minute, "messages"),
         of(Period::Day, "messages"),
         nothing,
         of(Period::Lifetime, "messages"),
     ];
     let until_s = now_s(&lanes) + 40 * 3_600;
-    let order = reserve(SUBJECT, sheet(SUBJECT, lines), 1, until_s);
+    let order = reserve(SUBJECT, sheet(SUBJECT, held), 1, until_s);
     let id = order.event_id;
     lanes.submit(order).await;
     lanes.evict(SUBJECT).await;
@@ -179,10 +179,10 @@ async fn an_extension_tells_what_is_held_of_days_that_a_load_left_out() {
     told(&lanes.submit(extend(SUBJECT, id, until_s + 60)).await);
 
     let event = last_event(&lanes).await;
-    let lines =
+    let moved =
         event.deltas.lines.iter().map(|line| (line.period, line.metric.as_str(), line.units));
     let of = |period| [(period, "messages", -1), (period, "messages", 1)];
-    assert_eq!(lines.collect::<Vec<_>>(), [of(Period::Lifetime), of(Period::Day)].concat());
+    assert_eq!(moved.collect::<Vec<_>>(), [of(Period::Lifetime), of(Period::Day)].concat());
     let state = lanes.state(SUBJECT).await;
     assert_eq!(state.names(), [format!("messages:l:0@{}", until_s + 60)], "none of the day");
 }
