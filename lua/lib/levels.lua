@@ -279,34 +279,36 @@ local function slices_of(depth, fields)
   return used
 end
 
--- The second at which so many units have left a sliding limit, the oldest first; all of them, when
--- there are fewer.
-local function leaves_at(depth, field, slices, units)
-  local letter, start = match(field, ':(%a):(%d+)$')
-  for k = #slices, 1, -1 do
-    local place = places[depth][slices[k]]
-    units = units - (place and levels[depth][place] or 0)
-    if units <= 0 then return match(slices[k], '%d+$') + LONGEST_S[letter] end
-  end
-  return start + LONGEST_S[letter]
-end
-
--- By how much a line's units pass its ceiling. Its count stands behind the outcome already; `it` is
--- the line as a claim, where more than used units counts.
-local function excess_of_line(sheet, i, amount, it)
-  local units = sheet[C_WEIGHT][i] * amount - (it and it.group.spared or 0)
-  if units <= 0 then return 0 end
-  return results[filled + 2 + i] + (it and it.held or 0) + units - sheet[C_CEILING][i]
-end
-
 -- The second at which all sliding limits that have no room for a request have it, if nothing is
--- charged meanwhile; 0 when none of them is why.
+-- charged meanwhile; 0 when none of them is why. What it needs is made when it is called: most
+-- groups refuse nothing.
 local function room_at(number, amount, claims)
   local sheet, last = sheets[number], 0
+
+  -- The second at which so many units have left a sliding limit, the oldest first; all of them,
+  -- when there are fewer.
+  local function leaves_at(depth, field, slices, units)
+    local letter, start = match(field, ':(%a):(%d+)$')
+    for k = #slices, 1, -1 do
+      local place = places[depth][slices[k]]
+      units = units - (place and levels[depth][place] or 0)
+      if units <= 0 then return match(slices[k], '%d+$') + LONGEST_S[letter] end
+    end
+    return start + LONGEST_S[letter]
+  end
+
+  -- By how much a line's units pass its ceiling. Its count stands behind the outcome already; `it`
+  -- is the line as a claim, where more than used units counts.
+  local function excess_of_line(i, it)
+    local units = sheet[C_WEIGHT][i] * amount - (it and it.group.spared or 0)
+    if units <= 0 then return 0 end
+    return results[filled + 2 + i] + (it and it.held or 0) + units - sheet[C_CEILING][i]
+  end
+
   for depth = 1, sheet[C_DEPTH] do
     for i = sheet[C_FROM][depth], sheet[C_TO][depth] do
       local slices = sheet[C_SLICES][i]
-      local excess = slices and excess_of_line(sheet, i, amount, claims and claims[i]) or 0
+      local excess = slices and excess_of_line(i, claims and claims[i]) or 0
       if excess > 0 then
         last = math.max(last, leaves_at(depth, sheet[C_FIELD][i], slices, excess))
       end

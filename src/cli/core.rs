@@ -51,7 +51,12 @@ async fn flush_shard(core: &Core, shard: u16) -> Result<(), Failure> {
 }
 
 pub(super) fn parse_subject(text: &str) -> Result<Subject, Failure> {
-    Subject::parse(text).map_err(|error| format!("SUBJECT: {error}, such as user:u_1").into())
+    parse_path("SUBJECT", text)
+}
+
+/// The path in an argument, which the error names.
+pub(super) fn parse_path(argument: &str, text: &str) -> Result<Subject, Failure> {
+    Subject::parse(text).map_err(|error| format!("{argument}: {error}, such as user:u_1").into())
 }
 
 pub(super) fn parse_period(name: Option<&String>) -> Result<Option<Period>, Failure> {

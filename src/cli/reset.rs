@@ -9,7 +9,6 @@ use serde_json::json;
 use crate::app::Core;
 use crate::config::Config;
 use crate::domain::Period;
-use crate::domain::Subject;
 use crate::quota::Actor;
 use crate::quota::ResetScope;
 use crate::quota::ResetWithin;
@@ -20,6 +19,7 @@ use super::core::actor;
 use super::core::flush;
 use super::core::on_core;
 use super::core::parse_metric;
+use super::core::parse_path;
 use super::core::parse_period;
 use super::core::parse_subject;
 use super::output::Failure;
@@ -78,12 +78,13 @@ pub(super) async fn reset(
         metric: metric.transpose()?,
         period: parse_period(arguments.period.as_ref())?,
     };
+    let after = arguments.after.as_deref().map(|text| parse_path("--after", text)).transpose()?;
     let actor = actor(arguments.reason.as_ref())?;
     let order = ResetWithin {
         prefix: subject,
         scope,
         is_dry_run: arguments.dry_run,
-        after: arguments.after.as_deref().map(parse_after).transpose()?,
+        after: after.map(|path| path.as_str().to_owned()),
         subjects_max: PAGE_SUBJECTS,
     };
     on_core(config, async |core| {
@@ -104,12 +105,6 @@ pub(super) async fn reset(
         Ok(ExitCode::SUCCESS)
     })
     .await
-}
-
-fn parse_after(text: &str) -> Result<String, Failure> {
-    let subject =
-        Subject::parse(text).map_err(|error| format!("--after: {error}, such as user:u_1"))?;
-    Ok(subject.as_str().to_owned())
 }
 
 async fn clear_all_below(

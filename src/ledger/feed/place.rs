@@ -90,8 +90,8 @@ impl Ledger {
         }
     }
 
-    /// Takes away rows that are older than `keep_s` seconds, of the 1,000 that have the first places. Those that were not looked through for webhooks stay,
-    /// while one is enabled, until they are older than `keep_untold_s`.
+    /// Takes away rows that are older than `keep_s` seconds, of the 1,000 that have the first places. Those that were not looked
+    /// through for webhooks stay, while one is enabled, until they are older than `keep_untold_s`.
     ///
     /// # Errors
     ///
